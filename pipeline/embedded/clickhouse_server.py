@@ -1,0 +1,230 @@
+"""The process behind embedded/clickhouse.py: chDB, the ClickHouse engine as a library, served over HTTP on 127.0.0.1.
+
+    python -m pipeline.embedded.clickhouse_server FOLDER PORT [--owned]
+
+The rule of the file: one process owns a data folder, and each request has an engine connection of its own (110 us,
+measured), so that settings and databases never leak between requests and a reader never waits behind a writer. Users
+and passwords are not checked (chDB has none), sessions are accepted and not kept, results are held in memory whole.
+With --owned the process ends when its standard input does, that is, when its owner dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import fcntl
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import chdb
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from pipeline.embedded import clickhouse_protocol as protocol
+
+HOST = "127.0.0.1"
+QUERIES_AT_ONCE = 8
+INSERTS_AT_ONCE = 4
+"""Inserts have threads of their own: slow reads never keep a writer waiting."""
+_STREAM_PREFIX = re.compile(r"^Streaming insert \w+ failed: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a statement gave; rows and bytes are the server's summary of it."""
+
+    body: bytes
+    encoding: str
+    format: str
+    summary: Mapping[str, str]
+
+
+class Engine:
+    """chDB on one folder. The first connection stays open, because the engine stops with its last one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+        self._first = chdb.connect(self._folder)
+
+    def close(self) -> None:
+        self._first.close()
+
+    def run(self, parameters: Mapping[str, str], asked: protocol.Statement, accepted: str, read_only: bool) -> Answer:
+        """One statement on a connection of its own. Raises RuntimeError with ClickHouse's message."""
+        connection = chdb.connect(self._folder)
+        try:
+            _prepare(connection, parameters, read_only)
+            if asked.input_format:
+                return _insert(connection, asked)
+            format_name = protocol.output_format(asked.sql, parameters.get("default_format"))
+            result = connection.query(asked.sql, format_name, params=protocol.bindings(parameters))
+            body, encoding = protocol.compressed(result.bytes() or b"", accepted)
+            summary = {
+                "read_rows": str(result.rows_read()),
+                "read_bytes": str(result.bytes_read()),
+                "written_rows": str(result.rows_written()),
+                "written_bytes": str(result.bytes_written()),
+                "elapsed_ns": str(int(result.elapsed() * 1e9)),
+            }
+            return Answer(body, encoding, format_name if protocol.answers_rows(asked.sql) else "", summary)
+        finally:
+            connection.close()
+
+
+def _prepare(connection: Any, parameters: Mapping[str, str], read_only: bool) -> None:
+    settings = {name: _literal(value) for name, value in protocol.settings(parameters).items()}
+    if read_only:
+        settings["readonly"] = "2"  # as a server does for GET: a link or an image in a page changes nothing
+    if parameters.get("database"):
+        connection.query("USE `" + parameters["database"].replace("\\", "\\\\").replace("`", "\\`") + "`")
+    if settings:
+        connection.query("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()))
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _insert(connection: Any, asked: protocol.Statement) -> Answer:
+    with connection.send_insert(asked.sql, asked.input_format) as stream:
+        if asked.data:
+            stream.append(asked.data)
+        done = stream.finish()
+    summary = {"written_rows": str(done.rows_written), "written_bytes": str(done.bytes_written), "read_rows": "0"}
+    return Answer(b"", "", "", summary)
+
+
+class Endpoint:
+    """ClickHouse's `/` and `/ping`; statements run in two bounded pools of threads."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._queries: Executor = ThreadPoolExecutor(QUERIES_AT_ONCE, "query")
+        self._inserts: Executor = ThreadPoolExecutor(INSERTS_AT_ONCE, "insert")
+
+    def app(self) -> Starlette:
+        return Starlette(routes=[Route("/ping", self.ping), Route("/", self.execute, methods=["GET", "POST"])])
+
+    async def ping(self, _: Request) -> Response:
+        return PlainTextResponse("Ok.\n")
+
+    async def execute(self, request: Request) -> Response:
+        parameters = dict(request.query_params)
+        if request.method != "POST" and "query" not in parameters:
+            return await self.ping(request)
+        try:
+            body = protocol.decompressed(await request.body(), request.headers.get("content-encoding", ""))
+            content_type = request.headers.get("content-type", "")
+            if content_type.startswith("multipart/form-data"):
+                fields = protocol.form_fields(content_type, body)
+                # The form's statement follows the URL's, as on a server; the other fields are parameters.
+                body = fields.pop("query", "").encode()
+                parameters.update(fields)
+            parameters.setdefault("default_format", request.headers.get("x-clickhouse-format", ""))
+            parameters.setdefault("database", request.headers.get("x-clickhouse-database", ""))
+            accepted = request.headers.get("accept-encoding", "") if _wants_compression(parameters) else ""
+            asked = protocol.statement(parameters.get("query", "").encode(), body)
+            answer = await asyncio.get_running_loop().run_in_executor(
+                self._inserts if asked.input_format else self._queries,
+                self._engine.run, parameters, asked, accepted, request.method != "POST",
+            )  # fmt: skip
+        except protocol.BadRequest as error:
+            return _refusal(f"Code: {error.code}. DB::Exception: {error}", error.code, error.status)
+        except RuntimeError as error:  # chDB's only exception: ClickHouse's message, with its code inside
+            text = _STREAM_PREFIX.sub("", str(error))
+            code = protocol.error_code(text)
+            return _refusal(text, code, protocol.status_of(code))
+        headers = {
+            "X-ClickHouse-Query-Id": parameters.get("query_id", ""),
+            "X-ClickHouse-Timezone": "UTC",
+            "X-ClickHouse-Summary": json.dumps(answer.summary),
+        }
+        if answer.format:
+            headers["X-ClickHouse-Format"] = answer.format
+        if answer.encoding:
+            headers["Content-Encoding"] = answer.encoding
+        return Response(answer.body, headers=headers, media_type="text/plain" if answer.format else None)
+
+
+def _wants_compression(parameters: Mapping[str, str]) -> bool:
+    return parameters.get("enable_http_compression", "0") not in ("0", "false")
+
+
+def _refusal(text: str, code: int, status: HTTPStatus) -> Response:
+    return PlainTextResponse(text + "\n", status, {"X-ClickHouse-Exception-Code": str(code)})
+
+
+def own(folder: Path) -> BinaryIO:
+    """The lock of `folder`, held until this process ends; a predecessor that is just dying is given three seconds."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / "clickhouse.lock").open("a+b")
+    deadline = time.monotonic() + 3
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.05)
+                continue
+            file.seek(0)
+            owner = file.read(20).decode("ascii", errors="replace").strip()
+            sys.exit(f"{folder} is in use by process {owner}; stop it or choose another data folder")
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n".encode())
+        file.flush()
+        return file
+
+
+def listen(port: int) -> socket.socket:
+    """A listening socket on the loopback; port 0 picks a free one."""
+    server = socket.socket()
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind((HOST, port))
+        server.listen(128)
+    except OSError as error:
+        sys.exit(f"ClickHouse's port {port} on {HOST} cannot be used ({error.strerror}); choose another")
+    return server
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Serve until SIGTERM; prints the port as its only line of output once requests are accepted."""
+    parser = argparse.ArgumentParser(prog="clickhouse_server", description=__doc__.split("\n", 1)[0] if __doc__ else "")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("port", type=int)
+    parser.add_argument("--owned", action="store_true", help="end when standard input does")
+    asked = parser.parse_args(arguments)
+    with own(asked.folder), listen(asked.port) as server_socket:
+        engine = Engine(asked.folder / "engine")
+        config = uvicorn.Config(
+            Endpoint(engine).app(), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        if asked.owned:
+            threading.Thread(target=_end_with_owner, args=(server,), daemon=True).start()
+        print(server_socket.getsockname()[1], flush=True)
+        server.run(sockets=[server_socket])
+        engine.close()
+
+
+def _end_with_owner(server: uvicorn.Server) -> None:
+    sys.stdin.buffer.read()
+    server.should_exit = True
+
+
+if __name__ == "__main__":
+    main()

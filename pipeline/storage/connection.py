@@ -1,0 +1,82 @@
+"""The ClickHouse client, and which of its failures mean "not available now" rather than "wrong".
+
+The rule of the file: only what waiting can cure is Unavailable. A wrong password, a missing table or a value that
+does not fit stays the client's own exception, because no retry makes it right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
+
+from pipeline.errors import Unavailable
+
+UNAVAILABLE_CODES = frozenset({
+    159,  # TIMEOUT_EXCEEDED
+    202,  # TOO_MANY_SIMULTANEOUS_QUERIES
+    203,  # NO_FREE_CONNECTION
+    209,  # SOCKET_TIMEOUT
+    210,  # NETWORK_ERROR
+    225,  # NO_ZOOKEEPER
+    236,  # ABORTED: the server is stopping
+    241,  # MEMORY_LIMIT_EXCEEDED
+    242,  # TABLE_IS_READ_ONLY: a replica without its keeper
+    243,  # NOT_ENOUGH_SPACE
+    252,  # TOO_MANY_PARTS: merges must catch up
+    279,  # ALL_CONNECTION_TRIES_FAILED
+    285,  # TOO_FEW_LIVE_REPLICAS
+    286,  # UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+    289,  # REPLICA_IS_NOT_IN_QUORUM
+    319,  # UNKNOWN_STATUS_OF_INSERT: a repeat is harmless
+    394,  # QUERY_WAS_CANCELLED: the server is stopping
+    439,  # CANNOT_SCHEDULE_TASK
+    999,  # KEEPER_EXCEPTION
+})  # fmt: skip
+"""Exception codes of a server that is overloaded, starting, stopping or cut off."""
+_NOT_MIGRATED_CODES = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
+_AVAILABILITY_STATUS = re.compile(r"HTTP status (?:429|5\d\d)\b")  # of a proxy: an answer without ClickHouse's code
+
+
+class NotMigrated(Exception):  # noqa: N818 - the state of the database
+    """The server answers and has no tables of ours, or old ones."""
+
+
+def connect(url: str, user: str, password: str, database: str | None = None, timeout_s: int = 30) -> Client:
+    """A client of the server at `url`, for any number of threads (no session: a session runs one query at a time).
+
+    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database.
+    """
+    with failures(url):
+        return clickhouse_connect.get_client(
+            dsn=url, username=user, password=password, database=database or "__default__",
+            connect_timeout=5, send_receive_timeout=timeout_s, autogenerate_session_id=False, tz_mode="aware",
+        )  # fmt: skip
+
+
+@contextmanager
+def failures(url: str) -> Iterator[None]:
+    """Failures inside that waiting can cure come out as Unavailable, missing tables as NotMigrated, others as they are."""
+    try:
+        yield
+    except Error as error:
+        if error.code in UNAVAILABLE_CODES or _is_about_transport(error):
+            raise Unavailable(f"ClickHouse at {url} is not available: {_first_line(error)}") from error
+        if error.code in _NOT_MIGRATED_CODES:
+            raise NotMigrated(f"ClickHouse at {url} lacks tables: {_first_line(error)}; run `chargeline migrate`") from error
+        raise
+
+
+def _is_about_transport(error: Error) -> bool:
+    """The client raises OperationalError for broken connections and for answers 429, 503 and 504."""
+    if isinstance(error, OperationalError):
+        return not isinstance(error, StreamFailureError) or error.code is None
+    return error.code is None and bool(_AVAILABILITY_STATUS.search(str(error)))
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0][:300]
