@@ -1,4 +1,4 @@
-"""Settings as librdkafka properties: what every Kafka client of this package starts from, producers and consumers alike.
+"""Settings as librdkafka properties: what every Kafka client of this package starts from.
 
 No client is made here. Security properties come from the operator's properties file and never appear in an error.
 """
@@ -29,7 +29,7 @@ def client_config(settings: Settings) -> dict[str, str | int | float | bool]:
 
 
 def producer_config(settings: Settings) -> dict[str, str | int | float | bool]:
-    """Properties of an idempotent producer whose records survive a broker and land where every Java client puts them."""
+    """Properties of an idempotent producer whose records land where every Java client would put them."""
     return client_config(settings) | {
         "enable.idempotence": True,
         "acks": "all",
@@ -46,7 +46,9 @@ def read_properties(file: Path) -> dict[str, str]:
     try:
         lines = file.read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"{file}: cannot be read ({type(error).__name__}); see CHARGELINE_KAFKA_PROPERTIES_FILE") from error
+        raise WrongUsage(
+            f"{file}: cannot be read ({type(error).__name__}); see CHARGELINE_KAFKA_PROPERTIES_FILE"
+        ) from error
     properties: dict[str, str] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip() or line.lstrip().startswith("#"):
