@@ -1,0 +1,1 @@
+"""Thin Faust agents and the logic that they carry: when things happen."""

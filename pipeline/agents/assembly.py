@@ -1,0 +1,178 @@
+"""What the durable stage carries from `meter-events`: decode, assemble, rate; outputs as bytes. No I/O, no clock.
+
+One Assembly per worker. Its state per station is domain.station.Station; closed sessions wait in the archive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline import topics
+from pipeline.domain.events import LIVE, ClockTicked, OcppFrame
+from pipeline.domain.measure import Measured
+from pipeline.domain.rating import Rating
+from pipeline.domain.session import advance
+from pipeline.domain.station import (
+    MINUTE,
+    SECOND,
+    Session,
+    Station,
+    Step,
+    decode_station,
+    encode_archived,
+    encode_station,
+)
+from pipeline.domain.ticks import tick
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.logic import Archive, Output, Tick
+from pipeline.wire.meter_events import Decoder
+from pipeline.wire.ocpp import Calls, interpret
+from pipeline.wire.sessions import encode_alert, encode_facts, encode_update, with_revision
+
+TICK_AHEAD = 5 * SECOND
+"""A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
+
+SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
+ANOMALIES, DEAD_LETTERS = topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+
+
+class Assembly:
+    """Implements runtime.logic.Logic[Station]."""
+
+    codec_version = 1
+    readable_versions = frozenset({1})
+
+    def __init__(self, rating: Rating, decoder: Decoder) -> None:
+        self._rating = rating
+        self._decoder = decoder
+        self._decode = decoder.decode
+
+    def create(self, key: bytes, archive: Archive) -> Station:
+        return Station(key.decode(), archive=archive)
+
+    def dump(self, state: Station) -> bytes:
+        return encode_station(state)
+
+    def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> Station:
+        station = decode_station(value)
+        station.archive = archive
+        return station
+
+    def apply(self, state: Station, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
+        event = self._decode(value)
+        if type(event) is OcppFrame:
+            return self._frame(state, event, value)
+        if type(event) is ClockTicked:
+            raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
+        if event.station_id != state.station_id:
+            raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
+        if event.clock != state.clock:
+            self._follow(state, event.clock)
+        step = advance(state, event)
+        return None if step is None else self._outputs(state, step, value)
+
+    def _frame(self, state: Station, frame: OcppFrame, value: bytes) -> Sequence[Output] | None:
+        if frame.station_id != state.station_id:
+            raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
+        if frame.clock != state.clock:
+            self._follow(state, frame.clock)
+        if not isinstance(state.calls, Calls):
+            state.calls = Calls.load(state.calls)
+        events, refused = interpret(state.calls, frame, self._decoder)
+        outputs: list[Output] = []
+        for event in events:
+            step = advance(state, event)
+            if step is not None:
+                outputs.extend(self._outputs(state, step, value))
+        for part in refused:
+            state.received += 1
+            state.quarantined += 1
+            outputs.append(_dead_letter(state, value, part.reason, part.detail))
+        return outputs or None
+
+    @staticmethod
+    def _follow(state: Station, clock: str) -> None:
+        state.clock = clock
+        state.wake_us = 0
+
+    def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
+        event = self._decode(value)
+        if not isinstance(event, ClockTicked):
+            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the station_id")
+        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
+            raise InvalidMessage(
+                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
+            )
+        return Tick(event.clock, event.time_us)
+
+    def tick(self, state: Station, tick_: Tick) -> Sequence[Output] | None:
+        return self._outputs(state, tick(state, tick_.time_us, self._rating.limits), b"") or None
+
+    # --- outputs -----------------------------------------------------------------------------------------------------
+
+    def _outputs(self, station: Station, step: Step, value: bytes) -> list[Output]:
+        outputs: list[Output] = []
+        rating = self._rating
+        for session in step.updates:
+            update = rating.show(station, session)
+            outputs.append(Output(UPDATES, update.session_id.encode(), encode_update(update)))
+        for session, voided_id in step.voided:
+            self._void(station, session, voided_id, outputs)
+        for session, reason in step.rated:
+            self._rate(station, session, reason, outputs)
+        for rule, connector, about, at, raised in step.alerts:
+            alert = rating.alert(station, rule, connector, about, at, raised)
+            outputs.append(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)))
+        for name, session in step.archived:
+            station.archive.put(name.encode(), encode_archived(session))
+        for name in step.forgotten:
+            station.archive.drop(name.encode())
+        outputs.extend(_dead_letter(station, value, part.reason, part.detail) for part in step.quarantined)
+        return outputs
+
+    def _rate(self, station: Station, session: Session, reason: str, outputs: list[Output]) -> None:
+        """A revision if a fact changed. The first one also ends the live view, and tells what only the whole shows."""
+        record, measured = self._rating.rate(station, session)
+        facts, content_hash = encode_facts(record)
+        if content_hash == session.content_hash:
+            return
+        session.revision += 1
+        session.content_hash = content_hash
+        key = record.session_id.encode()
+        outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
+        if session.revision == 1:
+            outputs.append(Output(UPDATES, key, None))
+        self._tell(station, session, record.flags, measured, outputs)
+
+    def _tell(
+        self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured, outputs: list[Output]
+    ) -> None:
+        """Raises what the finished session shows and clears what stood while it was open."""
+        connector = station.connector(session.connector_id)
+        at = measured.until_us
+        alerts = []
+        for rule in flags:
+            if rule not in session.raised:
+                session.raised[rule] = at
+                alerts.append(self._rating.alert(station, rule, connector, session, at, True))
+        for rule in ("LONG_SESSION", "OVERSTAY"):
+            if session.raised.get(rule, -1) >= 0:
+                alerts.append(self._rating.alert(station, rule, connector, session, at, False))
+                session.raised[rule] = -1  # told and done
+        if measured.status == "aborted" and session.revision == 1:
+            connector.aborts = [*(t for t in connector.aborts[-4:] if at - t <= 60 * MINUTE), at]
+            if len(connector.aborts) == 3:
+                alerts.append(self._rating.alert(station, "REPEATED_ABORTS", connector, None, at, True))
+        outputs.extend(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)) for alert in alerts)
+
+    def _void(self, station: Station, session: Session, voided_id: str, outputs: list[Output]) -> None:
+        facts, content_hash = encode_facts(self._rating.voided(station, session, voided_id))
+        record = with_revision(facts, content_hash, session.revision + 1, "START_ARRIVED")
+        outputs.append(Output(SESSIONS, voided_id.encode(), record))
+        outputs.append(Output(UPDATES, voided_id.encode(), None))
+        session.revision, session.content_hash = 0, ""
+
+
+def _dead_letter(station: Station, value: bytes, reason: str, detail: str) -> Output:
+    headers = [("reason", reason.encode()), ("detail", detail.encode())]
+    return Output(DEAD_LETTERS, station.station_id.encode(), value, headers)

@@ -1,0 +1,293 @@
+"""From evidence to what may be published: measure, price, flag, strip. The only place that knows the order.
+
+Pure: reference data and keys are handed in, no clock is read. The same Rating serves the stream, `replay`, the offline
+commands and the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from pipeline.domain import anomalies
+from pipeline.domain.conservation import book, previous_register
+from pipeline.domain.facts import Facts, Reading
+from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
+from pipeline.domain.measure import Measured, measure, seconds
+from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
+from pipeline.domain.pricing import Bill, Fold, price
+from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.site import Site, index
+from pipeline.domain.slots import spread
+from pipeline.domain.station import SECOND, STRIDE, Connector, Session, Station
+from pipeline.domain.tariff import CannotPrice, Tariff, choose
+
+MWH = 1000
+NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
+"""AFIREV: a session of less than two minutes or half a kWh is not billable."""
+
+
+class Running:
+    """A fold and how many of the session's readings it has seen."""
+
+    __slots__ = ("fed", "fold")
+
+    def __init__(self, fold: Fold) -> None:
+        self.fold = fold
+        self.fed = 0
+
+
+class Rating:
+    """Reference data, keys, and what is made with them. One per worker; holds no state of any session."""
+
+    def __init__(self, keyring: Keyring, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = ()) -> None:
+        self.keyring = keyring
+        self._sites = index(sites)
+        self._tariffs = tuple(tariffs)
+        self._limits: dict[tuple[str, int], Limits] = {}
+
+    # --- what is known of a place ------------------------------------------------------------------------------------
+
+    def limits(self, station_id: str, connector_id: int) -> Limits:
+        """Limits of a connector: those of its site, else the defaults of its power type."""
+        place = (station_id, connector_id)
+        found = self._limits.get(place)
+        if found is None:
+            found = self._limits[place] = self._limits_of(*place)
+        return found
+
+    def _limits_of(self, station_id: str, connector_id: int) -> Limits:
+        known = self._sites.get(station_id)
+        if known is None:
+            return UNKNOWN
+        site, connectors = known
+        connector = connectors.get(connector_id)
+        if connector is None:
+            return UNKNOWN
+        limits = DC if connector.power_type == "DC" else AC
+        return replace(
+            limits,
+            rating_w=connector.max_power_w,
+            expected_us=(connector.expected_duration_s or limits.expected_us // SECOND) * SECOND,
+            longest_idle_us=site.max_idle_s * SECOND if site.max_idle_s else limits.longest_idle_us,
+        )
+
+    def _tariff(self, station_id: str, at_us: int) -> tuple[Site, Tariff]:
+        known = self._sites.get(station_id)
+        if known is None:
+            raise CannotPrice("SITE_MISSING", "the station stands at no known site")
+        site = known[0]
+        return site, choose(self._tariffs, site.tariff_ids, at_us, "REGULAR")
+
+    # --- identities --------------------------------------------------------------------------------------------------
+
+    def session_id(self, station: Station, session: Session) -> str:
+        """Made once its start is known; before that a provisional one, which is voided when the start arrives."""
+        if not session.session_id:
+            session.provisional = session.started_at_us is None
+            session.session_id = self.keyring.session_id(
+                station.station_id, session.connector_id, session.transaction or None, session.started_at_us or 0
+            )
+        return session.session_id
+
+    # --- outputs -----------------------------------------------------------------------------------------------------
+
+    def rate(self, station: Station, session: Session) -> tuple[StrippedSession, Measured]:
+        """The session as it is to be published, without a revision yet; an ended one is booked in the ledger."""
+        connector = station.connector(session.connector_id)
+        limits = self.limits(station.station_id, session.connector_id)
+        previous = previous_register(station, session)
+        measured = measure(session, connector, limits, previous)
+        unattributed = book(connector, session, measured, previous) if session.ended() else 0
+        bill = self._bill(station.station_id, measured)
+        return self._strip(station, session, measured, bill, unattributed, limits), measured
+
+    def _bill(self, station_id: str, measured: Measured) -> Bill | CannotPrice:
+        if measured.held is not None:
+            return CannotPrice(measured.held, "the evidence does not carry a bill")
+        if not measured.times:
+            return CannotPrice("ENERGY_UNKNOWN", "no register was ever read")
+        try:
+            site, tariff = self._tariff(station_id, measured.times[0])
+            return price(_facts(measured), tariff, site.time_zone, final=measured.ended_at_us is not None)
+        except CannotPrice as missing:
+            return missing
+
+    def _strip(
+        self,
+        station: Station,
+        session: Session,
+        measured: Measured,
+        bill: Bill | CannotPrice,
+        unattributed: int,
+        limits: Limits,
+    ) -> StrippedSession:
+        """Field by field from the allow-list: nothing of the session is copied that is not named here."""
+        known = self._sites.get(station.station_id)
+        energy, until = measured.energy_wh, measured.until_us
+        lasted = until - (measured.started_at_us if measured.started_at_us is not None else until)
+        billable = session.ended() and energy is not None and energy >= NOT_BILLED_WH and lasted >= NOT_BILLED_US
+        priced = bill if isinstance(bill, Bill) else None
+        evidence, quality = measured.evidence, measured.quality
+        if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
+            evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
+        return StrippedSession(
+            session_id=self.session_id(station, session),
+            station_id=station.station_id,
+            connector_id=session.connector_id,
+            site_id=known[0].site_id if known else None,
+            time_zone=known[0].time_zone if known else None,
+            power_type=limits.power_type,
+            started_at_us=measured.started_at_us,
+            ended_at_us=measured.ended_at_us,
+            duration_s=seconds(lasted),
+            charging_s=seconds(measured.charging_us),
+            idle_s=seconds(lasted) - seconds(measured.charging_us),
+            energy_wh=energy,
+            estimated_wh=measured.estimated_wh,
+            unattributed_wh=unattributed,
+            start_register_wh=measured.start_register_wh,
+            stop_register_wh=measured.stop_register_wh,
+            max_power_w=measured.max_power_w,
+            status=measured.status,
+            evidence=evidence,
+            quality=quality,
+            flags=anomalies.flags(measured, limits),
+            billable=billable,
+            stop_reason=session.stop_reason,
+            driver=session.analytics_token,
+            bill_state=priced.state if priced else "HELD",
+            held_reason=priced.held_reason if priced else bill.code if isinstance(bill, CannotPrice) else None,
+            currency=priced.currency if priced else None,
+            total_excl_vat=priced.total_excl_vat if priced else None,
+            total_incl_vat=priced.total_incl_vat if priced else None,
+            payable_excl_vat=priced.payable_excl_vat if priced else None,
+            payable_incl_vat=priced.payable_incl_vat if priced else None,
+            tariff_id=priced.tariff_id if priced else None,
+            tariff_version=priced.tariff_version if priced else None,
+            lines=priced.lines if priced else (),
+            slots=spread(measured.times, measured.registers, measured.activity, until),
+            clock=station.clock,
+        )
+
+    def voided(self, station: Station, session: Session, voided_id: str) -> StrippedSession:
+        """Closes the provisional id under which `session` was shown before its start was known."""
+        return StrippedSession(
+            session_id=voided_id,
+            station_id=station.station_id,
+            connector_id=session.connector_id,
+            started_at_us=None,
+            ended_at_us=session.ended_at_us,
+            duration_s=0,
+            charging_s=0,
+            idle_s=0,
+            energy_wh=0,
+            estimated_wh=0,
+            unattributed_wh=0,
+            start_register_wh=None,
+            stop_register_wh=None,
+            status="void",
+            evidence="complete",
+            quality=(),
+            flags=(),
+            billable=False,
+            driver=None,
+            bill_state="FINAL",
+            total_excl_vat="0.0000",
+            total_incl_vat="0.0000",
+            superseded_by=self.session_id(station, session),
+            clock=station.clock,
+        )
+
+    def show(self, station: Station, session: Session) -> SessionUpdate:
+        """The live view: energy so far and what it costs if the session ended now."""
+        readings = session.readings
+        as_of = session.last_at_us
+        start = session.start_register_wh
+        running = self._running(station, session)
+        excl = incl = currency = None
+        if running is not None:
+            excl, incl = running.fold.running()
+            currency = running.fold.currency
+        power = readings[-2] if len(readings) else -1
+        soc = readings[-1] if len(readings) else -1
+        return SessionUpdate(
+            session_id=session.session_id or self.session_id(station, session),
+            station_id=station.station_id,
+            connector_id=session.connector_id,
+            started_at_us=session.started_at_us,
+            as_of_us=as_of,
+            energy_wh=session.last_register_wh - start
+            if start is not None and session.last_register_wh >= start
+            else None,
+            power_w=power if power >= 0 else None,
+            soc_percent=soc if soc >= 0 else None,
+            state=session.state or "charging",
+            running_cost_excl_vat=excl,
+            running_cost_incl_vat=incl,
+            currency=currency,
+        )
+
+    def _running(self, station: Station, session: Session) -> Running | None:
+        """The session's fold, fed with what was read since; None while no bill can be shown."""
+        started, start = session.started_at_us, session.start_register_wh
+        running: Running | None = session.fold
+        if running is None:
+            if started is None or start is None:
+                return None
+            try:
+                site, tariff = self._tariff(station.station_id, started)
+                running = session.fold = Running(Fold(tariff, site.time_zone, started, start * MWH))
+            except CannotPrice:
+                return None
+        readings = session.readings
+        lowest = start or 0
+        fold = running.fold
+        for position in range(running.fed, len(readings), STRIDE):
+            register = readings[position + 1]
+            if register >= lowest and readings[position] > (started or 0):
+                fold.reading(readings[position], register * MWH)
+        running.fed = len(readings)
+        return running
+
+    def alert(
+        self, station: Station, rule: str, connector: Connector, session: Session | None, at_us: int, raised: bool
+    ) -> Alert:
+        """An alert with an identity that every replay repeats."""
+        raised_at = at_us if raised or session is None else session.raised.get(rule, at_us)
+        known = self._sites.get(station.station_id)
+        session_id = self.session_id(station, session) if session is not None else None
+        limits = self.limits(station.station_id, connector.connector_id)
+        return Alert(
+            alert_id=self.keyring.keyed_id(
+                rule, station.station_id, str(connector.connector_id), session_id or "", str(raised_at)
+            ),
+            rule=rule,
+            state="raised" if raised else "cleared",
+            severity=anomalies.RULES[rule].severity,
+            station_id=station.station_id,
+            connector_id=connector.connector_id,
+            site_id=known[0].site_id if known else None,
+            session_id=session_id,
+            at_us=at_us,
+            raised_at_us=raised_at,
+            threshold=anomalies.RULES[rule].threshold(limits),
+            detail=anomalies.RULES[rule].meaning,
+            clock=station.clock,
+        )
+
+
+def _facts(measured: Measured) -> Facts:
+    return Facts(
+        start_us=measured.times[0],
+        end_us=measured.until_us,
+        readings=[Reading(at, wh * MWH) for at, wh in zip(measured.times, measured.registers, strict=True)],
+        activity=measured.activity,
+        estimated=measured.evidence == "estimated",
+    )
+
+
+def _price_changed_in(gaps: Sequence[tuple[int, int]], bill: Bill) -> bool:
+    """Does a bound between two energy prices lie where nothing was read?"""
+    bounds = [line.to_us for line in bill.lines if line.dimension == "ENERGY"]
+    return any(begin < bound < end for bound in bounds[:-1] for begin, end in gaps)

@@ -1,0 +1,53 @@
+"""Energy and time of a session spread over quarters of an hour UTC.
+
+Interpolation: between two readings energy flows evenly; the register at a bound is cut down to whole Wh, so that the
+slots re-add to the session to the Wh. Seconds likewise are differences of cut-down clock readings.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+
+from pipeline.domain.facts import Stretch
+from pipeline.domain.outputs import Slot
+from pipeline.domain.station import MINUTE, SECOND
+
+QUARTER = 15 * MINUTE
+
+
+def spread(
+    times: Sequence[int], registers: Sequence[int], activity: Sequence[Stretch], until_us: int
+) -> tuple[Slot, ...]:
+    """Slots from the first to the last reading. Times in us (rising), registers in Wh. No readings: no slots."""
+    if not times:
+        return ()
+    start, end = times[0], max(until_us, times[-1])
+    charging = [
+        (stretch.from_us, following.from_us if following else end)
+        for stretch, following in zip(activity, [*activity[1:], None], strict=True)
+        if stretch.activity != "idle"
+    ]
+    slots: list[Slot] = []
+    register, clock = registers[0], 0
+    charged_before = 0
+    bound = start - start % QUARTER
+    while True:
+        slot_start = bound
+        bound += QUARTER
+        cut = min(bound, end)
+        at_cut = registers[-1] if cut >= times[-1] else _register_at(times, registers, cut)
+        occupied = (cut - start) // SECOND
+        charged = sum(min(b, cut) - a for a, b in charging if a < cut) // SECOND
+        slots.append(Slot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
+        register, clock, charged_before = at_cut, occupied, charged
+        if bound >= end:
+            return tuple(slots)
+
+
+def _register_at(times: Sequence[int], registers: Sequence[int], at: int) -> int:
+    index = bisect_right(times, at)
+    if index == 0:
+        return registers[0]
+    before, after = times[index - 1], times[index]
+    return registers[index - 1] + (registers[index] - registers[index - 1]) * (at - before) // (after - before)

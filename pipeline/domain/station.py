@@ -1,0 +1,252 @@
+"""The state of a station: its sessions with all their evidence, its connectors, its counters; and its codec.
+
+The rule of this file: values only, nothing is decided here. Times are integer microseconds UTC, energy integer Wh.
+State is mutable and slotted, because the hot path changes it with every meter event.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pipeline.domain.outputs import Quarantined
+
+if TYPE_CHECKING:
+    Numbers = array[int]
+else:
+    Numbers = array  # msgspec evaluates annotations, and arrays cannot be subscripted at run time
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+NEVER = 1 << 62
+
+STRIDE = 4
+"""A reading is four integers in `Session.readings`: time us, register Wh, power W, state of charge; -1 = not given."""
+ABSENT = -1
+
+REORDER_WINDOW = HOUR
+"""So long after its end a session keeps all its readings: any order of arrival gives the same session."""
+LATENESS_HORIZON = 7 * DAY
+"""So long a closed session can be corrected by a revision; what comes later is TOO_LATE."""
+SETTLE = 10 * MINUTE
+"""Grace before a rule closes a session, because the stop may be delayed by the network."""
+SILENCE = DAY
+CLOCK_TOLERANCE = 5 * MINUTE
+EARLIEST = 1_483_228_800 * SECOND
+"""2017-01-01: no station that we serve is older, so an earlier time is a clock that was never set."""
+UPDATE_EVERY = MINUTE
+UNANSWERED = 30 * MINUTE
+
+
+class Session(msgspec.Struct, array_like=True, gc=False):
+    """All evidence of one transaction on one connector. `started_at_us` None: its start was not seen (yet)."""
+
+    connector_id: int
+    transaction: str
+    """Keyed hash of the transaction id; empty while the central system has not answered the start."""
+    started_at_us: int | None = None
+    start_register_wh: int | None = None
+    token: str | None = None
+    billing_token: str | None = None
+    analytics_token: str | None = None
+    start_received_us: int = 0
+    ended_at_us: int | None = None
+    stop_register_wh: int | None = None
+    stop_reason: str | None = None
+    stop_token: str | None = None
+    stop_received_us: int = 0
+    last_at_us: int = 0
+    """Event time of the newest reading (of the start, as long as there is none)."""
+    last_register_wh: int = ABSENT
+    state: str | None = None
+    readings: Numbers = msgspec.field(default_factory=lambda: array("q"))
+    states: list[tuple[int, str]] = []
+    """(time us, charging state) at each change, in order of time."""
+    codes: list[str] = []
+    """Quality codes that only the arrival could tell; the others follow from the evidence."""
+    closed_by: str = ""
+    """Empty: open. STOP, or the code of the rule that closed it."""
+    previous_wh: int | None = None
+    """Where the connector's register stood when its session before this one ended; None: not known."""
+    superseded_at_us: int | None = None
+    """A later session began on the connector at this time ..."""
+    superseded_register_wh: int | None = None
+    """... with the register here."""
+    available_at_us: int | None = None
+    """The connector reported Available at this time, while the session was open."""
+    call: str | None = None
+    aliases: list[str] = []
+    sequence: list[int] = []
+    """OCPP 2.0.1 seqNo of every message seen; empty for others."""
+    update_due_us: int = 0
+    revision: int = 0
+    content_hash: str = ""
+    session_id: str = ""
+    provisional: bool = False
+    """Shown under an id that was made without a start."""
+    dirty: bool = False
+    """Evidence came after the last revision; the next tick decides whether a billed fact changed."""
+    dirty_reason: str = ""
+    booked: list[int] = [0, 0, 0, 0, 0]
+    """What this session put into the ledger of its connector: see conservation.py."""
+    raised: dict[str, int] = {}
+    """Alerts that stand: rule and event time of its cause."""
+    thinned: bool = False
+    """Came back from the archive: readings inside are no longer complete."""
+    fold: Any = None
+    """The running bill, a cache that is rebuilt from the readings; never stored."""
+
+    def ended(self) -> bool:
+        return self.closed_by != ""
+
+
+class Connector(msgspec.Struct, array_like=True, gc=False):
+    """What is known of one connector between sessions. The ledger re-adds: see conservation.py."""
+
+    connector_id: int
+    register_wh: int | None = None
+    """Where the last closed session left the register."""
+    register_at_us: int = 0
+    current: str = ""
+    """Key of the newest session on it, in Station.sessions."""
+    status: str = ""
+    error_code: str = "NoError"
+    status_at_us: int = 0
+    fault_since_us: int | None = None
+    fault_raised_us: int | None = None
+    highest_power_w: int = 0
+    """Highest power offered or measured, the bound while the rating is unknown."""
+    aborts: list[int] = []
+    """Times of the latest zero-energy aborts."""
+    opening_wh: int | None = None
+    """The first register that was ever seen; None: none yet."""
+    ledger: list[int] = [0, 0, 0, 0, 0]
+    """Wh attributed to sessions, quarantined, unattributed, dropped (resets), estimated: see conservation.py."""
+
+
+class Station(msgspec.Struct, array_like=True, gc=False):
+    """Everything about one station. `clock` and `wake_us` are read by the runtime (runtime/logic.py)."""
+
+    station_id: str
+    clock: str = "live"
+    wake_us: int = NEVER
+    sessions: dict[str, Session] = {}
+    """Open sessions and those inside the reorder window, by transaction key (or a key of their own without one)."""
+    connectors: dict[int, Connector] = {}
+    newest_us: int = 0
+    seen_us: int = 0
+    """When the station was last heard, by receive time where that is known."""
+    forgotten_until_us: int = 0
+    """Sessions that ended before this were forgotten: what belongs to them is TOO_LATE."""
+    forget_at_us: int = NEVER
+    received: int = 0
+    used: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    outside: int = 0
+    late_unused: int = 0
+    boots: list[int] = []
+    silent_since_us: int | None = None
+    offsets: list[int] = []
+    """receive time minus event time of the latest live messages, to correct a clock that is wrong."""
+    calls: Any = None
+    """Unanswered OCPP calls; owned by wire/ocpp.py."""
+    archive: Any = None
+    """Closed sessions as bytes (runtime.logic.Archive), until the lateness horizon; never stored here."""
+
+    def connector(self, connector_id: int) -> Connector:
+        found = self.connectors.get(connector_id)
+        if found is None:
+            found = self.connectors[connector_id] = Connector(connector_id)
+        return found
+
+    def pending(self) -> int:
+        """Events that wait for another one: starts without the answer of the central system."""
+        return sum(1 for session in self.sessions.values() if session.call is not None)
+
+    def each_session(self) -> Iterator[tuple[str, Session]]:
+        """Each session once, whatever its aliases."""
+        for key, session in list(self.sessions.items()):
+            if key not in session.aliases:
+                yield key, session
+
+
+class Step:
+    """What one event or tick caused: sessions to show, to rate, to archive, alerts, and parts refused with reasons."""
+
+    __slots__ = ("alerts", "archived", "forgotten", "quarantined", "rated", "updates", "voided")
+
+    def __init__(self) -> None:
+        self.updates: list[Session] = []
+        self.rated: list[tuple[Session, str]] = []
+        """Sessions to emit as a revision if a billed fact changed, with the reason."""
+        self.voided: list[tuple[Session, str]] = []
+        """Sessions that were shown under the provisional id given: it is to be voided."""
+        self.alerts: list[tuple[str, Connector, Session | None, int, bool]] = []
+        """Rule, connector, session, event time, raised (or cleared)."""
+        self.archived: list[tuple[str, Session]] = []
+        self.forgotten: list[str] = []
+        self.quarantined: list[Quarantined] = []
+
+
+# --- the archive record of a closed session --------------------------------------------------------------------------
+
+
+def _plain(value: object) -> object:
+    """Arrays travel as bytes; caches are not stored."""
+    return value.tobytes() if isinstance(value, array) else None
+
+
+def _restored(kind: type, value: Any) -> Any:
+    numbers = array("q")
+    numbers.frombytes(value)
+    return numbers
+
+
+SESSION_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
+_SESSION_DECODER = msgspec.msgpack.Decoder(Session, dec_hook=_restored)
+_STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
+
+
+def encode_archived(session: Session) -> bytes:
+    """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter."""
+    readings = session.readings
+    kept = array("q")
+    count = len(readings) // STRIDE
+    for index in range(count):
+        at = readings[index * STRIDE]
+        before = readings[(index - 1) * STRIDE] if index else 0
+        following = readings[(index + 1) * STRIDE] if index + 1 < count else 0
+        quarter = at // (15 * MINUTE)
+        if index in (0, count - 1) or quarter != before // (15 * MINUTE) or quarter != following // (15 * MINUTE):
+            kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
+    session.fold = None
+    whole, session.readings = session.readings, kept
+    ended = session.ended_at_us or session.last_at_us
+    try:
+        return ended.to_bytes(8, "big") + SESSION_ENCODER.encode(session)
+    finally:
+        session.readings = whole
+
+
+def decode_archived(value: bytes) -> Session:
+    return _SESSION_DECODER.decode(memoryview(value)[8:])
+
+
+def encode_station(station: Station) -> bytes:
+    """The state without its archive. A fold is a cache and is not stored."""
+    return SESSION_ENCODER.encode(station)
+
+
+def decode_station(value: bytes) -> Station:
+    """The inverse of `encode_station`. Sessions with aliases are one object again."""
+    station = _STATION_DECODER.decode(value)
+    for session in list(station.sessions.values()):
+        for alias in session.aliases:
+            station.sessions[alias] = session
+    return station

@@ -1,0 +1,177 @@
+"""What passing time does to a station: the only place that closes silent sessions and fires rules on open ones.
+
+A tick visits a station when its `wake_us` is reached. It may come too early (then it does nothing), never too late for
+its own time, so results depend on the ticks in the log alone, not on when somebody looked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.domain.limits import Limits
+from pipeline.domain.station import (
+    ABSENT,
+    HOUR,
+    LATENESS_HORIZON,
+    MINUTE,
+    NEVER,
+    REORDER_WINDOW,
+    SETTLE,
+    SILENCE,
+    STRIDE,
+    UNANSWERED,
+    Session,
+    Station,
+    Step,
+)
+
+LimitsOf = Callable[[str, int], Limits]
+FORGET_EVERY = 6 * HOUR
+FAULT_LASTS = MINUTE
+
+
+def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
+    """Time has reached `now` (us UTC) on the station's clock."""
+    step = Step()
+    wake = NEVER
+    for key, session in station.each_session():
+        if session.ended():
+            wake = min(wake, _settle(station, key, session, now, step))
+        else:
+            limits = limits_of(station.station_id, session.connector_id)
+            wake = min(wake, _watch(station, key, session, now, limits, step))
+    wake = min(wake, _faults(station, now, step), _silence(station, now, limits_of, step), _forget(station, now, step))
+    station.wake_us = max(wake, now + 1)  # the same tick never visits twice
+    return step
+
+
+def _settle(station: Station, key: str, session: Session, now: int, step: Step) -> int:
+    """An ended session: revised if late evidence came, archived when the reorder window is over."""
+    ended = session.ended_at_us or session.last_at_us
+    over = ended + REORDER_WINDOW
+    if session.started_at_us is None and not session.revision:
+        if now < over:
+            return over  # problem 12: its start may still come
+        step.rated.append((session, "MISSING_START"))
+    elif session.dirty:
+        step.rated.append((session, session.dirty_reason))
+    session.dirty, session.dirty_reason = False, ""
+    if now < over:
+        return over
+    for name in (key, *session.aliases):
+        station.sessions.pop(name, None)
+    step.archived.append((key, session))
+    station.forget_at_us = min(station.forget_at_us, ended + LATENESS_HORIZON)
+    return NEVER
+
+
+def _watch(station: Station, key: str, session: Session, now: int, limits: Limits, step: Step) -> int:
+    """An open session: closed by rule when its stop is missing, else measured against the limits."""
+    if session.call is not None:
+        answered_by = (session.started_at_us or 0) + UNANSWERED
+        if now < answered_by:
+            return answered_by
+        session.call = None  # problem 19: never acknowledged; it goes on without an id
+        station.used += 1
+    if session.superseded_at_us is not None and now >= session.superseded_at_us + SETTLE:
+        energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
+        empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)
+        return _close(station, session, "ABORTED_BY_NEW_START" if empty else "CLOSED_BY_NEW_START", step)
+    if session.available_at_us is not None and now >= session.available_at_us + SETTLE:
+        if session.available_at_us >= session.last_at_us:
+            return _close(station, session, "MISSING_STOP", step)
+        session.available_at_us = None  # readings went on: an old status was repeated (problem 33)
+    quiet_until = session.last_at_us + SILENCE
+    if now >= quiet_until:
+        return _close(station, session, "MISSING_STOP", step)
+    wake = min(
+        quiet_until,
+        NEVER if session.superseded_at_us is None else session.superseded_at_us + SETTLE,
+        NEVER if session.available_at_us is None else session.available_at_us + SETTLE,
+    )
+    return min(wake, _durations(station, session, now, limits, step))
+
+
+def _close(station: Station, session: Session, code: str, step: Step) -> int:
+    session.closed_by = code
+    session.ended_at_us = session.last_at_us
+    session.fold = None
+    step.rated.append((session, code))
+    return session.last_at_us + REORDER_WINDOW
+
+
+def _durations(station: Station, session: Session, now: int, limits: Limits, step: Step) -> int:
+    """Rules that only time can break; each is raised once and cleared when the session ends."""
+    wake = NEVER
+    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
+    charged_until = charging_ended(session)
+    for rule, due in (
+        ("LONG_SESSION", started + limits.expected_us),
+        ("OVERSTAY", charged_until + limits.longest_idle_us),
+    ):
+        if rule in session.raised:
+            continue
+        if now >= due:
+            session.raised[rule] = due
+            step.alerts.append((rule, station.connector(session.connector_id), session, due, True))
+        else:
+            wake = min(wake, due)
+    return wake
+
+
+def charging_ended(session: Session) -> int:
+    """Time of the last reading at which the register had grown; the start while nothing flowed."""
+    readings = session.readings
+    for index in range(len(readings) - STRIDE, 0, -STRIDE):
+        if readings[index + 1] > readings[index + 1 - STRIDE]:
+            return readings[index]
+    return readings[0] if len(readings) else session.last_at_us
+
+
+def _faults(station: Station, now: int, step: Step) -> int:
+    """A connector that is faulty for more than a minute (problems 38 and 39)."""
+    wake = NEVER
+    for connector in station.connectors.values():
+        if connector.fault_since_us is None:
+            connector.fault_raised_us = None
+        elif connector.fault_raised_us is None:
+            due = connector.fault_since_us + FAULT_LASTS
+            if now >= due:
+                connector.fault_raised_us = connector.fault_since_us
+                step.alerts.append(("STATION_FAULT", connector, None, connector.fault_since_us, True))
+            else:
+                wake = min(wake, due)
+    return wake
+
+
+def _silence(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
+    """No sign of life although a session is open. Cleared by the next sign of life, told at the tick after it."""
+    if station.silent_since_us is not None and station.seen_us > station.silent_since_us:
+        step.alerts.append(("STATION_SILENT", station.connector(0), None, station.silent_since_us, False))
+        station.silent_since_us = None
+    if not any(not session.ended() for session in station.sessions.values()):
+        return NEVER
+    limit = limits_of(station.station_id, 0).silent_us
+    due = station.seen_us + limit
+    if now < due:
+        return due
+    if station.silent_since_us is None:
+        station.silent_since_us = station.seen_us
+        step.alerts.append(("STATION_SILENT", station.connector(0), None, station.seen_us, True))
+    return now + limit
+
+
+def _forget(station: Station, now: int, step: Step) -> int:
+    """Closed sessions beyond the lateness horizon; looked at a few times a day, in one pass over the archive."""
+    if now < station.forget_at_us or station.archive is None:
+        return station.forget_at_us
+    following = NEVER
+    for name, value in station.archive.items():
+        ended = int.from_bytes(value[:8], "big")
+        if ended + LATENESS_HORIZON <= now:
+            step.forgotten.append(name.decode())
+            station.forgotten_until_us = max(station.forgotten_until_us, ended)
+        else:
+            following = min(following, ended + LATENESS_HORIZON)
+    station.forget_at_us = NEVER if following == NEVER else max(following, now + FORGET_EVERY)
+    return station.forget_at_us

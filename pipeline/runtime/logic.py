@@ -1,0 +1,83 @@
+"""What the durable stage carries: any keyed, stateful, pure function. This file is the whole contract between the two.
+
+The stage owns offsets, checkpoints, the changelog and time; a Logic owns meaning. A Logic does no I/O, reads no
+clock, and its outputs depend only on the state and the record, never on batches, checkpoints or the worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+NEVER = 1 << 62
+"""A deadline that no tick reaches."""
+
+
+class Output(NamedTuple):
+    """One record to produce inside the checkpoint's transaction. `topic` is a name from pipeline/topics.py."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+class Tick(NamedTuple):
+    clock: str
+    time_us: int
+
+
+class KeyedState(Protocol):
+    """The two attributes of a state that the stage itself reads, to know which keys a tick concerns."""
+
+    clock: str
+    """The clock that the key follows: `live`, or the id of a replay or simulation."""
+    wake_us: int
+    """Time of the next tick that concerns the key; may be too early (the tick then does nothing), never too late."""
+
+
+State = TypeVar("State", bound=KeyedState)
+
+
+class Archive(Protocol):
+    """Records of one key that are kept as encoded bytes beside its state (closed sessions until the horizon)."""
+
+    def get(self, name: bytes) -> bytes | None: ...
+    def put(self, name: bytes, value: bytes) -> None: ...
+    def drop(self, name: bytes) -> None: ...
+    def items(self) -> Iterable[tuple[bytes, bytes]]: ...
+
+
+class Logic(Protocol[State]):
+    """A keyed pure function with state, for `runtime.stage.Stage`."""
+
+    def create(self, key: bytes, archive: Archive) -> State:
+        """The state of a key that was never seen."""
+        ...
+
+    def apply(self, state: State, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
+        """One record of `state`'s key. Raises InvalidMessage (state unchanged): the record becomes a dead letter.
+
+        Parts of a record may be refused too: they are Outputs to DEAD_LETTERS with the original bytes and the headers
+        `reason` and `detail`; the stage adds where the record was read.
+        """
+        ...
+
+    def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
+        """The tick in a record without a key. Raises InvalidMessage: e.g. a live tick ahead of the broker's clock."""
+        ...
+
+    def tick(self, state: State, tick: Tick) -> Sequence[Output] | None:
+        """Time has reached `tick`; called only for keys that follow its clock and whose `wake_us` is reached."""
+        ...
+
+    def dump(self, state: State) -> bytes:
+        """The state without its archive, for the changelog; the stage puts the codec version in front."""
+        ...
+
+    def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> State:
+        """The inverse of `dump` for every version in `readable_versions`."""
+        ...
+
+    codec_version: int
+    readable_versions: frozenset[int]

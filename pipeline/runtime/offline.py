@@ -1,0 +1,91 @@
+"""Runs a Logic over records in memory: the offline commands, audits and comparisons use it instead of the stage.
+
+It has no checkpoint and no changelog; what it must share with the stage is the meaning of a tick: it visits the keys
+that follow its clock and whose `wake_us` is reached.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar
+
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output
+
+State = TypeVar("State", bound=KeyedState)
+
+
+class MemoryArchive:
+    """runtime.logic.Archive as a dictionary."""
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: dict[bytes, bytes] = {}
+
+    def get(self, name: bytes) -> bytes | None:
+        return self._kept.get(name)
+
+    def put(self, name: bytes, value: bytes) -> None:
+        self._kept[name] = value
+
+    def drop(self, name: bytes) -> None:
+        self._kept.pop(name, None)
+
+    def items(self) -> Iterable[tuple[bytes, bytes]]:
+        return list(self._kept.items())
+
+
+class Offline(Generic[State]):
+    """One partition (or a whole log) of a keyed stage in memory."""
+
+    def __init__(self, logic: Logic[State]) -> None:
+        self._logic = logic
+        self.states: dict[bytes, State] = {}
+        self.refused = 0
+        """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
+        self._wakes: dict[str, list[tuple[int, bytes]]] = {}
+        self._scheduled: dict[bytes, tuple[str, int]] = {}
+
+    def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
+        """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
+        try:
+            if key is None:
+                yield from self._tick(value, sent_at_ms)
+                return
+            state = self.states.get(key)
+            if state is None:
+                state = self._logic.create(key, MemoryArchive())
+                outputs = self._logic.apply(state, value, sent_at_ms)
+                self.states[key] = state
+            else:
+                outputs = self._logic.apply(state, value, sent_at_ms)
+        except InvalidMessage:
+            self.refused += 1
+            raise
+        self._schedule(key, state)
+        if outputs:
+            yield from outputs
+
+    def _schedule(self, key: bytes, state: State) -> None:
+        planned = (state.clock, state.wake_us)
+        known = self._scheduled.get(key)
+        if planned[1] < NEVER and (known is None or known[0] != planned[0] or planned[1] < known[1]):
+            self._scheduled[key] = planned
+            heapq.heappush(self._wakes.setdefault(planned[0], []), (planned[1], key))
+
+    def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
+        tick = self._logic.tick_of(value, append_time_ms)
+        wakes = self._wakes.get(tick.clock)
+        while wakes and wakes[0][0] <= tick.time_us:
+            at, key = heapq.heappop(wakes)
+            if self._scheduled.get(key) != (tick.clock, at):
+                continue
+            del self._scheduled[key]
+            state = self.states[key]
+            if state.clock == tick.clock and state.wake_us <= tick.time_us:
+                outputs = self._logic.tick(state, tick)
+                if outputs:
+                    yield from outputs
+            self._schedule(key, state)

@@ -1,0 +1,102 @@
+"""All settings, read once from the environment by `cli` and handed to everybody else; nobody else reads it.
+
+Every variable starts with CHARGELINE_. `from_env` reports all faults at once. Secrets come from files
+(CHARGELINE_<NAME>_FILE), never from the variable itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from pipeline.errors import WrongUsage
+
+PREFIX = "CHARGELINE_"
+_TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Defaults fit `chargeline up` on one laptop; a fleet sets what differs."""
+
+    kafka: str = "127.0.0.1:9092"
+    """Bootstrap servers."""
+    kafka_properties_file: Path | None = None
+    """librdkafka properties (security.protocol, sasl.*, ssl.*), one `name=value` a line, for every client."""
+    clickhouse_url: str = "http://127.0.0.1:8123"
+    clickhouse_user: str = "default"
+    clickhouse_password_file: Path | None = None
+    clickhouse_database: str = "charging"
+    keys_file: Path | None = None
+    """Keyring with the pseudonym keys; made by `chargeline keys create FILE`. Without it a worker refuses to start."""
+    sites_file: Path | None = None
+    tariffs_file: Path | None = None
+    group: str = "chargeline"
+    """Prefix of consumer groups and transactional ids."""
+    slot: str = "0"
+    """Stable name of this worker among its peers; its transactional id is made from it."""
+    checkpoint_ms: int = 300
+    state_write_s: int = 10
+    """A changed station is written to the changelog at the latest after this many seconds."""
+    session_timeout_ms: int = 6000
+    transaction_timeout_ms: int = 15000
+    tick_ms: int = 1000
+    """How often the owner of a partition writes a live clock tick into it."""
+    max_stations: int = 500_000
+    """Stations one worker may hold in memory; above it the worker stops with an alarm."""
+    dead_letter_run: int = 10_000
+    """So many dead letters in a row stop the worker: a schema changed, the topic must not be emptied."""
+    dead_letter_percent: int = 50
+    """So many percent dead letters in the last 10,000 records stop the worker."""
+    sink_batch_rows: int = 20_000
+    sink_batch_ms: int = 1000
+    web_host: str = "127.0.0.1"
+    web_port: int = 0
+    """Port of /livez, /readyz and /metrics; 0 = off."""
+    stall_limit_s: int = 25
+    """No progress for this long although there is lag and no declared wait: the process exits."""
+    phase_file: Path | None = None
+    """For failure tests: the worker writes the name of its current step into this file."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], **overrides: object) -> Settings:
+        """Settings from `environ`; raises WrongUsage that lists every unknown name and bad value at once."""
+        known = {PREFIX + each.name.upper(): each for each in fields(cls)}
+        faults: list[str] = []
+        values: dict[str, object] = {}
+        for name, text in environ.items():
+            if not name.startswith(PREFIX):
+                continue
+            setting = known.get(name)
+            if setting is None:
+                faults.append(f"{name}: no such setting; see README, Settings")
+                continue
+            try:
+                values[setting.name] = _parse(str(setting.type), text)
+            except ValueError as error:
+                faults.append(f"{name}={text!r}: {error}")
+        if faults:
+            raise WrongUsage("; ".join(faults))
+        values.update({name: value for name, value in overrides.items() if value is not None})
+        return cls(**values)  # type: ignore[arg-type]  # each value was parsed by its field's type
+
+
+def _parse(type_name: str, text: str) -> object:
+    match type_name:
+        case "int":
+            value = int(text)
+            if value < 0:
+                raise ValueError("must not be negative")
+            return value
+        case "bool":
+            lowered = text.strip().lower()
+            if lowered not in _TRUE | _FALSE:
+                raise ValueError("must be true or false")
+            return lowered in _TRUE
+        case "Path | None":
+            return Path(text) if text else None
+        case _:
+            if not text:
+                raise ValueError("must not be empty")
+            return text

@@ -1,0 +1,35 @@
+"""Every Kafka topic of the pipeline. What is not in this list does not exist.
+
+Partitions, retention, owners and readers are in schemas/topics/<name>.yaml; tests/schemas compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """`key` names the field that the record key holds (UTF-8). Identifiers: may a driver's token be inside?"""
+
+    name: str
+    key: str
+    holds_identifiers: bool
+
+
+METER_EVENTS = Topic(name="meter-events", key="station_id", holds_identifiers=True)
+STATION_STATE = Topic(name="station-state", key="station_id, or station_id and session_id", holds_identifiers=False)
+SESSION_UPDATES = Topic(name="session-updates", key="session_id", holds_identifiers=False)
+SESSIONS = Topic(name="sessions", key="session_id", holds_identifiers=False)
+RECEIPTS = Topic(name="receipts", key="session_id, revision, BILL or CREDIT", holds_identifiers=False)
+ANOMALIES = Topic(name="anomalies", key="station_id", holds_identifiers=False)
+DEAD_LETTERS = Topic(name="dead-letters", key="key of the source record", holds_identifiers=True)
+
+TOPICS: Mapping[str, Topic] = {
+    topic.name: topic
+    for topic in (METER_EVENTS, STATION_STATE, SESSION_UPDATES, SESSIONS, RECEIPTS, ANOMALIES, DEAD_LETTERS)
+}
+
+LARGEST_RECORD = 5_000_000
+"""Bytes of the largest value in `meter-events`; its max.message.bytes leaves room for what Kafka adds."""
