@@ -9,12 +9,13 @@ from pathlib import Path
 
 from pipeline.errors import WrongUsage
 from pipeline.settings import Settings
+from pipeline.topics import LARGEST_RECORD
 
 PARTITIONER = "murmur2_random"
 """Kafka's own: librdkafka's default puts the same key elsewhere than the Java clients do (design.md, section 2)."""
 
-LARGEST_RECORD = 5 * 1024 * 1024
-"""`max.message.bytes` of meter-events."""
+RECORD_OVERHEAD = 242_880
+"""Headers of a dead letter and what Kafka adds: with it a batch of one largest record is 5 MiB."""
 
 
 def client_config(settings: Settings) -> dict[str, str | int | float | bool]:
@@ -36,7 +37,7 @@ def producer_config(settings: Settings) -> dict[str, str | int | float | bool]:
         "partitioner": PARTITIONER,
         "compression.type": "lz4",
         "linger.ms": 10,
-        "message.max.bytes": LARGEST_RECORD + 128 * 1024,
+        "message.max.bytes": LARGEST_RECORD + RECORD_OVERHEAD,
         "queue.buffering.max.messages": 500_000,
     }
 

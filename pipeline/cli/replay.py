@@ -1,0 +1,50 @@
+"""`chargeline replay`: recorded logs into `meter-events`; the same files give the same records, ticks included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import json_option, kafka_option, settings
+from pipeline.cli.progress import progress
+from pipeline.cli.simulate import tell
+from pipeline.edge.producer import paced, produce
+from pipeline.edge.replayer import Format, open_log
+from pipeline.kafka_config import producer_config
+from pipeline.topics import METER_EVENTS
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--format", "log_format", type=click.Choice(["ocpp16", "events"]), required=True, help="What a line is.")
+@kafka_option
+@click.option("--speed", type=click.FloatRange(0), default=0.0, help="Times real time; 0 = as fast as possible.")
+@click.option("--clock", help="Clock of the records that name none [default: made from the contents].")
+@click.option("--skip-bad", is_flag=True, help="Send lines that are no record as they are: they become dead letters.")
+@click.option("--no-final-ticks", is_flag=True, help="Leave sessions open that are open at the end of the log.")
+@json_option
+def command(
+    files: tuple[Path, ...],
+    log_format: Format,
+    kafka: str | None,
+    speed: float,
+    clock: str | None,
+    skip_bad: bool,
+    no_final_ticks: bool,
+    as_json: bool,
+) -> None:
+    """Send recorded events (one JSON object a line; .ndjson, .ndjson.gz, or - for stdin) to Kafka.
+
+    Several files are merged into one log by receive time. Every line is checked before the first is sent. Clock ticks
+    of the log's own clock are added, also for 25 hours after its end. Sending the same files again changes nothing
+    downstream.
+    """
+    with progress("checking", unit="lines") as shown:
+        log = open_log(files, log_format, clock=clock, skip_bad=skip_bad, on_progress=shown.advance)
+    records = paced(log.records(final_ticks=not no_final_ticks), speed)
+    with progress("replaying", total=log.lines, unit="events") as shown:
+        report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
+    if log.bad:
+        click.echo(f"{log.bad:,} lines are no record: sent as they are, they become dead letters", err=True)
+    tell(report, log.clock, "acknowledged by Kafka", as_json)

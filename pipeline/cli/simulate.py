@@ -1,0 +1,148 @@
+"""`chargeline simulate`: a seeded fleet into `meter-events`, or into a file; the same options give the same bytes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+import click
+import msgspec
+
+from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.progress import progress
+from pipeline.edge.faults import KINDS, parse_faults
+from pipeline.edge.fleet import fleet_documents
+from pipeline.edge.producer import Record, Report, limited_rate, paced, produce
+from pipeline.edge.simulator import DEFAULT_START, Plan, Truth, ignore, simulate
+from pipeline.errors import Unavailable, WrongUsage
+from pipeline.kafka_config import producer_config
+from pipeline.topics import METER_EVENTS
+
+
+@click.command(
+    epilog="\b\nFaults (share of the sessions under `all`):\n"
+    + "\n".join(f"  {name:18} {kind.rate:6.1%}  {kind.meaning}" for name, kind in KINDS.items())
+)
+@kafka_option
+@click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--stations", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--sites", type=click.IntRange(1), default=6, show_default=True)
+@click.option("--days", type=click.IntRange(1), default=1, show_default=True, help="Days in which cars arrive.")
+@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help=f"First day, UTC [default: {DEFAULT_START:%Y-%m-%d}].")
+@click.option("--sessions", type=click.FloatRange(0), default=4.0, show_default=True, help="Per connector and day.")
+@click.option("--faults", default="all", show_default=True, help="all, none, or kinds: late,missing_stop=0.2")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the records to this file, not to Kafka.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Write what really happened, a line a session.")
+@click.option("--documents", type=click.Path(path_type=Path), help="Write sites.json and tariffs.json there.")
+@click.option("--speed", type=click.FloatRange(0), default=0.0, help="Times real time; 0 = as fast as possible.")
+@click.option("--rate", type=click.FloatRange(0), default=0.0, help="Events a second at most; 0 = no limit.")
+@click.option("--limit", type=click.IntRange(1), help="Stop sending events after so many; clock ticks go on.")
+@json_option
+def command(
+    kafka: str | None,
+    seed: int,
+    stations: int,
+    sites: int,
+    days: int,
+    start: datetime | None,
+    sessions: float,
+    faults: str,
+    out: Path | None,
+    truth: Path | None,
+    documents: Path | None,
+    speed: float,
+    rate: float,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Send the events of a seeded fleet to Kafka, with clock ticks and labelled faults.
+
+    The report counts what the broker acknowledged. Clock ticks of the simulation's own clock follow the last event for
+    31 hours, so that every session is closed.
+    """
+    plan = Plan(
+        seed=seed,
+        stations=stations,
+        sites=sites,
+        days=days,
+        start=start.replace(tzinfo=UTC) if start else DEFAULT_START,
+        sessions=sessions,
+        faults=parse_faults(faults),
+    )
+    if documents is not None:
+        _write_documents(plan, documents)
+    with ExitStack() as files:
+        on_truth = _truth_writer(files.enter_context(_created(truth))) if truth is not None else ignore
+        records = limited_rate(paced(_limited(simulate(plan, on_truth), limit), speed), rate)
+        with progress(f"simulating {plan.clock}", unit="events") as shown:
+            if out is not None:
+                report = _write(records, files.enter_context(_created(out)), shown.advance)
+            else:
+                report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
+    tell(report, plan.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
+
+
+def tell(report: Report, clock: str, done: str, as_json: bool) -> None:
+    """The report on stdout; raises Unavailable if the broker refused records."""
+    if as_json:
+        print_json(msgspec.to_builtins(report) | {"clock": clock})
+    else:
+        pace = report.events / report.seconds if report.seconds else 0.0
+        click.echo(
+            f"{report.events:,} events and {report.ticks:,} clock ticks on clock {clock}: "
+            f"{report.acknowledged:,} records {done}, {report.bytes / 1e6:,.1f} MB in {report.seconds:.1f} s ({pace:,.0f} events/s)"
+        )
+    if report.failed:
+        raise Unavailable(f"{report.failed:,} records were refused; first: {report.first_error}")
+
+
+def _limited(records: Iterable[Record], limit: int | None) -> Iterator[Record]:
+    """The first `limit` events and all ticks."""
+    sent = 0
+    for record in records:
+        sent += record[1] is not None
+        if limit is None or sent <= limit or record[1] is None:
+            yield record
+
+
+def _write(records: Iterable[Record], out: IO[bytes], advance: Callable[[int], None]) -> Report:
+    report = Report()
+    for _, key, value in records:
+        out.write(value + b"\n")
+        report.acknowledged += 1
+        if key is None:
+            report.ticks += 1
+            continue
+        report.events += 1
+        report.bytes += len(value)
+        if report.events % 1_000 == 0:
+            advance(1_000)
+    return report
+
+
+def _truth_writer(out: IO[bytes]) -> Callable[[Truth], None]:
+    def write(truth: Truth) -> None:
+        out.write(msgspec.json.encode(truth) + b"\n")
+
+    return write
+
+
+def _write_documents(plan: Plan, folder: Path) -> None:
+    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, document in (("sites.json", sites), ("tariffs.json", tariffs)):
+            (folder / name).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    except OSError as error:
+        raise WrongUsage(f"--documents {folder}: cannot be written: {error.strerror}") from error
+
+
+def _created(file: Path) -> IO[bytes]:
+    try:
+        return file.open("wb")
+    except OSError as error:
+        raise WrongUsage(f"{file}: cannot be written: {error.strerror}") from error

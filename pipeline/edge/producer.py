@@ -1,0 +1,132 @@
+"""Records into one topic through an idempotent producer: back-pressure, pacing, and a count of what the broker has.
+
+The same order goes out as comes in, per partition. A record without a key is a clock tick: every partition gets it. The
+properties of the client are handed in (kafka_config.producer_config).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import msgspec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from pipeline.errors import Unavailable, WrongUsage
+
+Record = tuple[int, bytes | None, bytes]
+"""When it is due (us UTC), key (None: a clock tick), value."""
+
+BY_KEY = -1
+"""librdkafka's word for: the partitioner decides."""
+POLL_EVERY = 1_000
+METADATA_TIMEOUT_S = 10.0
+FLUSH_TIMEOUT_S = 120.0
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """What became of the records. `acknowledged` and `failed` count Kafka records, ticks once per partition."""
+
+    events: int = 0
+    ticks: int = 0
+    acknowledged: int = 0
+    failed: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    first_error: str = ""
+
+    def delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self.acknowledged += 1
+        else:
+            self.failed += 1
+            self.first_error = self.first_error or error.str()
+
+
+def produce(
+    records: Iterable[Record],
+    topic: str,
+    config: Mapping[str, str | int | float | bool],
+    on_progress: Callable[[int], None] = lambda sent: None,
+) -> Report:
+    """Sends all records and waits until the broker has answered for each of them.
+
+    `on_progress` is called with the number of events sent since its last call. Raises Unavailable if no broker
+    answers or records stay unanswered, WrongUsage if the topic does not exist; records that the broker refused are
+    counted in the report.
+    """
+    producer = Producer(dict(config))
+    partitions = _partitions(producer, topic)
+    report, began = Report(), time.monotonic()
+    try:
+        for _, key, value in records:
+            if key is None:
+                report.ticks += 1
+                for partition in partitions:
+                    _send(producer, report, topic, key, value, partition)
+            else:
+                report.events += 1
+                report.bytes += len(value)
+                _send(producer, report, topic, key, value)
+                if report.events % POLL_EVERY == 0:
+                    producer.poll(0)
+                    on_progress(POLL_EVERY)
+        waiting = producer.flush(FLUSH_TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"topic {topic}: the producer gave up: {error.args[0].str()}") from error
+    if waiting:
+        raise Unavailable(f"topic {topic}: {waiting} records without an answer after {FLUSH_TIMEOUT_S:.0f} s")
+    report.seconds = time.monotonic() - began
+    on_progress(report.events % POLL_EVERY)
+    return report
+
+
+def _send(
+    producer: Producer, report: Report, topic: str, key: bytes | None, value: bytes, partition: int = BY_KEY
+) -> None:
+    """Waits for room when the producer's queue is full: the broker sets the pace."""
+    while True:
+        try:
+            producer.produce(topic, value, key, partition, on_delivery=report.delivered)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            return
+
+
+def _partitions(producer: Producer, topic: str) -> list[int]:
+    try:
+        metadata = producer.list_topics(timeout=METADATA_TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"no Kafka broker answers: {error.args[0].str()}; is `chargeline up` running?") from error
+    found = metadata.topics.get(topic)
+    if found is None or not found.partitions:
+        raise WrongUsage(f"topic {topic} does not exist; make it with `chargeline topics create`")
+    return sorted(found.partitions)
+
+
+def paced(records: Iterable[Record], speed: float) -> Iterator[Record]:
+    """The records at `speed` times the pace at which they are due; 0 = as fast as they come."""
+    if speed <= 0:
+        yield from records
+        return
+    began, first_us = time.monotonic(), 0
+    for record in records:
+        first_us = first_us or record[0]
+        ahead_s = (record[0] - first_us) / 1e6 / speed - (time.monotonic() - began)
+        if ahead_s > 0.001:
+            time.sleep(ahead_s)
+        yield record
+
+
+def limited_rate(records: Iterable[Record], per_second: float) -> Iterator[Record]:
+    """The records at a steady `per_second`, however far apart they are due; 0 = as fast as they come."""
+    if per_second <= 0:
+        yield from records
+        return
+    began = time.monotonic()
+    for number, record in enumerate(records):
+        ahead_s = number / per_second - (time.monotonic() - began)
+        if ahead_s > 0.001:
+            time.sleep(ahead_s)
+        yield record

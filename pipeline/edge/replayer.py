@@ -1,0 +1,273 @@
+"""Recorded logs as a stream of `meter-events` records, the same bytes each time; online and offline read this one.
+
+Lines keep the order of their file; several files are merged by receive time. A record without a clock of its own gets
+`replay-<hash of the contents>`, and for each clock whose ticks are not in the log the replayer writes them: every
+minute of receive time, then hourly for 25 h, so that what stays silent is closed. Nothing is sent before every line of
+every file has been checked.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from heapq import merge
+from operator import itemgetter
+from pathlib import Path
+from typing import IO, Literal, NamedTuple, cast
+
+import msgspec
+import orjson
+
+from pipeline.domain.events import (
+    LIVE,
+    ClockTicked,
+    MeterRead,
+    OcppFrame,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
+from pipeline.errors import InvalidMessage, WrongUsage
+from pipeline.topics import LARGEST_RECORD
+
+Format = Literal["ocpp16", "events"]
+Record = tuple[int, bytes | None, bytes]
+"""When the central system received it (us UTC), key (None: a clock tick, for every partition), value."""
+
+MINUTE_US = 60_000_000
+HOUR_US = 60 * MINUTE_US
+FINAL_TICKS_US = 25 * HOUR_US
+LONG_SILENCE_US = 26 * HOUR_US
+"""Through a hole in the log that is longer than this, ticks come every hour only."""
+UNREADABLE_KEY = b"unreadable"
+"""Key of a bad line that names no station, sent on request only."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_decode_event = msgspec.json.Decoder(
+    SessionStarted | MeterRead | SessionEnded | StatusReported | StationSeen | ClockTicked
+).decode
+_decode_frame = msgspec.json.Decoder(OcppFrame).decode
+
+
+class Line(NamedTuple):
+    """One line: when it was received (us UTC), key, clock, whether it is a clock tick, the bytes as recorded."""
+
+    time_us: int
+    key: bytes | None
+    clock: str
+    tick: bool
+    value: bytes
+
+
+class _BadLine(Exception):
+    """What is wrong with a line, without its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One input by the name that errors use; can be read more than once."""
+
+    name: str
+    open: Callable[[], IO[bytes]]
+
+
+@dataclass(slots=True)
+class Log:
+    """Checked input files; `records` reads them as one log. Made by `open_log`."""
+
+    sources: Sequence[Source]
+    format: Format
+    skip_bad: bool
+    clock: str = ""
+    """Given to records that have none."""
+    lines: int = 0
+    bad: int = 0
+    seen: set[str] = field(default_factory=set)
+    ticked: set[str] = field(default_factory=set)
+    """Clocks of the events, and clocks whose ticks are in the log."""
+
+    def records(self, *, final_ticks: bool = True) -> Iterator[Record]:
+        """The log with the ticks that it lacks. `final_ticks`: time goes on for 25 h after the last line."""
+        by_receive_time = merge(*(self._in_order(source) for source in self.sources), key=itemgetter(0))
+        return _with_ticks(by_receive_time, sorted(self.seen - self.ticked), final_ticks)
+
+    def _in_order(self, source: Source) -> Iterator[Record]:
+        """A file is a log: its order stands, also where its times go back."""
+        now_us = 0
+        for number, value in _numbered_lines(source):
+            try:
+                time_us, key, clock, _, value = _parse(value, self.format)
+            except _BadLine as error:
+                if not self.skip_bad:  # it was good when the file was checked
+                    raise InvalidMessage("BAD_LINE", f"{source.name}:{number}: {error}; did the file change?") from None
+                time_us, key = now_us, _key_of_bad(value)
+            else:
+                if clock == LIVE:
+                    value = _with_clock(value, self.clock)
+            now_us = max(now_us, time_us)
+            yield now_us, key, value
+
+
+def open_log(
+    files: Sequence[Path],
+    format: Format,
+    *,
+    clock: str | None = None,
+    skip_bad: bool = False,
+    on_progress: Callable[[int], None] = lambda lines: None,
+) -> Log:
+    """Reads and checks every line of `files` (`.ndjson`, `.ndjson.gz`, `-` is stdin) before anything is sent.
+
+    `clock` names the clock of records that have none. Raises WrongUsage for a file that cannot be read, InvalidMessage
+    naming file and line for a line that is no record of `format`; with `skip_bad` such lines are kept as they are.
+    """
+    log = Log(_sources(files), format, skip_bad)
+    digest = hashlib.sha256()
+    for source in log.sources:
+        for number, value in _numbered_lines(source):
+            digest.update(value + b"\n")
+            log.lines += 1
+            if log.lines % 1_000 == 0:
+                on_progress(1_000)
+            if len(value) > LARGEST_RECORD:
+                raise InvalidMessage(
+                    "BAD_LINE",
+                    f"{source.name}:{number}: longer than the {LARGEST_RECORD:,} bytes of a record; remove it",
+                )
+            try:
+                line = _parse(value, format)
+            except _BadLine as error:
+                log.bad += 1
+                if not skip_bad:
+                    raise InvalidMessage(
+                        "BAD_LINE",
+                        f"{source.name}:{number}: {error}. Nothing was sent; correct the line, check --format, "
+                        "or let such lines become dead letters with --skip-bad",
+                    ) from None
+            else:
+                (log.ticked if line.tick else log.seen).add(line.clock)
+    log.clock = clock or f"replay-{digest.hexdigest()[:12]}"
+    log.seen = {log.clock if name == LIVE else name for name in log.seen}
+    log.ticked = {log.clock if name == LIVE else name for name in log.ticked}
+    return log
+
+
+def log_records(
+    files: Sequence[Path], format: Format, *, skip_bad: bool = False
+) -> Iterator[tuple[bytes | None, bytes]]:
+    """(key, value) of the log as `replay` sends it; a record without a key is a clock tick for every station."""
+    return ((key, value) for _, key, value in open_log(files, format, skip_bad=skip_bad).records())
+
+
+def _with_ticks(records: Iterable[Record], clocks: Sequence[str], final_ticks: bool) -> Iterator[Record]:
+    """A tick of each clock at every full minute, before the records of that minute and later."""
+    now_us = tick_us = 0
+    for record in records:
+        now_us = record[0]
+        tick_us = tick_us or now_us // MINUTE_US * MINUTE_US + MINUTE_US
+        while tick_us <= now_us:
+            yield from _ticks(tick_us, clocks)
+            tick_us += HOUR_US if now_us - tick_us > LONG_SILENCE_US else MINUTE_US
+        yield record
+    if tick_us and final_ticks:
+        for at_us in range(tick_us, now_us + FINAL_TICKS_US + HOUR_US, HOUR_US):
+            yield from _ticks(at_us, clocks)
+
+
+def _ticks(time_us: int, clocks: Sequence[str]) -> Iterator[Record]:
+    for clock in clocks:
+        yield time_us, None, msgspec.json.encode(ClockTicked(time_us=time_us, clock=clock))
+
+
+def _parse(value: bytes, format: Format) -> Line:
+    try:
+        return _parse_frame(value) if format == "ocpp16" else _parse_event(value)
+    except msgspec.ValidationError as error:
+        raise _BadLine(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _BadLine("not JSON") from None
+
+
+def _parse_event(value: bytes) -> Line:
+    event = _decode_event(value)
+    if isinstance(event, ClockTicked):
+        return Line(event.time_us, None, event.clock, True, value)
+    if not event.station_id:
+        raise _BadLine("station_id is empty")
+    return Line(event.received_time_us or event.event_time_us, event.station_id.encode(), event.clock, False, value)
+
+
+def _parse_frame(value: bytes) -> Line:
+    envelope = _decode_frame(value)
+    if not envelope.station_id:
+        raise _BadLine("station_id is empty")
+    if (envelope.frame is None) == (envelope.link is None):
+        raise _BadLine("exactly one of frame and link is needed")
+    if envelope.frame is not None and envelope.direction not in ("cp->csms", "csms->cp"):
+        raise _BadLine("direction must be cp->csms or csms->cp")
+    try:
+        received = datetime.fromisoformat(envelope.received_at)
+    except ValueError:
+        raise _BadLine("received_at is no ISO 8601 time") from None
+    if received.tzinfo is None:
+        raise _BadLine("received_at has no zone; write UTC with a Z")
+    time_us = (received - EPOCH) // timedelta(microseconds=1)
+    return Line(time_us, envelope.station_id.encode(), envelope.clock, False, value)
+
+
+class _Named(msgspec.Struct):
+    station_id: str
+
+
+def _key_of_bad(value: bytes) -> bytes:
+    try:
+        return msgspec.json.decode(value, type=_Named).station_id.encode() or UNREADABLE_KEY
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return UNREADABLE_KEY
+
+
+def _with_clock(value: bytes, clock: str) -> bytes:
+    """The same record on `clock`; its other bytes stay as they were recorded unless it names a clock."""
+    if b'"clock"' not in value:
+        return value[:-1] + b',"clock":' + orjson.dumps(clock) + b"}"
+    return orjson.dumps(orjson.loads(value) | {"clock": clock})
+
+
+def _sources(files: Sequence[Path]) -> list[Source]:
+    made = []
+    for file in files:
+        if str(file) == "-":
+            content = sys.stdin.buffer.read()  # kept in memory: it may hold identifiers, and is read twice
+            made.append(Source("stdin", partial(io.BytesIO, content)))
+        elif file.suffix == ".gz":
+            made.append(Source(str(file), partial(_unzipped, file)))
+        else:
+            made.append(Source(str(file), partial(_plain, file)))
+    return made
+
+
+def _plain(file: Path) -> IO[bytes]:
+    return file.open("rb")
+
+
+def _unzipped(file: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(file))
+
+
+def _numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
+    """Lines that are not blank, without their ends, counted from 1."""
+    try:
+        with source.open() as lines:
+            for number, line in enumerate(lines, 1):
+                if stripped := line.strip():
+                    yield number, stripped
+    except (OSError, EOFError, zlib.error) as error:
+        raise WrongUsage(f"{source.name}: cannot be read: {error}") from error
