@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
 
 
@@ -34,3 +35,10 @@ def reference_file() -> Callable[[str], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the embedded ClickHouse of the whole run; make databases of your own. Who stops one starts his own."""
+    with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0) as server:
+        yield server.url
