@@ -1,0 +1,104 @@
+"""Records of the topic `meter-events` -> events: a canonical event, a clock tick or an OCPP frame, or InvalidMessage.
+
+Canonical events are decoded in one step by a tagged union; everything after it in `decode` is paid by every event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from typing import Final
+
+import msgspec
+
+from pipeline.domain.events import (
+    ChargeEvent,
+    ClockTicked,
+    MeterRead,
+    OcppFrame,
+    SessionAuthorized,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
+from pipeline.domain.pseudonyms import Keyring
+from pipeline.errors import InvalidMessage
+from pipeline.wire import ocpp
+from pipeline.wire.identifiers import Identifiers
+from pipeline.wire.messages import Meaning
+from pipeline.wire.ocpp import Calls
+from pipeline.wire.refusals import DECODING_FAILED, refusal
+
+Canonical = SessionStarted | SessionAuthorized | MeterRead | SessionEnded | StatusReported | StationSeen | ClockTicked
+"""What a producer may send. SessionConfirmed is not among it: it comes from the pairing of OCPP frames only."""
+
+_CANONICAL: Final[msgspec.json.Decoder[Canonical]] = msgspec.json.Decoder(Canonical)
+_FRAME: Final = msgspec.json.Decoder(OcppFrame)
+
+
+class _Probe(msgspec.Struct, gc=False):
+    """What a record that fits nothing says that it is."""
+
+    type: msgspec.Raw = msgspec.Raw(b"")
+    version: msgspec.Raw = msgspec.Raw(b"1")
+
+
+_PROBE: Final = msgspec.json.Decoder(_Probe)
+_KNOWN: Final = frozenset(
+    msgspec.json.encode(each.__struct_config__.tag)
+    for each in (SessionStarted, SessionAuthorized, MeterRead, SessionEnded, StatusReported, StationSeen, ClockTicked)
+)
+
+
+class Decoder:
+    """Decodes the records of one worker. Every event that leaves it holds pseudonyms and keyed hashes only."""
+
+    def __init__(self, keyring: Keyring, remember: MutableMapping[str, str] | None = None) -> None:
+        """`remember` collects transaction key -> id as sent: for offline commands on files, never in a worker."""
+        self.identifiers = Identifiers(keyring, remember)
+
+    def decode(self, value: bytes) -> ChargeEvent | ClockTicked | OcppFrame:
+        """Raises InvalidMessage for any other bytes: MALFORMED_JSON, SCHEMA_VIOLATION, UNKNOWN_TYPE,
+        UNSUPPORTED_VERSION; its text names fields, never values."""
+        try:
+            event = _CANONICAL.decode(value)
+        except DECODING_FAILED as error:
+            return _frame(value, error)
+        if not isinstance(event, ClockTicked):
+            if isinstance(event, SessionStarted):
+                event.call = None  # ours to give
+            self.identifiers.conceal(event)
+        return event
+
+    def interpret(self, calls: Calls, frame: OcppFrame) -> Meaning:
+        """What a frame means for a station with these open calls; see wire/ocpp.py."""
+        return ocpp.interpret(calls, frame, self.identifiers)
+
+
+def _frame(value: bytes, not_canonical: Exception) -> OcppFrame:
+    try:
+        frame = _FRAME.decode(value)
+    except DECODING_FAILED as error:
+        raise _reason(value, not_canonical, error) from None
+    if (frame.frame is None) == (frame.link is None):
+        raise InvalidMessage("SCHEMA_VIOLATION", "OCPP envelope: exactly one of frame and link must be given")
+    return frame
+
+
+def _reason(value: bytes, not_canonical: Exception, not_frame: Exception) -> InvalidMessage:
+    """One clear reason: what is wrong with the kind of record that this one says it is."""
+    if not isinstance(not_canonical, msgspec.ValidationError):
+        return refusal(not_canonical, "record")
+    try:
+        probe = _PROBE.decode(value)
+    except DECODING_FAILED as error:
+        return refusal(error, "record")
+    kind = bytes(probe.type)
+    if kind in _KNOWN:
+        if bytes(probe.version) != b"1":
+            return InvalidMessage("UNSUPPORTED_VERSION", "meter event: version must be 1")
+        return refusal(not_canonical, f"meter event {kind.decode()}")
+    if kind:
+        known = ", ".join(sorted(tag.decode() for tag in _KNOWN))
+        return InvalidMessage("UNKNOWN_TYPE", f"meter event: type must be one of {known}")
+    return refusal(not_frame, "OCPP envelope (a canonical event would have a type)")
