@@ -1,0 +1,96 @@
+"""The command line: one file per command, imported when it is called.
+
+The rule of the file: exit code 0 is good, 1 the work failed, 2 wrong usage. A failure that has a name (errors.py) is
+one sentence on stderr; `--debug` shows where it came from. Any other exception is our bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import click
+
+from pipeline.errors import InvalidMessage, Unavailable, WrongUsage
+
+INTERRUPTED = 130
+
+
+class Lazy(NamedTuple):
+    """`module` has the click command as its attribute `command`; `help` is its line in the list of commands."""
+
+    module: str
+    help: str
+
+
+COMMANDS: Mapping[str, Lazy] = {
+    "demo": Lazy("pipeline.cli.demo", "All of it: start everything, run a simulated fleet, print the report."),
+    "up": Lazy("pipeline.cli.up", "Run an embedded Kafka broker and ClickHouse endpoint until Ctrl-C."),
+    "topics": Lazy("pipeline.cli.topics", "Create and list the topics that schemas/topics declares."),
+    "migrate": Lazy("pipeline.cli.migrate", "Bring ClickHouse to the newest schema."),
+    "keys": Lazy("pipeline.cli.keys", "Make the keyring from which pseudonyms are made."),
+    "worker": Lazy("pipeline.cli.worker", "Assemble, rate and strip sessions, or store them."),
+    "simulate": Lazy("pipeline.cli.simulate", "Send the events of a seeded fleet to Kafka."),
+    "replay": Lazy("pipeline.cli.replay", "Send recorded events or OCPP logs to Kafka."),
+    "assemble": Lazy("pipeline.cli.assemble", "Files of events in, sessions as JSON lines out; no broker."),
+    "report": Lazy("pipeline.cli.report", "Sessions, energy, revenue, demand and anomalies from ClickHouse."),
+    "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
+}
+
+
+class LazyGroup(click.Group):
+    """Commands by name from COMMANDS; the list of them is printed without importing any."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if (lazy := COMMANDS.get(cmd_name)) is None:
+            return None
+        command: click.Command = importlib.import_module(lazy.module).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+
+@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of a failure, too.")
+@click.version_option(package_name="chargeline", prog_name="chargeline")
+def chargeline(debug: bool) -> None:
+    """Billing-grade monitoring of EV charging sessions: meter events in Kafka become priced sessions in ClickHouse.
+
+    Settings are environment variables CHARGELINE_*, see README; options win over them. `chargeline demo` shows
+    everything at once.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the script; ends the process."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """One call of the command line; returns its exit code."""
+    try:
+        code = chargeline.main(args=list(arguments), prog_name="chargeline", standalone_mode=False)
+        sys.stdout.flush()
+    except click.Abort:  # click's name for Ctrl-C
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (WrongUsage, Unavailable, InvalidMessage) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        click.echo(f"chargeline: {error}", err=True)
+        return 2 if isinstance(error, WrongUsage) else 1
+    except BrokenPipeError:  # `chargeline ... | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code if isinstance(code, int) else 0

@@ -48,7 +48,9 @@ class EmbeddedClickHouse:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def start(self) -> None:
@@ -57,8 +59,9 @@ class EmbeddedClickHouse:
             return
         self.data.mkdir(parents=True, exist_ok=True)
         with self._log.open("wb") as log:
+            serve = [sys.executable, "-m", "pipeline.embedded.clickhouse_server", str(self.data), str(self.port)]
             self._server = subprocess.Popen(  # noqa: S603 - our own command
-                [sys.executable, "-m", "pipeline.embedded.clickhouse_server", str(self.data), str(self.port), "--owned"],
+                [*serve, "--owned"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:

@@ -58,14 +58,17 @@ class Engine:
 
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
-        self._first = chdb.connect(self._folder)
+        self._first = self._connect()
+
+    def _connect(self) -> Any:
+        return chdb.connect(self._folder)  # type: ignore[no-untyped-call]  # chdb has no annotations here
 
     def close(self) -> None:
         self._first.close()
 
     def run(self, parameters: Mapping[str, str], asked: protocol.Statement, accepted: str, read_only: bool) -> Answer:
         """One statement on a connection of its own. Raises RuntimeError with ClickHouse's message."""
-        connection = chdb.connect(self._folder)
+        connection = self._connect()
         try:
             _prepare(connection, parameters, read_only)
             if asked.input_format:

@@ -127,7 +127,7 @@ def test_the_broker_dies_with_an_owner_that_was_killed_and_leaves_no_stale_lock(
 
 def test_a_broker_that_cannot_start_says_why_and_where_to_look(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("a file where the folder of the log should be")
-    with pytest.raises(Unavailable, match="Kafka cannot format .*log"):
+    with pytest.raises(Unavailable, match=r"Kafka cannot format .*log"):
         EmbeddedKafka(tmp_path, port=0).start()
     (tmp_path / "log").unlink()
     with EmbeddedKafka(tmp_path, port=0) as broker:  # the failed start left no lock behind

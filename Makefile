@@ -1,0 +1,60 @@
+# Everything a newcomer needs: `make demo` and `make test` install what they use into .venv, once.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?= 1
+# What another program of this machine put here must not reach our interpreter.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help install test lint demo chaos bench lock
+help:
+	@echo "make demo            a simulated fleet, from meter events to priced sessions in ClickHouse"
+	@echo "make test            the whole gate: lint, types, contracts, tests"
+	@echo "make lint            only ruff, mypy and import-linter"
+	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; nothing lost, nothing doubled"
+	@echo "make bench           throughput and latency against the limit and the peers; writes build/bench.json"
+	@echo "make install         only .venv; PYTHON=python3.12 chooses the interpreter"
+
+install: $(STAMP)
+	@echo "installed in $(VENV): nothing to do"
+
+# Hashes and an editable install exclude each other in pip: first everything pinned, build backend included, then us.
+$(STAMP): requirements/dev.txt pyproject.toml pipeline/embedded/kafka_jars.sha256
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Chargeline needs Python 3.11 or newer; say which one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned requirements into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+	  --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pipeline.embedded.jars install
+	@touch $@
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest
+
+demo: install
+	$(BIN)/chargeline demo
+
+chaos: install
+	$(BIN)/python -m tests.chaos --seed $(SEED)
+
+bench: install
+	$(BIN)/python -m tests.bench
+
+# After a change of the dependencies in pyproject.toml; needs uv, which nothing else here does.
+lock:
+	rm -f requirements/runtime.txt requirements/dev.txt
+	uv --no-config pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --group build --output-file requirements/runtime.txt
+	uv --no-config pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --quiet --group build --group dev --constraint requirements/runtime.txt \
+	  --output-file requirements/dev.txt

@@ -1,0 +1,206 @@
+"""`chargeline topics`: the broker's topics become what schemas/topics/*.yaml declares.
+
+Configuration is aligned; a partition count is not, because it decides which station goes where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import yaml
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewTopic,
+    ResourceType,
+)
+
+from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.errors import Unavailable, WrongUsage
+from pipeline.kafka_config import client_config
+
+TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """One file of schemas/topics: what an operator needs to create the topic and to grant access to it."""
+
+    name: str
+    description: str
+    key: str
+    partitions: int
+    replication_factor: int
+    config: dict[str, str]
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    identifiers: bool
+
+
+def declared_topics(folder: Path | None = None) -> list[Declared]:
+    """Every topic of `folder` (default: schemas/topics), by name. Raises WrongUsage naming the file and the field."""
+    return [_read(file) for file in sorted((folder or schemas("topics")).glob("*.yaml"))]
+
+
+def create_topics(admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None = None) -> list[str]:
+    """Create what is missing and align the configuration of the rest; returns what was done, a sentence each.
+
+    `replication_factor` replaces the declared one. Raises WrongUsage, before anything is done, if a topic exists with
+    another number of partitions; Unavailable if the broker does not answer or refuses.
+    """
+    existing = _partitions(admin)
+    for topic in topics:
+        if existing.get(topic.name, topic.partitions) != topic.partitions:
+            raise WrongUsage(
+                f"topic {topic.name} has {existing[topic.name]} partitions, schemas/topics says {topic.partitions}: "
+                "the number is never changed, because stations would move away from their state; "
+                "nothing was done, correct the file or migrate to a new topic"
+            )
+    missing = [topic for topic in topics if topic.name not in existing]
+    done = _create(admin, missing, replication_factor) if missing else []
+    return done + _align(admin, [topic for topic in topics if topic.name in existing])
+
+
+@click.group()
+def command() -> None:
+    """Create and list the topics that schemas/topics declares."""
+
+
+@command.command()
+@kafka_option
+@click.option("--replication-factor", type=click.IntRange(1), help="Instead of the declared one; a fleet uses 3.")
+def create(kafka: str | None, replication_factor: int | None) -> None:
+    """Create the topics that are missing and align the configuration of the others. May be repeated."""
+    admin = AdminClient(client_config(settings(kafka=kafka)) | {"log_level": 0})
+    done = create_topics(admin, declared_topics(), replication_factor)
+    click.echo("\n".join(done) if done else "all topics are as declared")
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """What the topics are for: key, retention, who writes and reads, whether drivers' identifiers are inside."""
+    for topic in declared_topics():
+        facts = {
+            "name": topic.name,
+            "key": topic.key,
+            "partitions": topic.partitions,
+            "cleanup": topic.config.get("cleanup.policy", "delete"),
+            "retention_ms": int(topic.config["retention.ms"]) if "retention.ms" in topic.config else None,
+            "identifiers": topic.identifiers,
+            "writers": topic.writers,
+            "readers": topic.readers,
+        }
+        if as_json:
+            print_json(facts)
+        else:
+            click.echo(_paragraph(topic))
+
+
+def _paragraph(topic: Declared) -> str:
+    kept = topic.config.get("cleanup.policy", "delete")
+    if "retention.ms" in topic.config:
+        kept += f", {int(topic.config['retention.ms']) / 3_600_000:g} hours"
+    return (
+        f"{topic.name}: {' '.join(topic.description.split())}\n"
+        f"  key          {topic.key}\n"
+        f"  partitions   {topic.partitions}\n"
+        f"  kept         {kept}\n"
+        f"  identifiers  {'yes: restrict access' if topic.identifiers else 'none'}\n"
+        f"  written by   {', '.join(topic.writers)}\n"
+        f"  read by      {', '.join(topic.readers)}\n"
+    )
+
+
+def _read(file: Path) -> Declared:
+    try:
+        found = yaml.safe_load(file.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise WrongUsage(f"{file}: not readable YAML: {error}") from error
+    if not isinstance(found, dict):
+        raise WrongUsage(f"{file}: expected the fields of a topic")
+    try:
+        topic = Declared(
+            name=str(found["name"]),
+            description=str(found["description"]),
+            key=str(found["key"]),
+            partitions=int(found["partitions"]),
+            replication_factor=int(found["replication_factor"]),
+            config={str(name): str(value) for name, value in found["config"].items()},
+            writers=tuple(found["writers"]),
+            readers=tuple(found["readers"]),
+            identifiers=bool(found["identifiers"]),
+        )
+    except KeyError as error:
+        raise WrongUsage(f"{file}: field {error.args[0]} is missing") from error
+    except (AttributeError, TypeError, ValueError) as error:
+        raise WrongUsage(f"{file}: {error}") from error
+    if topic.name != file.stem:
+        raise WrongUsage(f"{file}: declares the topic {topic.name}; the file has to carry its name")
+    return topic
+
+
+def _partitions(admin: AdminClient) -> dict[str, int]:
+    try:
+        found = admin.list_topics(timeout=TIMEOUT_S).topics
+    except KafkaException as error:
+        raise Unavailable(
+            f"Kafka does not answer: {_text(error)}; is it running, is CHARGELINE_KAFKA right?"
+        ) from error
+    return {name: len(topic.partitions) for name, topic in found.items()}
+
+
+def _create(admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None) -> list[str]:
+    wanted = [
+        NewTopic(each.name, each.partitions, replication_factor or each.replication_factor, config=each.config)
+        for each in topics
+    ]
+    for name, future in admin.create_topics(wanted, operation_timeout=TIMEOUT_S).items():
+        try:
+            future.result(TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker: just as good
+                raise Unavailable(f"topic {name} cannot be created: {_text(error)}") from error
+    return [f"created {each.name}: {each.partitions} partitions" for each in topics]
+
+
+def _align(admin: AdminClient, topics: Sequence[Declared]) -> list[str]:
+    """Set what differs from the declaration; a setting that somebody made on the topic and nobody declared stays."""
+    if not topics:
+        return []
+    resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
+    changes: list[ConfigResource] = []
+    done: list[str] = []
+    try:
+        for resource, future in admin.describe_configs(list(resources)).items():
+            topic, found = resources[resource], future.result(TIMEOUT_S)
+            differing = {
+                name: value
+                for name, value in topic.config.items()
+                if found[name].value != value or found[name].source != ConfigSource.DYNAMIC_TOPIC_CONFIG.value
+            }
+            if differing:
+                entries = [
+                    ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                    for name, value in differing.items()
+                ]
+                changes.append(ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries))
+                done.append(f"aligned {topic.name}: {', '.join(f'{n}={v}' for n, v in differing.items())}")
+        if changes:
+            for future in admin.incremental_alter_configs(changes).values():
+                future.result(TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"the topics' configuration cannot be aligned: {_text(error)}") from error
+    return done
+
+
+def _text(error: KafkaException) -> str:
+    cause = error.args[0]
+    return str(cause.str()) if isinstance(cause, KafkaError) else str(cause)
