@@ -6,6 +6,7 @@ does not fit stays the client's own exception, because no retry makes it right.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,9 +41,10 @@ UNAVAILABLE_CODES = frozenset({
 """Exception codes of a server that is overloaded, starting, stopping or cut off."""
 _NOT_MIGRATED_CODES = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
 _AVAILABILITY_STATUS = re.compile(r"HTTP status (?:429|5\d\d)\b")  # of a proxy: an answer without ClickHouse's code
+_SENTENCE = re.compile(r"DB::Exception: (.+?)\.? \([A-Z_]+\)")
 
 
-class NotMigrated(Exception):  # noqa: N818 - the state of the database
+class NotMigrated(Exception):
     """The server answers and has no tables of ours, or old ones."""
 
 
@@ -51,6 +53,7 @@ def connect(url: str, user: str, password: str, database: str | None = None, tim
 
     Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database.
     """
+    logging.getLogger("clickhouse_connect.driver").setLevel(logging.ERROR)  # its warnings are raised as well
     with failures(url):
         return clickhouse_connect.get_client(
             dsn=url, username=user, password=password, database=database or "__default__",
@@ -60,14 +63,14 @@ def connect(url: str, user: str, password: str, database: str | None = None, tim
 
 @contextmanager
 def failures(url: str) -> Iterator[None]:
-    """Failures inside that waiting can cure come out as Unavailable, missing tables as NotMigrated, others as they are."""
+    """Failures inside that waiting can cure are Unavailable, missing tables NotMigrated, others as they are."""
     try:
         yield
     except Error as error:
         if error.code in UNAVAILABLE_CODES or _is_about_transport(error):
-            raise Unavailable(f"ClickHouse at {url} is not available: {_first_line(error)}") from error
+            raise Unavailable(f"ClickHouse at {url} is not available: {reason(error)}") from error
         if error.code in _NOT_MIGRATED_CODES:
-            raise NotMigrated(f"ClickHouse at {url} lacks tables: {_first_line(error)}; run `chargeline migrate`") from error
+            raise NotMigrated(f"ClickHouse at {url}: {reason(error)}; run `chargeline migrate`") from error
         raise
 
 
@@ -78,5 +81,11 @@ def _is_about_transport(error: Error) -> bool:
     return error.code is None and bool(_AVAILABILITY_STATUS.search(str(error)))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n", 1)[0][:300]
+def reason(error: Error) -> str:
+    """ClickHouse's own sentence, or what the operating system said, without the client's wrapping."""
+    if said := _SENTENCE.search(str(error)):
+        return said[1]
+    cause: BaseException = error
+    while (deeper := cause.__cause__ or cause.__context__) is not None:
+        cause = deeper
+    return str(cause).split("\n", 1)[0][:300]

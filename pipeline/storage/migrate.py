@@ -15,7 +15,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 
 FILE_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
-_TOKENS = re.compile(r"""'(?:[^'\\]|\\.|'')*'|`[^`]*`|"[^"]*"|--[^\n]*|/\*.*?\*/|;|[^'"`;/-]+|.""", re.DOTALL)
+_PIECES = re.compile(r"""'(?:[^'\\]|\\.|'')*'|`[^`]*`|"[^"]*"|--[^\n]*|/\*.*?\*/|;|[^'"`;/-]+|.""", re.DOTALL)
 _JOURNAL = """
 CREATE TABLE IF NOT EXISTS {database}.schema_migrations
 (number UInt32, name String, checksum String, applied_at DateTime DEFAULT now())
@@ -41,11 +41,11 @@ class Migration:
     def statements(self) -> list[str]:
         """The statements of the file: cut at semicolons outside quotes and comments, comments left out."""
         found: list[str] = [""]
-        for token in _TOKENS.findall(self.sql):
-            if token == ";":
+        for piece in _PIECES.findall(self.sql):
+            if piece == ";":
                 found.append("")
-            elif not token.startswith(("--", "/*")):
-                found[-1] += token
+            elif not piece.startswith(("--", "/*")):
+                found[-1] += piece
         return [each.strip() for each in found if each.strip()]
 
 

@@ -88,9 +88,10 @@ ORDER BY (station_id, session_id)
 TTL if(clock = 'live', least(toDateTime(coalesce(ended_at, started_at, inserted_at)), inserted_at), inserted_at) + INTERVAL 13 MONTH
 SETTINGS merge_with_ttl_timeout = 86400;
 
--- The sessions as they stand: highest version of each, void ones left out. placed_at puts a session into a period.
+-- The sessions as they stand: highest version of each, void ones left out. placed_at puts a session into a period; a
+-- session without any time is placed in 1970 rather than lost from sums.
 CREATE VIEW IF NOT EXISTS sessions_current AS
-SELECT *, coalesce(started_at, ended_at) AS placed_at
+SELECT *, coalesce(started_at, ended_at, toDateTime64(0, 6, 'UTC')) AS placed_at
 FROM sessions FINAL
 WHERE status != 'void';
 

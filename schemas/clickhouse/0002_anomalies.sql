@@ -24,12 +24,15 @@ ORDER BY (station_id, alert_id, state)
 TTL if(clock = 'live', least(toDateTime(at), inserted_at), inserted_at) + INTERVAL 13 MONTH
 SETTINGS merge_with_ttl_timeout = 86400;
 
--- One row per alert; cleared_at is NULL while it lasts.
+-- One row per alert, as it was raised; cleared_at is NULL while it lasts.
 CREATE VIEW IF NOT EXISTS anomalies_current AS
 SELECT
-    alert_id, rule, severity, station_id, connector_id, site_id, session_id, clock,
+    station_id, alert_id, clock,
+    argMin(rule, state = 'cleared') AS rule, argMin(severity, state = 'cleared') AS severity,
+    argMin(connector_id, state = 'cleared') AS connector_id, argMin(site_id, state = 'cleared') AS site_id,
+    argMin(session_id, state = 'cleared') AS session_id,
     min(raised_at) AS raised_at, maxOrNullIf(at, state = 'cleared') AS cleared_at,
     argMin(value, state = 'cleared') AS value, argMin(threshold, state = 'cleared') AS threshold,
     argMin(detail, state = 'cleared') AS detail
 FROM anomalies FINAL
-GROUP BY alert_id, rule, severity, station_id, connector_id, site_id, session_id, clock;
+GROUP BY station_id, alert_id, clock;

@@ -1,0 +1,149 @@
+"""`chargeline report`: what happened, from ClickHouse only; for people as tables, for programs as JSON or CSV.
+
+The keys of the JSON form and the columns of the CSV form are stable: other tools rely on them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+from pipeline.cli.clickhouse import password, said_plainly
+from pipeline.cli.options import clickhouse_option, settings
+from pipeline.cli.report_tables import TABLES, show
+from pipeline.settings import Settings
+from pipeline.storage.reader import ALWAYS, Question, Reader
+
+Rows = list[dict[str, Any]]
+
+
+@click.command("report")
+@clickhouse_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: period, totals and a list per section.")
+@click.option("--csv", "as_csv", is_flag=True, help="One section as CSV; name it with --section.")
+@click.option("--section", type=click.Choice(list(TABLES)), help="Only this section.")
+@click.option(
+    "--from", "since", metavar="TIME", help="Sessions that started at or after this, ISO 8601; no offset: UTC."
+)
+@click.option("--to", "until", metavar="TIME", help="Sessions that started before this.")
+@click.option("--zone", default="UTC", show_default=True, metavar="ZONE", help="Time zone of the hours of the day.")
+@click.option(
+    "--longest", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many long sessions."
+)
+def command(
+    clickhouse_url: str | None,
+    as_json: bool,
+    as_csv: bool,
+    section: str | None,
+    since: str | None,
+    until: str | None,
+    zone: str,
+    longest: int,
+) -> None:
+    """Sessions, energy, revenue, demand and anomalies, as ClickHouse has them.
+
+    Counts each session once, in its highest revision, without void ones. Revenue is that of final bills; held bills
+    are counted and have no amount.
+    """
+    if as_json and as_csv:
+        raise click.UsageError("choose --json or --csv")
+    if as_csv and section is None:
+        raise click.UsageError(f"--csv writes one section: add --section ({', '.join(TABLES)})")
+    question = Question(
+        zone=_zone(zone), from_us=_instant("--from", since, ALWAYS[0]), to_us=_instant("--to", until, ALWAYS[1]),
+        limit=longest,
+    )  # fmt: skip
+    sections = read(settings(clickhouse_url=clickhouse_url), question, [section] if section else list(TABLES))
+    if as_json:
+        click.echo(json.dumps(document(question, sections), indent=2))
+    elif as_csv:
+        _write_csv(sections[str(section)])
+    else:
+        show(sections, zone)
+
+
+def read(chosen: Settings, question: Question, names: Sequence[str] = tuple(TABLES)) -> dict[str, Rows]:
+    """The named sections, from ClickHouse, in the types of JSON. Ends the command when ClickHouse does not answer."""
+    with said_plainly():
+        reader = Reader(chosen.clickhouse_url, chosen.clickhouse_user, password(chosen), chosen.clickhouse_database)
+        try:
+            return {name: [_plain(row) for row in reader.rows(name, question)] for name in names}
+        finally:
+            reader.close()
+
+
+def document(question: Question, sections: Mapping[str, Rows]) -> dict[str, Any]:
+    """The JSON form: totals as one object that holds the revenue, every other section as a list."""
+    found: dict[str, Any] = {
+        "period": {
+            "from": _iso_us(question.from_us) if question.from_us != ALWAYS[0] else None,
+            "to": _iso_us(question.to_us) if question.to_us != ALWAYS[1] else None,
+            "zone": question.zone,
+        }
+    }
+    for name, rows in sections.items():
+        if name == "totals":
+            found["totals"] = dict(rows[0])
+        elif name == "revenue":
+            found.setdefault("totals", {})["revenue"] = rows
+        else:
+            found[name] = rows
+    return found
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row in the types of JSON: decimals and times as text, so that nothing is rounded on the way."""
+    return {("window" if name == "tariff_window" else name): _plain_value(value) for name, value in row.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return str(value)
+        case datetime():
+            return _iso(value)
+        case float():
+            return round(value, 3)
+        case _:
+            return value
+
+
+def _iso(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _iso_us(microseconds: int) -> str:
+    return _iso(datetime.fromtimestamp(microseconds / 1e6, UTC))
+
+
+def _instant(option: str, text: str | None, otherwise: int) -> int:
+    if text is None:
+        return otherwise
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"{option}: {text!r} is no ISO 8601 time, e.g. 2026-01-31T22:00:00Z") from error
+    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1_000_000)
+
+
+def _zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise click.UsageError(f"--zone: {name!r} is no IANA time zone, e.g. Europe/Berlin") from error
+
+
+def _write_csv(rows: Rows) -> None:
+    if rows:
+        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)

@@ -1,0 +1,99 @@
+"""The named queries behind the report and the dashboard; nothing else asks ClickHouse for figures.
+
+The rule of the file: queries read views that show the highest version of each session, never the tables; a session
+belongs to the period in which it started (or ended, where its start is unknown). Energy is Wh, money Decimal in the
+currency named beside it, times aware UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from pipeline.storage.connection import connect, failures
+
+QUERIES: Mapping[str, str] = {
+    "totals": """
+        SELECT count() AS sessions, countIf(status = 'open') AS open, ifNull(sum(session.energy_wh), 0) AS energy_wh,
+               sum(session.estimated_wh) AS estimated_wh, countIf(session.energy_wh IS NULL) AS energy_unknown,
+               countIf(bill_state = 'HELD') AS held
+        FROM sessions_current AS session
+        WHERE placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})""",
+    "revenue": """
+        SELECT currency, count() AS bills, sum(total_excl_vat) AS excl_vat, sum(total_incl_vat) AS incl_vat,
+               sum(payable_excl_vat) AS payable_excl_vat, sum(payable_incl_vat) AS payable_incl_vat
+        FROM sessions_current
+        WHERE bill_state = 'FINAL'
+          AND placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        GROUP BY currency ORDER BY currency""",
+    "revenue_by_window": """
+        SELECT currency, if(window = '', kind, window) AS tariff_window, dimension, unit,
+               sum(billed_quantity) AS quantity, sum(amount_excl) AS excl_vat, sum(amount_incl) AS incl_vat
+        FROM session_lines
+        WHERE bill_state = 'FINAL'
+          AND placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        GROUP BY currency, tariff_window, dimension, unit
+        ORDER BY currency, excl_vat DESC, tariff_window, dimension""",
+    "station_demand": """
+        SELECT station_id, toHour(start_at, {zone:String}) AS hour, sum(slot.energy_wh) AS energy_wh,
+               sum(occupied_s) / 60 AS occupied_minutes
+        FROM session_slots AS slot
+        WHERE placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        GROUP BY station_id, hour ORDER BY station_id, hour""",
+    "longest_sessions": """
+        SELECT session_id, station_id, connector_id, started_at, ended_at, duration_s, charging_s, idle_s, energy_wh,
+               status, flags
+        FROM sessions_current
+        WHERE placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        ORDER BY duration_s DESC, session_id LIMIT {limit:UInt32}""",
+    "anomalies": """
+        SELECT rule, severity, count() AS raised, countIf(cleared_at IS NULL) AS open,
+               uniqExact(station_id) AS stations
+        FROM (SELECT *, raised_at AS placed_at FROM anomalies_current)
+        WHERE placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        GROUP BY rule, severity ORDER BY raised DESC, rule, severity""",
+    "dead_letters": """
+        SELECT source_topic, reason, dead_letters, first_at, last_at FROM dead_letters_by_reason
+        ORDER BY dead_letters DESC, reason""",
+}
+"""Parameters: from_us (inclusive) and to_us (exclusive), microseconds UTC; zone and limit where named."""
+ALWAYS = (-2_208_988_800_000_000, 10_413_791_999_999_999)
+"""All that DateTime64 can say, from 1900 to 2299, microseconds UTC: a wrong clock is no reason to miss a session."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which sessions the figures are about, and in which zone an hour of the day is meant."""
+
+    zone: str
+    """An IANA name, for "hour of the day"."""
+    from_us: int = ALWAYS[0]
+    to_us: int = ALWAYS[1]
+    limit: int = 10
+    """How many of the longest sessions."""
+
+
+class Reader:
+    """Answers named queries. Raises Unavailable, or NotMigrated where the tables are missing."""
+
+    def __init__(self, url: str, user: str, password: str, database: str) -> None:
+        self._url = url
+        self._client: Client = connect(url, user, password, database)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def rows(self, name: str, question: Question) -> list[dict[str, Any]]:
+        """The rows of QUERIES[name], each as column: value."""
+        sql = QUERIES[name]
+        with failures(self._url):
+            return list(self._client.query(sql, parameters=asdict(question)).named_results())
