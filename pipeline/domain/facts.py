@@ -1,0 +1,38 @@
+"""The facts of a session as pricing needs them; assembly makes them, a CDR or a file can make them too.
+
+Times are integer microseconds UTC, registers integer mWh (1 Wh = 1000), so that interpolated registers are exact to
+6 decimals of a kWh (pricing.md D17).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+Activity = Literal["charging", "idle", "evse_pause"]
+
+
+class Reading(NamedTuple):
+    at_us: int
+    register_mwh: int
+    power_w: int | None = None
+
+
+class Stretch(NamedTuple):
+    """From `from_us` on (until the next stretch or the end) the session was in this activity."""
+
+    from_us: int
+    activity: Activity
+
+
+class Facts(NamedTuple):
+    """One session: first reading at or after `start_us`, last at or before `end_us`, strictly rising times."""
+
+    start_us: int
+    end_us: int
+    readings: Sequence[Reading]
+    activity: Sequence[Stretch]
+    """Starts at `start_us`. Empty: charging from start to end."""
+    reserved_from_us: int | None = None
+    reservation_expired: bool = False
+    estimated: bool = False

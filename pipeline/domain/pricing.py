@@ -1,0 +1,338 @@
+"""Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
+
+`price` folds over recorded facts, the stream folds over events as they come: one engine, so running and final cost
+cannot differ (pricing.md I5). Whatever decides where a session is cut is in this file.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from decimal import Decimal
+
+from pipeline.domain.bill import Bill, render, total
+from pipeline.domain.facts import Activity, Facts
+from pipeline.domain.ledger import Ledger, Split
+from pipeline.domain.plan import Active, Plan, plan_for
+from pipeline.domain.restrictions import Moment
+from pipeline.domain.signals import NO_SIGNALS, Signals
+from pipeline.domain.tariff import Tariff
+from pipeline.domain.units import NEVER_US, US_PER_HOUR, money_text, rounded
+
+
+def price(
+    facts: Facts,
+    tariff: Tariff,
+    zone: str | None,
+    signals: Signals | None = None,
+    final: bool = True,
+    *,
+    tax_rate: Decimal | None = None,
+) -> Bill:
+    """The bill of a session; raises CannotPrice if no price can exist (time zone missing).
+
+    `tax_rate` is the site's, in percent, for tariffs that add tax without naming a rate (D21).
+    """
+    readings = facts.readings
+    if facts.reservation_expired:
+        fold = Fold.open(
+            tariff,
+            zone,
+            signals,
+            facts.end_us,
+            None,
+            reserved_from_us=facts.reserved_from_us,
+            reservation_expired=True,
+            tax_rate=tax_rate,
+        )
+        return fold.bill(facts.end_us, final=final)
+    first = readings[0].register_mwh if readings else None
+    fold = Fold.open(
+        tariff, zone, signals, facts.start_us, first, reserved_from_us=facts.reserved_from_us, tax_rate=tax_rate
+    )
+    changes = iter(facts.activity)
+    change = next(changes, None)
+    read = fold.reading
+    for at_us, register_mwh, power_w in readings:
+        while change is not None and change.from_us <= at_us:
+            fold.activity(change.from_us, change.activity)
+            change = next(changes, None)
+        read(at_us, register_mwh, power_w)
+    while change is not None:
+        fold.activity(change.from_us, change.activity)
+        change = next(changes, None)
+    return fold.bill(facts.end_us, final=final)
+
+
+class Fold:
+    """The state of one session being priced. Needs no codec: it can be refolded from the readings that are kept."""
+
+    __slots__ = (
+        "_active",
+        "_activity",
+        "_book",
+        "_cut_mwh",
+        "_cut_us",
+        "_fork",
+        "_fork_active",
+        "_head",
+        "_idle_us",
+        "_is_expired",
+        "_last_mwh",
+        "_last_us",
+        "_lock_us",
+        "_next_us",
+        "_offset_s",
+        "_pending",
+        "_piece_mwh",
+        "_piece_us",
+        "_plan",
+        "_power",
+        "_power_derived",
+        "_power_now",
+        "_reservation",
+        "_signals",
+        "_since",
+        "_start_mwh",
+        "_start_us",
+        "_stretch_mwh",
+    )
+
+    _active: Active
+    _fork_active: Active | None
+
+    def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None) -> None:
+        self._plan = plan
+        self._signals = signals
+        self._lock_us = start_us if plan.tariff.price_mode == "LOCKED" else None
+        self._start_us = self._last_us = start_us
+        self._start_mwh: int | None = register_mwh
+        self._last_mwh = self._stretch_mwh = register_mwh or 0
+        self._activity: str = "charging"
+        self._since = start_us
+        self._pending: list[tuple[int, Activity]] = []
+        self._power: tuple[int, int] | None = None
+        self._power_now: tuple[int, int] | None = None
+        self._power_derived = False
+        self._idle_us: int | None = None
+        self._book = Ledger()
+        self._fork: Ledger | None = None
+        self._fork_active = None
+        self._reservation: Ledger | None = None
+        self._is_expired = False
+        self._head: Split = (start_us, start_us)
+        self._open(start_us, self._last_mwh, self._head)
+
+    @classmethod
+    def open(
+        cls,
+        tariff: Tariff,
+        zone: str | None,
+        signals: Signals | None,
+        start_us: int,
+        register_mwh: int | None,
+        *,
+        reserved_from_us: int | None = None,
+        reservation_expired: bool = False,
+        tax_rate: Decimal | None = None,
+    ) -> Fold:
+        """A session begins, charging. `register_mwh` None: not known yet, the first reading gives it."""
+        signals = signals or NO_SIGNALS
+        fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh)
+        if reserved_from_us is not None:
+            plan = plan_for(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
+            fold._reservation = _reserve(plan, signals, reserved_from_us, start_us)
+            fold._is_expired = reservation_expired
+        return fold
+
+    def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
+        """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""
+        if self._last_us < at_us <= self._cut_us and register_mwh < self._cut_mwh:
+            self._last_us = at_us
+            self._last_mwh = register_mwh
+            return
+        self._read(at_us, register_mwh, power_w)
+
+    def activity(self, at_us: int, activity: Activity) -> None:
+        """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
+        if at_us < (self._pending[-1][0] if self._pending else self._last_us):
+            raise ValueError("a change of activity came out of order; refold from the kept readings")
+        self._pending.append((at_us, activity))
+        self._cut_us = -1
+
+    def running(self) -> tuple[str | None, str | None]:
+        """Total cost excl. and incl. tax up to the last known instant, with the session ended there; None: unknown."""
+        if self._pending:
+            book = self._ended(self._pending[-1][0])
+            totals = total(self._plan, book, self._reservation, not self._is_expired)
+        else:
+            book, active = self._in_force()
+            piece = active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh
+            totals = total(self._plan, book, self._reservation, not self._is_expired, piece)
+        return (
+            None if totals.excl is None else money_text(totals.excl),
+            None if totals.incl is None else money_text(totals.incl),
+        )
+
+    def bill(self, end_us: int, final: bool = True) -> Bill:
+        """The bill of the session ended at `end_us`, not before the last reading; the fold itself is not changed."""
+        if end_us < self._last_us:
+            raise ValueError("a session cannot end before its last reading")
+        return render(self._plan, self._ended(end_us), self._reservation, not self._is_expired, end_us, final)
+
+    def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
+        if at_us <= self._last_us and self._start_mwh is not None:
+            if (at_us, register_mwh) != (self._last_us, self._last_mwh):
+                raise ValueError("a reading came out of order; refold from the kept readings")
+        else:
+            if self._start_mwh is None:
+                self._start_mwh = self._last_mwh = self._piece_mwh = self._stretch_mwh = register_mwh
+                self._open(self._piece_us, register_mwh, self._head)
+            self._advance(at_us, register_mwh)
+            self._last_us, self._last_mwh = at_us, register_mwh
+            self._arm()
+        self._power = None if power_w is None else (power_w, power_w)
+
+    def _advance(self, at_us: int, register_mwh: int) -> None:
+        """Cuts the interval from the last reading to this one wherever a price may change, before `at_us`."""
+        last_us, last_mwh, pending = self._last_us, self._last_mwh, self._pending
+        if self._plan.has_power and at_us > last_us:
+            self._close(last_us, last_mwh, (last_us, last_us))
+            self._derive_power(at_us, register_mwh)
+            self._open(last_us, last_mwh, (last_us, last_us))
+        while True:
+            cut_us, cut_mwh = self._next_us, -1
+            if pending and pending[0][0] < cut_us:
+                cut_us = pending[0][0]
+            if register_mwh >= self._cut_mwh:
+                reached_us = self._reached_us(at_us, register_mwh)
+                if reached_us < cut_us:
+                    cut_us, cut_mwh = reached_us, max(self._cut_mwh, last_mwh)
+                    self._next_us = cut_us
+            if cut_us >= at_us:
+                return
+            evidence = (cut_us, cut_us)
+            if cut_us <= last_us:
+                cut_mwh = last_mwh
+            elif register_mwh == last_mwh:
+                cut_mwh, evidence = last_mwh, (last_us, last_us)
+            else:
+                evidence = (last_us, at_us)
+                if cut_mwh < 0:
+                    moved = (register_mwh - last_mwh) * (cut_us - last_us)
+                    cut_mwh = last_mwh + rounded(moved, at_us - last_us)
+            self._close(cut_us, cut_mwh, evidence)
+            while pending and pending[0][0] == cut_us:
+                self._change(cut_us, cut_mwh, pending.pop(0)[1])
+            self._open(cut_us, cut_mwh, evidence)
+
+    def _reached_us(self, at_us: int, register_mwh: int) -> int:
+        """The first instant at which the register has reached the next energy threshold."""
+        missing = self._cut_mwh - self._last_mwh
+        if missing <= 0:
+            return self._last_us
+        return self._last_us - -missing * (at_us - self._last_us) // (register_mwh - self._last_mwh)
+
+    def _open(self, us: int, mwh: int, head: Split) -> None:
+        """A new stretch begins: the active components are chosen, and the next instant that may change them."""
+        plan, lock_us = self._plan, self._lock_us
+        to_us, self._offset_s, rules = plan.at(us)
+        if lock_us is not None:
+            rules = plan.at(lock_us).rules
+        self._piece_us, self._piece_mwh, self._head = us, mwh, head
+        active = rules.active
+        if active is not None:
+            self._active, self._next_us, self._cut_mwh = active, to_us, NEVER_US
+            self._fork_active = active
+        else:
+            start_mwh = mwh if self._start_mwh is None else self._start_mwh
+            moment = Moment(us, us - self._start_us, mwh - start_mwh, None, self._power_now)
+            active = self._active = plan.activate(rules, moment, self._signals, lock_us)
+            until_us, until_mwh = active.until_us, active.until_mwh
+            if self._fork is not None and self._idle_us is not None:
+                moment = moment._replace(since_charging_us=us - self._idle_us)
+                forked = self._fork_active = plan.activate(rules, moment, self._signals, lock_us)
+                until_us, until_mwh = min(until_us, forked.until_us), min(until_mwh, forked.until_mwh)
+            self._next_us, self._cut_mwh = min(to_us, until_us), start_mwh + until_mwh
+        if self._book.flat is None:
+            self._book.post_flat(active, self._offset_s, us, head)
+        if self._fork is not None and self._fork.flat is None:
+            self._fork.post_flat(self._fork_active or active, self._offset_s, us, head)
+        self._arm()
+
+    def _arm(self) -> None:
+        """Up to `_cut_us` and `_cut_mwh` a reading changes nothing but the last reading."""
+        is_slow = self._pending or self._plan.has_power or self._start_mwh is None
+        self._cut_us = -1 if is_slow else self._next_us
+
+    def _close(self, us: int, mwh: int, tail: Split) -> None:
+        from_us = self._piece_us
+        if us <= from_us:
+            return
+        moved, evidence = mwh - self._piece_mwh, (self._since, self._since)
+        stretch = self._offset_s, self._activity, from_us, us, moved, self._head, tail, self._power_derived, evidence
+        self._book.post(self._active, *stretch)
+        if self._fork is not None:
+            self._fork.post(self._fork_active or self._active, *stretch)
+        self._piece_us, self._piece_mwh, self._head = us, mwh, tail
+
+    def _change(self, us: int, mwh: int, activity: Activity) -> None:
+        """Charging ends with a stretch that delivered enough: from here on two books are kept (pricing.md 5.4).
+
+        `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
+        the fork is dropped, and nothing that it billed as overstay remains.
+        """
+        was_idle, is_idle = self._activity == "idle", activity == "idle"
+        self._activity, self._since = activity, us
+        if not self._plan.has_idle or was_idle == is_idle:
+            return
+        if was_idle:
+            self._stretch_mwh = mwh
+        elif mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh:
+            self._idle_us, self._fork = us, self._book.copy()
+
+    def _in_force(self) -> tuple[Ledger, Active]:
+        """The book that is right as of the last reading."""
+        resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh
+        if self._fork is None or resumed:
+            return self._book, self._active
+        return self._fork, self._fork_active or self._active
+
+    def _derive_power(self, at_us: int, register_mwh: int) -> None:
+        """Power until the next reading: as measured at the last one, else the mean of the interval (D16)."""
+        self._power_derived = self._power is None
+        self._power_now = self._power
+        if self._power is None:
+            watts = rounded((register_mwh - self._last_mwh) * US_PER_HOUR, (at_us - self._last_us) * 1000)
+            self._power_now = watts, watts
+
+    def _ended(self, end_us: int) -> Ledger:
+        """The books as they are if the session ends here with what is known."""
+        if self._is_expired:
+            return Ledger()
+        twin = copy(self)
+        twin._pending = self._pending[:]
+        twin._book = self._book.copy()
+        twin._fork = None if self._fork is None else self._fork.copy()
+        if end_us > self._last_us:
+            twin._advance(end_us, self._last_mwh)
+        twin._close(end_us, self._last_mwh, (self._last_us, self._last_us))
+        return twin._in_force()[0]
+
+
+def _reserve(plan: Plan, signals: Signals, from_us: int, to_us: int) -> Ledger:
+    """The reservation, by its own elements; its durations count from its own start (D13)."""
+    ledger, us = Ledger(), from_us
+    lock_us = from_us if plan.tariff.price_mode == "LOCKED" else None
+    while True:
+        until_us, offset_s, rules = plan.at(us)
+        if lock_us is not None:
+            rules = plan.at(lock_us).rules
+        active = plan.activate(rules, Moment(us, us - from_us, 0), signals, lock_us)
+        if ledger.flat is None:
+            ledger.post_flat(active, offset_s, us, (us, us))
+        until_us = min(until_us, active.until_us, to_us)
+        if us >= to_us:
+            return ledger
+        whole = (from_us, to_us)
+        ledger.post(active, offset_s, "charging", us, until_us, 0, whole, whole, False, whole)
+        us = until_us
