@@ -1,4 +1,4 @@
-"""Keyed one-way names for everything that identifies a driver or links records: HMAC-SHA-256, one key per purpose.
+"""Keyed one-way names for everything that identifies a driver or links records; one key per purpose.
 
 Keys are random, at least 256 bits, and never derived from each other: a derivable key could not be destroyed
 (privacy.md 3.3). There is no default key. Nothing in this file does I/O: the keyring arrives as bytes.
@@ -7,6 +7,7 @@ Keys are random, at least 256 bits, and never derived from each other: a derivab
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import re
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ class Keyring:
             raise WrongUsage("keyring: " + "; ".join(faults))
         self._keys = {purpose: dict(epochs) for purpose, epochs in keys.items()}
         self._session_key = self._keys["session"][ANY_EPOCH]
-        self._assembly_key = self._keys["assembly"][ANY_EPOCH]
+        self._short_key = self._keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
         self.transaction_key = lru_cache(cached_transactions)(self._transaction_key)
 
     @classmethod
@@ -96,28 +97,41 @@ class Keyring:
 
         `epoch` is the month "YYYY-MM" in which the session started; None, or a month without a key: the "*" key.
         """
+        return _name(self._key(purpose, epoch), _joined(token_type, canonical_token(token, token_type)))
+
+    def pseudonyms(self, token_type: str, token: str, epoch: str) -> tuple[str, str, str]:
+        """For the purposes assembly, billing and analytics; only the last has the epoch."""
+        name = _joined(token_type, canonical_token(token, token_type))
+        keys = (self._key("assembly"), self._key("billing"), self._key("analytics", epoch))
+        return _name(keys[0], name), _name(keys[1], name), _name(keys[2], name)
+
+    def _key(self, purpose: Purpose, epoch: str | None = None) -> bytes:
         keys = self._keys[purpose]
-        key = keys[ANY_EPOCH] if epoch is None else keys.get(epoch, keys[ANY_EPOCH])
-        return _name(key, token_type, canonical_token(token, token_type))
+        return keys[ANY_EPOCH] if epoch is None else keys.get(epoch, keys[ANY_EPOCH])
 
     def session_id(self, station_id: str, connector_id: int | None, transaction: str | None, start_us: int) -> str:
         """26 base32 characters: the identity of a session, from its station, connector, transaction and start as sent.
 
         `transaction` is a transaction key or None, `connector_id` None if unknown. The same in every replay.
         """
-        return _name(self._session_key, "session", station_id, _text(connector_id), _text(transaction), str(start_us))
+        parts = ("session", station_id, _text(connector_id), _text(transaction), str(start_us))
+        return _name(self._session_key, _joined(*parts))
 
     def keyed_id(self, *parts: str) -> str:
         """26 base32 characters for anything else that needs a repeatable identity, e.g. an alert."""
-        return _name(self._session_key, "id", *parts)
+        return _name(self._session_key, _joined("id", *parts))
 
     def call_key(self, station_id: str, direction: str, message_id: str) -> str:
         """16 hex characters for an OCPP call; `direction` is the one of the CALL, so its answer has the same key."""
-        return hmac.digest(self._assembly_key, _joined("call", station_id, direction, message_id), "sha256")[:8].hex()
+        return self._short(f"call {direction} {len(station_id)} {station_id}{message_id}")
 
     def _transaction_key(self, station_id: str, transaction_id: str) -> str:
         """16 hex characters for a transaction id as sent (a linking identifier): state and topics hold only this."""
-        return hmac.digest(self._assembly_key, _joined("tx", station_id, transaction_id), "sha256")[:8].hex()
+        return self._short(f"transaction {len(station_id)} {station_id}{transaction_id}")
+
+    def _short(self, text: str) -> str:
+        """Keyed BLAKE2b (RFC 7693): half the time of HMAC-SHA-256, for the two names that are made per message."""
+        return hashlib.blake2b(text.encode(), digest_size=8, key=self._short_key).hexdigest()
 
 
 def canonical_token(token: str, token_type: str = "") -> str:
@@ -144,5 +158,6 @@ def _joined(*parts: str) -> bytes:
     return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
 
 
-def _name(key: bytes, *parts: str) -> str:
-    return base64.b32encode(hmac.digest(key, _joined(*parts), "sha256"))[:26].decode()
+def _name(key: bytes, name: bytes) -> str:
+    digest = hmac.digest(key, name, "sha256")
+    return base64.b32encode(digest[:20])[:26].decode()  # the first 20 bytes give 32 characters, without padding

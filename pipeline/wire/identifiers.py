@@ -46,17 +46,24 @@ class Identifiers:
         return key
 
     def conceal(self, event: ChargeEvent) -> None:
-        """The hot path: one attribute and one cached look-up per reading."""
-        if event.event_id:
-            event.event_id = ""
+        if isinstance(event, MeterRead):  # the hot path: one cached look-up per reading
+            if event.transaction_id is not None:
+                event.transaction_id = self.transaction(event.station_id, event.transaction_id)
+            if event.event_id:
+                event.event_id = ""
+            if event.codes:
+                event.codes = _known(event.codes)
+        else:
+            self._conceal_rare(event)
+
+    def _conceal_rare(
+        self,
+        event: SessionStarted | SessionAuthorized | SessionConfirmed | SessionEnded | StatusReported | StationSeen,
+    ) -> None:
+        event.event_id = ""
         match event:
-            case MeterRead():
-                if event.transaction_id is not None:
-                    event.transaction_id = self.transaction(event.station_id, event.transaction_id)
-                if event.codes:
-                    event.codes = _known(event.codes)
-            case StationSeen():
-                pass
+            case StationSeen() | SessionConfirmed():
+                pass  # a confirmation comes from Calls, which hold keys only
             case StatusReported():
                 if event.status not in STATUSES:
                     event.status = "Other"
@@ -70,9 +77,6 @@ class Identifiers:
             case SessionAuthorized():
                 event.transaction_id = self.transaction(event.station_id, event.transaction_id)
                 self._conceal_token(event)
-            case SessionConfirmed():
-                if event.transaction_id is not None:
-                    event.transaction_id = self.transaction(event.station_id, event.transaction_id)
             case SessionEnded():
                 if event.transaction_id is not None:
                     event.transaction_id = self.transaction(event.station_id, event.transaction_id)
@@ -91,10 +95,9 @@ class Identifiers:
         event.billing_token = event.analytics_token = None
         if token is None:
             return
-        epoch = month(event.event_time_us)
-        event.token = self._keyring.pseudonym("assembly", token_type, token)
-        event.billing_token = self._keyring.pseudonym("billing", token_type, token)
-        event.analytics_token = self._keyring.pseudonym("analytics", token_type, token, epoch)
+        event.token, event.billing_token, event.analytics_token = self._keyring.pseudonyms(
+            token_type, token, month(event.event_time_us)
+        )
 
 
 def _known(codes: tuple[str, ...]) -> tuple[str, ...]:

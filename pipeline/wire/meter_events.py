@@ -56,23 +56,40 @@ class Decoder:
     def __init__(self, keyring: Keyring, remember: MutableMapping[str, str] | None = None) -> None:
         """`remember` collects transaction key -> id as sent: for offline commands on files, never in a worker."""
         self.identifiers = Identifiers(keyring, remember)
+        self._canonical = _CANONICAL.decode
+        self._transaction = self.identifiers.transaction
 
     def decode(self, value: bytes) -> ChargeEvent | ClockTicked | OcppFrame:
         """Raises InvalidMessage for any other bytes: MALFORMED_JSON, SCHEMA_VIOLATION, UNKNOWN_TYPE,
         UNSUPPORTED_VERSION; its text names fields, never values."""
         try:
-            event = _CANONICAL.decode(value)
+            event = self._canonical(value)
         except DECODING_FAILED as error:
             return _frame(value, error)
-        if not isinstance(event, ClockTicked):
-            if isinstance(event, SessionStarted):
-                event.call = None  # ours to give
-            self.identifiers.conceal(event)
+        if isinstance(event, MeterRead) and not event.codes:  # as conceal() does, without a call: saves 0.3 us of 1.2
+            if event.transaction_id is not None:
+                event.transaction_id = self._transaction(event.station_id, event.transaction_id)
+            if event.event_id:
+                event.event_id = ""
+            return event
+        if isinstance(event, ClockTicked):
+            return event
+        if isinstance(event, SessionStarted):
+            event.call = None  # ours to give
+        self.identifiers.conceal(event)
         return event
 
     def interpret(self, calls: Calls, frame: OcppFrame) -> Meaning:
         """What a frame means for a station with these open calls; see wire/ocpp.py."""
         return ocpp.interpret(calls, frame, self.identifiers)
+
+
+def check(value: bytes) -> Canonical | OcppFrame:
+    """The record as it was sent, identifiers included: for `edge`, which passes bytes on. Raises as Decoder.decode."""
+    try:
+        return _CANONICAL.decode(value)
+    except DECODING_FAILED as error:
+        return _frame(value, error)
 
 
 def _frame(value: bytes, not_canonical: Exception) -> OcppFrame:

@@ -101,10 +101,12 @@ def readings(
     seq_no: int | None = None,
     state: ChargingState | None = None,
 ) -> Meaning:
-    """One MeterRead per distinct timestamp and context, in the order of the message."""
+    """One MeterRead per distinct timestamp and context with a measurand that we use, in the order of the message."""
     groups: dict[tuple[str, str], list[SampledValue]] = {}
     for entry in entries:
         for sample in entry.sampled_value:
+            if (sample.measurand or _REGISTER) not in QUANTITIES:
+                continue  # problem 28: what we do not use never makes a reading
             groups.setdefault((entry.timestamp, sample.context or "Sample.Periodic"), []).append(sample)
     meaning = Meaning([], [])
     for (timestamp, context), samples in groups.items():
@@ -114,6 +116,8 @@ def readings(
             meaning.quarantined.append(Quarantined("BAD_TIMESTAMP", f"{message.action}: meterValue.timestamp"))
             continue
         values = _fold(samples, meaning.quarantined)
+        if not values.totals and not values.codes:
+            continue
         meaning.events.append(
             MeterRead(
                 station_id=message.station_id,
@@ -160,9 +164,9 @@ def _fold(samples: Iterable[SampledValue], refused: list[Quarantined]) -> _Value
     found: dict[str, dict[int, tuple[int, Number]]] = {}
     codes: list[str] = []
     for sample in samples:
-        quantity = QUANTITIES.get(sample.measurand or _REGISTER)
+        quantity = QUANTITIES[sample.measurand or _REGISTER]
         phase = _PHASES.get(sample.phase or "")
-        if quantity is None or phase is None:
+        if phase is None:
             continue
         if (sample.format == "SignedData" or bytes(sample.signed_meter_value)) and "SIGNED_EVIDENCE" not in codes:
             codes.append("SIGNED_EVIDENCE")
