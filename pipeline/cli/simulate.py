@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -94,7 +95,8 @@ def tell(report: Report, clock: str, done: str, as_json: bool) -> None:
         pace = report.events / report.seconds if report.seconds else 0.0
         click.echo(
             f"{report.events:,} events and {report.ticks:,} clock ticks on clock {clock}: "
-            f"{report.acknowledged:,} records {done}, {report.bytes / 1e6:,.1f} MB in {report.seconds:.1f} s ({pace:,.0f} events/s)"
+            f"{report.acknowledged:,} records {done}, {report.bytes / 1e6:,.1f} MB in {report.seconds:.1f} s "
+            f"({pace:,.0f} events/s)"
         )
     if report.failed:
         raise Unavailable(f"{report.failed:,} records were refused; first: {report.first_error}")
@@ -110,7 +112,7 @@ def _limited(records: Iterable[Record], limit: int | None) -> Iterator[Record]:
 
 
 def _write(records: Iterable[Record], out: IO[bytes], advance: Callable[[int], None]) -> Report:
-    report = Report()
+    report, began = Report(), time.monotonic()
     for _, key, value in records:
         out.write(value + b"\n")
         report.acknowledged += 1
@@ -121,6 +123,7 @@ def _write(records: Iterable[Record], out: IO[bytes], advance: Callable[[int], N
         report.bytes += len(value)
         if report.events % 1_000 == 0:
             advance(1_000)
+    report.seconds = time.monotonic() - began
     return report
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
 
-PowerType = Literal["AC_3_PHASE", "DC"]
+PowerType = Literal["AC", "DC"]
 
 ZONES: Sequence[tuple[str, str, str, float]] = (  # time zone, OCPI country (alpha-3), country code (alpha-2), VAT %
     ("Europe/Berlin", "DEU", "DE", 19.0),
@@ -115,7 +115,7 @@ def _station(seed: int, index: int, place: int, hub: bool) -> Station:
         interval_s=random.choice((10, 15, 30) if fast else (30, 60, 60)),
         latency_us=random.randrange(80_000, 900_000),
         numbered=index % 2 == 1,
-        connectors=tuple(Connector(number, "DC" if fast else "AC_3_PHASE", power_w) for number in (1, 2)),
+        connectors=tuple(Connector(number, "DC" if fast else "AC", power_w) for number in (1, 2)),
     )
 
 

@@ -20,6 +20,7 @@ Record = tuple[int, bytes | None, bytes]
 BY_KEY = -1
 """librdkafka's word for: the partitioner decides."""
 POLL_EVERY = 1_000
+LONGEST_WAIT_US = 3_600_000_000
 METADATA_TIMEOUT_S = 10.0
 FLUSH_TIMEOUT_S = 120.0
 
@@ -55,7 +56,7 @@ def produce(
     answers or records stay unanswered, WrongUsage if the topic does not exist; records that the broker refused are
     counted in the report.
     """
-    producer = Producer(dict(config))
+    producer = Producer({"log_level": 0} | dict(config))  # what goes wrong is said once, by this function
     partitions = _partitions(producer, topic)
     report, began = Report(), time.monotonic()
     try:
@@ -106,14 +107,19 @@ def _partitions(producer: Producer, topic: str) -> list[int]:
 
 
 def paced(records: Iterable[Record], speed: float) -> Iterator[Record]:
-    """The records at `speed` times the pace at which they are due; 0 = as fast as they come."""
+    """The records at `speed` times the pace at which they are due; 0 = as fast as they come.
+
+    A step of an hour or more, as between the ticks that end a log, is not waited for.
+    """
     if speed <= 0:
         yield from records
         return
-    began, first_us = time.monotonic(), 0
+    began, waited_us, last_us = time.monotonic(), 0, 0
     for record in records:
-        first_us = first_us or record[0]
-        ahead_s = (record[0] - first_us) / 1e6 / speed - (time.monotonic() - began)
+        step_us = record[0] - (last_us or record[0])
+        waited_us += step_us if step_us < LONGEST_WAIT_US else 0
+        last_us = record[0]
+        ahead_s = waited_us / 1e6 / speed - (time.monotonic() - began)
         if ahead_s > 0.001:
             time.sleep(ahead_s)
         yield record

@@ -15,7 +15,6 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from heapq import merge
 from operator import itemgetter
@@ -25,18 +24,11 @@ from typing import IO, Literal, NamedTuple, cast
 import msgspec
 import orjson
 
-from pipeline.domain.events import (
-    LIVE,
-    ClockTicked,
-    MeterRead,
-    OcppFrame,
-    SessionEnded,
-    SessionStarted,
-    StationSeen,
-    StatusReported,
-)
+from pipeline.domain.events import LIVE, ClockTicked, OcppFrame
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import LARGEST_RECORD
+from pipeline.wire.meter_events import check
+from pipeline.wire.timestamps import micros
 
 Format = Literal["ocpp16", "events"]
 Record = tuple[int, bytes | None, bytes]
@@ -45,16 +37,8 @@ Record = tuple[int, bytes | None, bytes]
 MINUTE_US = 60_000_000
 HOUR_US = 60 * MINUTE_US
 FINAL_TICKS_US = 25 * HOUR_US
-LONG_SILENCE_US = 26 * HOUR_US
-"""Through a hole in the log that is longer than this, ticks come every hour only."""
 UNREADABLE_KEY = b"unreadable"
 """Key of a bad line that names no station, sent on request only."""
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-_decode_event = msgspec.json.Decoder(
-    SessionStarted | MeterRead | SessionEnded | StatusReported | StationSeen | ClockTicked
-).decode
-_decode_frame = msgspec.json.Decoder(OcppFrame).decode
 
 
 class Line(NamedTuple):
@@ -65,10 +49,6 @@ class Line(NamedTuple):
     clock: str
     tick: bool
     value: bytes
-
-
-class _BadLine(Exception):
-    """What is wrong with a line, without its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +85,7 @@ class Log:
         for number, value in _numbered_lines(source):
             try:
                 time_us, key, clock, _, value = _parse(value, self.format)
-            except _BadLine as error:
+            except InvalidMessage as error:
                 if not self.skip_bad:  # it was good when the file was checked
                     raise InvalidMessage("BAD_LINE", f"{source.name}:{number}: {error}; did the file change?") from None
                 time_us, key = now_us, _key_of_bad(value)
@@ -144,7 +124,7 @@ def open_log(
                 )
             try:
                 line = _parse(value, format)
-            except _BadLine as error:
+            except InvalidMessage as error:
                 log.bad += 1
                 if not skip_bad:
                     raise InvalidMessage(
@@ -168,14 +148,18 @@ def log_records(
 
 
 def _with_ticks(records: Iterable[Record], clocks: Sequence[str], final_ticks: bool) -> Iterator[Record]:
-    """A tick of each clock at every full minute, before the records of that minute and later."""
+    """A tick of each clock at every full minute, before the records of that minute and later.
+
+    Through a hole of more than 26 hours ticks come hourly, of more than 10 days daily: nothing happens in it but silence.
+    """
     now_us = tick_us = 0
     for record in records:
         now_us = record[0]
-        tick_us = tick_us or now_us // MINUTE_US * MINUTE_US + MINUTE_US
-        while tick_us <= now_us:
+        tick_us = tick_us or (now_us and now_us // MINUTE_US * MINUTE_US + MINUTE_US)
+        while tick_us <= now_us and tick_us:
             yield from _ticks(tick_us, clocks)
-            tick_us += HOUR_US if now_us - tick_us > LONG_SILENCE_US else MINUTE_US
+            hole_us = now_us - tick_us
+            tick_us += MINUTE_US if hole_us <= 26 * HOUR_US else HOUR_US if hole_us <= 240 * HOUR_US else 24 * HOUR_US
         yield record
     if tick_us and final_ticks:
         for at_us in range(tick_us, now_us + FINAL_TICKS_US + HOUR_US, HOUR_US):
@@ -188,39 +172,22 @@ def _ticks(time_us: int, clocks: Sequence[str]) -> Iterator[Record]:
 
 
 def _parse(value: bytes, format: Format) -> Line:
-    try:
-        return _parse_frame(value) if format == "ocpp16" else _parse_event(value)
-    except msgspec.ValidationError as error:
-        raise _BadLine(str(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _BadLine("not JSON") from None
-
-
-def _parse_event(value: bytes) -> Line:
-    event = _decode_event(value)
-    if isinstance(event, ClockTicked):
-        return Line(event.time_us, None, event.clock, True, value)
-    if not event.station_id:
-        raise _BadLine("station_id is empty")
-    return Line(event.received_time_us or event.event_time_us, event.station_id.encode(), event.clock, False, value)
-
-
-def _parse_frame(value: bytes) -> Line:
-    envelope = _decode_frame(value)
-    if not envelope.station_id:
-        raise _BadLine("station_id is empty")
-    if (envelope.frame is None) == (envelope.link is None):
-        raise _BadLine("exactly one of frame and link is needed")
-    if envelope.frame is not None and envelope.direction not in ("cp->csms", "csms->cp"):
-        raise _BadLine("direction must be cp->csms or csms->cp")
-    try:
-        received = datetime.fromisoformat(envelope.received_at)
-    except ValueError:
-        raise _BadLine("received_at is no ISO 8601 time") from None
-    if received.tzinfo is None:
-        raise _BadLine("received_at has no zone; write UTC with a Z")
-    time_us = (received - EPOCH) // timedelta(microseconds=1)
-    return Line(time_us, envelope.station_id.encode(), envelope.clock, False, value)
+    """Raises InvalidMessage, whose text names fields, never values."""
+    record = check(value)
+    if isinstance(record, OcppFrame):
+        if format != "ocpp16":
+            raise InvalidMessage("OTHER_FORMAT", "an OCPP frame, not a canonical event")
+        try:
+            time_us, _ = micros(record.received_at)
+        except ValueError:
+            raise InvalidMessage("BAD_TIMESTAMP", "OCPP envelope: received_at is not ISO 8601") from None
+        return Line(time_us, record.station_id.encode(), record.clock, False, value)
+    if format != "events":
+        raise InvalidMessage("OTHER_FORMAT", "a canonical event, not an OCPP frame")
+    if isinstance(record, ClockTicked):
+        return Line(record.time_us, None, record.clock, True, value)
+    time_us = record.received_time_us or record.event_time_us
+    return Line(time_us, record.station_id.encode(), record.clock, False, value)
 
 
 class _Named(msgspec.Struct):

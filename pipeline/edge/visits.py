@@ -19,12 +19,12 @@ DRIVERS = 2_000
 WATT_US_PER_WH = 3_600_000_000
 
 TAPER: Mapping[PowerType, Sequence[int]] = {  # power by state of charge 0..100 %, in thousandths of the highest
-    "AC_3_PHASE": [1000 if soc < 92 else 1000 - (soc - 92) * 90 for soc in range(101)],
+    "AC": [1000 if soc < 92 else 1000 - (soc - 92) * 90 for soc in range(101)],
     "DC": [1000 if soc < 55 else max(80, 1000 - (soc - 55) * 21) for soc in range(101)],
 }
 # fmt: off
 ARRIVALS: Mapping[PowerType, Sequence[Sequence[float]]] = {  # by local hour, on weekdays and at weekends; mean about 1
-    "AC_3_PHASE": (
+    "AC": (
         (.1, .1, .1, .1, .1, .3, .8, 2., 2.6, 1.6, 1., .9, 1., .9, .8, 1., 1.5, 2.4, 2.6, 1.8, 1.2, .6, .3, .2),
         (.2, .1, .1, .1, .1, .1, .3, .6, 1.2, 1.8, 2., 1.8, 1.5, 1.5, 1.6, 1.6, 1.5, 1.4, 1.3, 1.1, .8, .5, .4, .3),
     ),
