@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
+from tests.containers import clickhouse_container, why_not
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,17 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the embedded ClickHouse of the whole run; make databases of your own. Who stops one starts his own."""
     with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def container_clickhouse() -> Iterator[str]:
+    """URL of a real server."""
+    with clickhouse_container() as url:
+        yield url
+
+
+@pytest.fixture(params=["embedded"] if why_not() else ["embedded", "container"])
+def any_clickhouse(request: pytest.FixtureRequest) -> str:
+    """URL of either server: for tests of what both must do."""
+    chosen: str = request.getfixturevalue("clickhouse" if request.param == "embedded" else "container_clickhouse")
+    return chosen
