@@ -1,0 +1,232 @@
+"""schemas/ against the code, both ways; each check is shown something bad first."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+
+from pipeline.agents.assembly import Assembly
+from pipeline.domain import events, outputs
+from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
+from pipeline.domain.rating import Rating
+from pipeline.edge.faults import parse_faults
+from pipeline.edge.fleet import fleet_documents
+from pipeline.edge.simulator import Plan, simulate
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.offline import Offline
+from pipeline.topics import LARGEST_RECORD, TOPICS
+from pipeline.wire.meter_events import Decoder, check
+from pipeline.wire.sessions import decode_alert, decode_session, decode_update
+from pipeline.wire.sites import decode_sites
+from pipeline.wire.tariffs import decode_tariffs
+from tests.schemas.declarations import (
+    SCHEMAS,
+    declared_topics,
+    example_faults,
+    orphans,
+    schema_of,
+    struct_faults,
+    topic_faults,
+)
+
+EXAMPLES = sorted(SCHEMAS.glob("examples/*/v1/*.json"))
+MADE_BY_WIRE = {
+    events.SessionStarted: ("call", "billing_token", "analytics_token"),
+    events.SessionAuthorized: ("billing_token", "analytics_token"),
+}
+"""Fields that wire fills; no producer sends them."""
+SENT = (
+    events.SessionStarted,
+    events.SessionAuthorized,
+    events.MeterRead,
+    events.SessionEnded,
+    events.StatusReported,
+    events.StationSeen,
+    events.ClockTicked,
+)
+STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
+    ("sessions", "", outputs.StrippedSession),
+    ("sessions", "line", outputs.Line),
+    ("sessions", "slot", outputs.Slot),
+    ("session-updates", "", outputs.SessionUpdate),
+    ("anomalies", "", outputs.Alert),
+    ("receipts", "line", outputs.Line),
+]
+
+
+def test_nothing_is_declared_in_one_place_only() -> None:
+    assert orphans(SCHEMAS, TOPICS) == []
+
+
+@pytest.mark.parametrize("lost", ["topics/sessions.yaml", "messages/sessions.v1.schema.json", "examples/sessions/v1"])
+def test_an_orphan_is_noticed(lost: str, tmp_path: Path) -> None:
+    folder = tmp_path / "schemas"
+    shutil.copytree(SCHEMAS, folder)
+    path = folder / lost
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert any("sessions" in fault for fault in orphans(folder, TOPICS))
+
+
+def test_a_topic_that_only_the_code_knows_is_noticed() -> None:
+    assert orphans(SCHEMAS, {**TOPICS, "surprises": TOPICS["sessions"]}) == [
+        "surprises: in pipeline/topics.py, not in schemas/topics"
+    ]
+
+
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_topic_is_declared_as_the_code_has_it(name: str) -> None:
+    assert topic_faults(name, declared_topics(SCHEMAS)[name], TOPICS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("identifiers", True), ("name", "session"), ("key", "site_id"), ("config", {}), ("config", {"retention.ms": 5})],
+)
+def test_a_topic_that_contradicts_the_code_is_noticed(field: str, value: object) -> None:
+    declared = declared_topics(SCHEMAS)["sessions"] | {field: value}
+    assert topic_faults("sessions", declared, TOPICS["sessions"])
+
+
+def test_state_has_a_partition_for_each_partition_of_its_source() -> None:
+    topics = declared_topics(SCHEMAS)
+    assert topics["station-state"]["partitions"] == topics["meter-events"]["partitions"]
+
+
+def test_the_largest_record_and_its_dead_letter_fit_into_their_topics() -> None:
+    topics = declared_topics(SCHEMAS)
+    source = int(topics["meter-events"]["config"]["max.message.bytes"])
+    assert source >= LARGEST_RECORD + 1024
+    assert int(topics["dead-letters"]["config"]["max.message.bytes"]) >= source + 64 * 1024
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_a_schema_is_a_schema(topic: str) -> None:
+    Draft202012Validator.check_schema(schema_of(topic))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: f"{path.parts[-3]}-{path.stem}")
+def test_an_example_is_valid(example: Path) -> None:
+    assert example_faults(schema_of(example.parts[-3]), json.loads(example.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_an_example_without_any_one_required_field_is_invalid(topic: str) -> None:
+    schema = schema_of(topic)
+    example = json.loads(next(path for path in EXAMPLES if path.parts[-3] == topic).read_text("utf-8"))
+    required = schema.get("required") or schema["$defs"][example["type"]]["required"]
+    for field in required:
+        assert example_faults(schema, {name: value for name, value in example.items() if name != field}), field
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "meter-events"], ids=lambda e: e.stem)
+def test_the_decoder_takes_what_the_schema_promises(example: Path) -> None:
+    record = check(example.read_bytes())
+    assert isinstance(record, events.OcppFrame) == ("ocpp" in example.stem)
+
+
+@pytest.mark.parametrize("topic", ["sessions", "anomalies", "session-updates"])
+def test_the_examples_decode_to_what_they_say(topic: str) -> None:
+    decode = {"sessions": decode_session, "anomalies": decode_alert, "session-updates": decode_update}[topic]
+    for example in (path for path in EXAMPLES if path.parts[-3] == topic):
+        value = example.read_bytes()
+        assert json.loads(msgspec.json.encode(decode(value))) == json.loads(value)
+
+
+@pytest.mark.parametrize("struct", SENT, ids=lambda struct: struct.__name__)
+def test_a_meter_event_has_the_fields_of_its_struct(struct: type[msgspec.Struct]) -> None:
+    schema = schema_of("meter-events")["$defs"][struct.__struct_config__.tag]
+    assert struct_faults(schema, struct, internal=MADE_BY_WIRE.get(struct, ())) == []
+
+
+def test_an_envelope_has_the_fields_of_its_struct() -> None:
+    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], events.OcppFrame) == []
+
+
+@pytest.mark.parametrize(("topic", "part", "struct"), STRUCTS, ids=lambda value: getattr(value, "__name__", value))
+def test_an_output_has_the_fields_of_its_struct(topic: str, part: str, struct: type[msgspec.Struct]) -> None:
+    schema = schema_of(topic)
+    assert struct_faults(schema["$defs"][part] if part else schema, struct, all_sent=True) == []
+
+
+def test_a_field_in_one_place_only_is_noticed() -> None:
+    schema = schema_of("anomalies")
+    lacking, surplus, lax = copy.deepcopy(schema), copy.deepcopy(schema), copy.deepcopy(schema)
+    del lacking["properties"]["rule"]
+    surplus["properties"]["idTag"] = {"type": "string", "description": "-"}
+    lax["required"].remove("rule")
+    assert "Alert.rule: not in the schema" in struct_faults(lacking, outputs.Alert, all_sent=True)
+    assert "idTag: in the schema, no field of Alert" in struct_faults(surplus, outputs.Alert, all_sent=True)
+    assert "Alert.rule: required differs" in struct_faults(lax, outputs.Alert, all_sent=True)
+
+
+def test_every_kind_of_event_has_an_example() -> None:
+    kinds = {
+        json.loads(path.read_text()).get("type", "ocpp_frame") for path in EXAMPLES if path.parts[-3] == "meter-events"
+    }
+    assert kinds == set(schema_of("meter-events")["$defs"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"version": 2},
+        {"station_id": ""},
+        {"soc_percent": 101},
+        {"register_wh": -1},
+        {"power_w": 11.5},
+        {"event_time_us": "2026-03-02T08:00:00Z"},
+        {"state": "resting"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_schema_and_decoder_refuse_the_same(change: dict[str, object]) -> None:
+    example = json.loads((SCHEMAS / "examples/meter-events/v1/meter-read.json").read_text("utf-8")) | change
+    assert example_faults(schema_of("meter-events"), example)
+    with pytest.raises(InvalidMessage):
+        check(json.dumps(example).encode())
+
+
+def test_what_the_simulator_sends_is_valid() -> None:
+    validator = Draft202012Validator(schema_of("meter-events"))
+    plan = Plan(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
+    kinds: dict[str, int] = {}
+    for number, (_, _, value) in enumerate(simulate(plan)):
+        event = json.loads(value)
+        kinds[event["type"]] = kinds.get(event["type"], 0) + 1
+        if kinds[event["type"]] <= 20 or number % 50 == 0:
+            validator.validate(event)
+    assert kinds.keys() == {
+        "session_started", "meter_read", "session_ended", "status_reported", "station_seen", "clock_ticked",
+    }  # fmt: skip
+
+
+def test_what_the_pipeline_sends_is_valid() -> None:
+    """Every output of a simulated day, and some of each topic at least."""
+    plan = Plan(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
+    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
+    rating = Rating(
+        keyring,
+        decode_sites(json.dumps(sites).encode(), "sites"),
+        decode_tariffs(json.dumps(tariffs).encode(), "tariffs"),
+    )
+    stage = Offline(Assembly(rating, Decoder(keyring)))
+    validators = {
+        topic: Draft202012Validator(schema_of(topic)) for topic in ("sessions", "anomalies", "session-updates")
+    }
+    sent: Counter[str] = Counter()
+    for _, key, value in simulate(plan):
+        for output in stage.feed(key, value):
+            if output.topic in validators and output.value is not None:
+                sent[output.topic] += 1
+                if output.topic != "session-updates" or sent[output.topic] % 20 == 0:
+                    validators[output.topic].validate(json.loads(output.value))
+    assert sent.keys() == validators.keys()
+    assert sent["sessions"] > 50
