@@ -5,9 +5,9 @@ Sums are exact integers that only grow at the end, so the running cost needs no 
 
 from __future__ import annotations
 
-from pipeline.domain.plan import Active, Unit
+from pipeline.domain.plan import Active
+from pipeline.domain.rates import Unit
 from pipeline.domain.tariff import Dimension
-from pipeline.domain.units import US_PER_S
 
 Split = tuple[int, int]
 """The two instants of evidence (meter readings, state events) around a bound; equal: the bound itself is evidence."""
@@ -46,7 +46,7 @@ class Run:
 
 
 class Volume:
-    """One dimension of a session: mWh, or microseconds. `excl` and `incl` are quantity x price over the plan's scale."""
+    """One dimension of a session, in mWh or microseconds; `excl` and `incl` are sums of quantity x scaled price."""
 
     __slots__ = ("excl", "incl", "quantity", "runs", "snapped_s", "unit")
 
@@ -165,19 +165,6 @@ class Ledger:
         unit = active.units[Dimension.FLAT]
         if unit is not None and not active.unknown[Dimension.FLAT]:
             self.flat = Run(unit, offset_s, unit.reason, at_us, at_us, 1, evidence, evidence)
-
-
-def energy_step(quantity: int, unit: Unit) -> int:
-    """mWh to add so that the total is a whole number of steps (Wh); an exact multiple is not rounded further (D8)."""
-    return -quantity % (unit.step * 1000) if unit.step else 0
-
-
-def time_step(quantity: int, unit: Unit, snapped_s: int | None) -> int:
-    """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
-    if not unit.step:
-        return 0
-    seconds = (quantity + US_PER_S // 2) // US_PER_S if snapped_s is None else snapped_s
-    return (seconds + -seconds % unit.step) * US_PER_S - quantity
 
 
 def _reason(active: Active, dimension: int) -> str:

@@ -32,9 +32,7 @@ def label_of(us: int, zone: ZoneInfo) -> datetime:
 
 def offset_of(us: int, zone: ZoneInfo) -> int:
     """Seconds that local clocks are ahead of UTC at this instant."""
-    offset = label_of(us, zone).utcoffset()
-    assert offset is not None
-    return offset // timedelta(seconds=1)
+    return (label_of(us, zone).utcoffset() or timedelta()) // timedelta(seconds=1)
 
 
 @lru_cache(maxsize=4096)

@@ -9,13 +9,14 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
-from pipeline.domain.bill import Bill, render, total
+from pipeline.domain.bill import Bill, render
 from pipeline.domain.facts import Activity, Facts
 from pipeline.domain.ledger import Ledger, Split
 from pipeline.domain.plan import Active, Plan, plan_for
 from pipeline.domain.restrictions import Moment
 from pipeline.domain.signals import NO_SIGNALS, Signals
 from pipeline.domain.tariff import Tariff
+from pipeline.domain.totals import Piece, total
 from pipeline.domain.units import NEVER_US, US_PER_HOUR, money_text, rounded
 
 
@@ -99,6 +100,9 @@ class Fold:
 
     _active: Active
     _fork_active: Active | None
+    _next_us: int
+    _cut_us: int
+    _cut_mwh: int
 
     def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None) -> None:
         self._plan = plan
@@ -161,16 +165,16 @@ class Fold:
 
     def running(self) -> tuple[str | None, str | None]:
         """Total cost excl. and incl. tax up to the last known instant, with the session ended there; None: unknown."""
+        rates, has_session = self._plan.rates, not self._is_expired
         if self._pending:
-            book = self._ended(self._pending[-1][0])
-            totals = total(self._plan, book, self._reservation, not self._is_expired)
+            cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
         else:
             book, active = self._in_force()
-            piece = active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh
-            totals = total(self._plan, book, self._reservation, not self._is_expired, piece)
+            piece = Piece(active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh)
+            cost = total(rates, book, self._reservation, has_session, piece)
         return (
-            None if totals.excl is None else money_text(totals.excl),
-            None if totals.incl is None else money_text(totals.incl),
+            None if cost.excl is None else money_text(cost.excl),
+            None if cost.incl is None else money_text(cost.incl),
         )
 
     def bill(self, end_us: int, final: bool = True) -> Bill:

@@ -132,8 +132,7 @@ def compose(
 
 
 def _per_kwh(slot: Slot) -> Decimal:
-    assert slot.price is not None
-    return slot.price / slot.per_kwh
+    return (slot.price or Decimal(0)) / slot.per_kwh
 
 
 def _factor(dynamic: Dynamic, grid: Slot | None, availability: Slot | None) -> Decimal:

@@ -17,7 +17,7 @@ TariffType = Literal["REGULAR", "AD_HOC_PAYMENT", "PROFILE_CHEAP", "PROFILE_FAST
 Reservation = Literal["RESERVATION", "RESERVATION_EXPIRES"]
 
 
-class CannotPrice(Exception):  # noqa: N818 - it names what is missing, as in the reason of a held bill
+class CannotPrice(Exception):
     """A fact without which no price exists. `code` is the reason of the held bill, `detail` says what to do."""
 
     def __init__(self, code: str, detail: str) -> None:

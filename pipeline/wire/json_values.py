@@ -169,9 +169,9 @@ class Reader:
         if value is None:
             return None
         hours, colon, minutes = value.partition(":")
-        if (len(hours), colon, len(minutes)) == (2, ":", 2) and value.isascii() and (hours + minutes).isdigit():
-            if int(hours) < 24 and int(minutes) < 60:
-                return int(hours) * 60 + int(minutes)
+        is_clock = (len(hours), colon, len(minutes)) == (2, ":", 2) and value.isascii() and (hours + minutes).isdigit()
+        if is_clock and int(hours) < 24 and int(minutes) < 60:
+            return int(hours) * 60 + int(minutes)
         self.fault("bad_clock_or_date", name, f"{value!r} is not HH:MM; use 00:00-23:59")
         return None
 

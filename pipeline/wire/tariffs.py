@@ -230,8 +230,8 @@ def _dynamic(reader: Reader) -> Dynamic:
         on_missing=cast("Literal['HOLD', 'FALLBACK']", on_missing),
     )
     for each in (reader, grid, availability):
-        for name in () if each is None else each.unknown():
-            each.fault("unknown_extension", name, "is not known here; a price that depends on it would be wrong")
+        if each is not None:
+            _refuse_unknown(each, "unknown_extension")
     if dynamic.floor is not None and dynamic.cap is not None and dynamic.floor > dynamic.cap:
         reader.fault("limits_cross", "floor", f"{dynamic.floor} is above cap {dynamic.cap}")
     return dynamic
@@ -242,9 +242,14 @@ def _windows(reader: Reader, name: str, value: str) -> tuple[Window, ...]:
     for each in reader.objects(name, required=False):
         calendar = _calendar(each) or Calendar()
         found.append(Window(calendar=calendar, value=each.number(value) or Decimal(0)))
-        for unknown in each.unknown():
-            each.fault("unknown_restriction", unknown, "is not a restriction known here; to ignore it would misprice")
+        _refuse_unknown(each, "unknown_restriction")
     return tuple(found)
+
+
+def _refuse_unknown(reader: Reader, code: str) -> None:
+    """For objects in which an unknown field could change a price."""
+    for name in reader.unknown():
+        reader.fault(code, name, "is not known here; to ignore it could misprice")
 
 
 def _levels(reader: Reader) -> tuple[tuple[str, Decimal], ...]:

@@ -1,0 +1,263 @@
+"""What a session costs: the figures of a bill's head, from the sums in its books.
+
+Steps in this order: step_size, cost per dimension to 4 decimals, idle cap, limits (pricing.md D7, D20, D22, D23).
+Running cost and bill both come from `total`, so that they cannot differ (I5).
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import NamedTuple
+
+from pipeline.domain.ledger import Ledger, Run, Volume
+from pipeline.domain.plan import Active
+from pipeline.domain.rates import Rates, Unit
+from pipeline.domain.units import US_PER_S, rounded
+
+ENERGY_SCALE = 100
+"""Prices are per kWh, quantities in mWh, amounts in 1/10,000: 1,000,000 / 10,000."""
+TIME_SCALE = 360_000
+"""Prices are per hour, quantities in microseconds: divided once, at the end (D22)."""
+
+
+class Cost(NamedTuple):
+    """Amounts in 1/10,000 of the currency; None: not known."""
+
+    excl: int | None
+    incl: int | None
+
+    def plus(self, other: Cost) -> Cost:
+        excl = None if self.excl is None or other.excl is None else self.excl + other.excl
+        incl = None if self.incl is None or other.incl is None else self.incl + other.incl
+        return Cost(excl, incl)
+
+    def minus(self, other: Cost) -> Cost:
+        excl = None if self.excl is None or other.excl is None else self.excl - other.excl
+        incl = None if self.incl is None or other.incl is None else self.incl - other.incl
+        return Cost(excl, incl)
+
+    @property
+    def tax(self) -> int | None:
+        return None if self.excl is None or self.incl is None else self.incl - self.excl
+
+
+FREE = Cost(0, 0)
+UNKNOWN = Cost(None, None)
+
+
+class Piece(NamedTuple):
+    """The stretch since the last cut, which is not in the books yet."""
+
+    active: Active
+    activity: str
+    us: int
+    mwh: int
+
+
+class Adjustment(NamedTuple):
+    """A step after the dimensions: a line of its own, and the total after it."""
+
+    kind: str
+    total: Cost
+
+
+def total(
+    rates: Rates, book: Ledger, reservation: Ledger | None, has_session: bool, piece: Piece | None = None
+) -> Cost:
+    """The session's total before currency rounding; unknown while the bill is held."""
+    if piece is not None and (piece.active.is_doubtful or rates.idle_cap is not None):
+        book, piece = _with_piece(book, piece), None
+    if book.held or (reservation is not None and reservation.held):
+        return UNKNOWN
+    cost = _dimensions(rates, book, piece)
+    if reservation is not None:
+        cost = cost.plus(_dimensions(rates, reservation, None))
+    if rates.idle_cap is None and rates.min_price is None and rates.max_price is None:
+        return cost
+    steps = adjustments(rates, book, cost, has_session)
+    return steps[-1].total if steps else cost
+
+
+def adjustments(rates: Rates, book: Ledger, cost: Cost, has_session: bool) -> list[Adjustment]:
+    """The total after idle cap and each limit; without a session there is no minimum (D20)."""
+    steps = []
+    if rates.idle_cap is not None:
+        steps.append(Adjustment("IDLE_CAP", cost.plus(idle_cut(rates, book)[0])))
+    if rates.min_price is not None and has_session:
+        steps.append(
+            Adjustment("MIN_PRICE", _limited(rates, rates.min_price, steps[-1].total if steps else cost, True))
+        )
+    if rates.max_price is not None:
+        steps.append(
+            Adjustment("MAX_PRICE", _limited(rates, rates.max_price, steps[-1].total if steps else cost, False))
+        )
+    return steps
+
+
+def amounts(rates: Rates, volume: Volume, scale: int, extra: int) -> list[Cost]:
+    """Amount of each run by carried remainder (6.2): the cost of a dimension does not depend on where it was cut."""
+    whole = rates.scale * scale
+    last = last_priced(volume) if extra else None
+    exact_excl = exact_incl = booked_excl = booked_incl = 0
+    found: list[Cost] = []
+    for run in volume.runs:
+        unit = run.unit
+        if unit is None or not run.quantity:
+            found.append(FREE)
+            continue
+        billed = run.quantity + extra if run is last else run.quantity
+        excl = incl = None
+        if unit.excl is not None:
+            exact_excl += unit.excl * billed
+            excl = rounded(exact_excl, whole) - booked_excl
+            booked_excl += excl
+        if unit.incl is not None:
+            exact_incl += unit.incl * billed
+            incl = rounded(exact_incl, whole) - booked_incl
+            booked_incl += incl
+        found.append(Cost(excl, incl))
+    return found
+
+
+def last_priced(volume: Volume) -> Run | None:
+    """The run whose step rounds the dimension, and which carries the difference."""
+    return next((run for run in reversed(volume.runs) if run.unit is not None and run.quantity), None)
+
+
+def extras(book: Ledger) -> tuple[int, int, int]:
+    """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
+    return _steps(_sums(book.energy), _sums(book.time), _sums(book.parking))
+
+
+def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
+    """What `x_idle_cap` takes off the overstay fee (negative), and the unit whose tax it lowers."""
+    extra = extras(book)[2]
+    fee, unit = FREE, None
+    for run, cost in zip(book.parking.runs, amounts(rates, book.parking, TIME_SCALE, extra), strict=True):
+        if run.unit is not None and run.unit.is_idle_fee:
+            fee, unit = fee.plus(cost), run.unit
+    if rates.idle_cap is None or fee.excl is None or fee.excl <= rates.idle_cap:
+        return FREE, None
+    incl = None if fee.incl is None else rounded(fee.incl * rates.idle_cap, fee.excl)
+    return Cost(rates.idle_cap, incl).minus(fee), unit
+
+
+def spread(amount: int, weights: dict[str | None, int]) -> dict[str | None, int]:
+    """Splits over tax rates in proportion to the weights by largest remainder, ties to the higher rate (6.2)."""
+    rates = sorted(weights, key=_rate_order, reverse=True)
+    whole = sum(weights.values())
+    if not rates:
+        return {None: amount} if amount else {}
+    if not whole:
+        return {rate: amount if rate == rates[0] else 0 for rate in rates}
+    shares = {rate: Fraction(amount * weights[rate], whole) for rate in rates}
+    parts = {rate: share.numerator // share.denominator for rate, share in shares.items()}
+    missing = amount - sum(parts.values())
+    for rate in sorted(rates, key=lambda each: shares[each] - parts[each], reverse=True)[:missing]:
+        parts[rate] += 1
+    return parts
+
+
+def _rate_order(rate: str | None) -> Fraction:
+    return Fraction(-1) if rate is None else Fraction(rate)
+
+
+class Sums(NamedTuple):
+    """What a volume comes to: the last priced unit, the priced quantity, and the sums of quantity x scaled price."""
+
+    unit: Unit | None
+    quantity: int
+    excl: int | None
+    incl: int | None
+    snapped_s: int | None = None
+
+
+def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums:
+    """The sums of a volume, with one more quantity."""
+    if unit is None or not quantity:
+        return Sums(volume.unit, volume.quantity, volume.excl, volume.incl, volume.snapped_s)
+    excl = None if volume.excl is None or unit.excl is None else volume.excl + unit.excl * quantity
+    incl = None if volume.incl is None or unit.incl is None else volume.incl + unit.incl * quantity
+    return Sums(unit, volume.quantity + quantity, excl, incl, volume.snapped_s)
+
+
+def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
+    """Flat fee and dimensions, each rounded to 4 decimals."""
+    if piece is None:
+        energy, time, parking = _sums(ledger.energy), _sums(ledger.time), _sums(ledger.parking)
+    else:
+        (energy_unit, time_unit, parking_unit, _), activity, us, mwh = piece.active.units, *piece[1:]
+        is_idle = activity == "idle"
+        energy = _sums(ledger.energy, energy_unit, mwh)
+        time = _sums(ledger.time, time_unit, 0 if is_idle else us)
+        parking = _sums(ledger.parking, parking_unit, us if is_idle else 0)
+    excl: int | None = 0
+    incl: int | None = 0
+    if ledger.flat is not None and ledger.flat.unit is not None:
+        excl, incl = ledger.flat.unit.once
+    steps = _steps(energy, time, parking)
+    for sums, extra, scale in zip((energy, time, parking), steps, (ENERGY_SCALE, TIME_SCALE, TIME_SCALE), strict=True):
+        unit = sums.unit
+        if unit is None:
+            continue
+        whole, exact_excl, exact_incl = rates.scale * scale, sums.excl, sums.incl
+        if excl is None or exact_excl is None or unit.excl is None:
+            excl = None
+        else:
+            excl += rounded(exact_excl + unit.excl * extra, whole)
+        if incl is None or exact_incl is None or unit.incl is None:
+            incl = None
+        else:
+            incl += rounded(exact_incl + unit.incl * extra, whole)
+    return Cost(excl, incl)
+
+
+def _steps(energy: Sums, time: Sums, parking: Sums) -> tuple[int, int, int]:
+    return (
+        _energy_step(energy) if energy.unit is not None else 0,
+        _time_step(time) if time.unit is not None and parking.unit is None else 0,
+        _time_step(parking) if parking.unit is not None else 0,
+    )
+
+
+def _energy_step(sums: Sums) -> int:
+    """mWh to add so that the total is a whole number of steps (Wh); an exact multiple is not rounded further (D8)."""
+    step = sums.unit.step if sums.unit is not None else 0
+    return -sums.quantity % (step * 1000) if step else 0
+
+
+def _time_step(sums: Sums) -> int:
+    """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
+    step = sums.unit.step if sums.unit is not None else 0
+    if not step:
+        return 0
+    seconds = (sums.quantity + US_PER_S // 2) // US_PER_S if sums.snapped_s is None else sums.snapped_s
+    return (seconds + -seconds % step) * US_PER_S - sums.quantity
+
+
+def _with_piece(book: Ledger, piece: Piece) -> Ledger:
+    twin, nowhere = book.copy(), (0, 0)
+    if piece.us:
+        twin.post(piece.active, None, piece.activity, 0, piece.us, piece.mwh, nowhere, nowhere, False, nowhere)
+    return twin
+
+
+def _limited(rates: Rates, limit: tuple[int, int | None], cost: Cost, is_minimum: bool) -> Cost:
+    """Each stated limit acts on its own total; without a limit after tax that total is scaled by the same factor."""
+    limit_excl, limit_incl = limit
+    excl = None if cost.excl is None else _within(cost.excl, limit_excl, is_minimum)
+    if cost.incl is None:
+        return Cost(excl, None)
+    if limit_incl is not None:
+        return Cost(excl, _within(cost.incl, limit_incl, is_minimum))
+    if excl is None or cost.excl is None or excl == cost.excl:
+        return Cost(excl, cost.incl)
+    if cost.excl:
+        sign = 1 if cost.excl > 0 else -1
+        return Cost(excl, rounded(cost.incl * excl * sign, abs(cost.excl)))
+    rate = rates.only_rate
+    return Cost(excl, None if rate is None else rounded(excl * rate.numerator, rate.denominator))
+
+
+def _within(amount: int, limit: int, is_minimum: bool) -> int:
+    return max(amount, limit) if is_minimum else min(amount, limit)
