@@ -20,6 +20,7 @@ ConnectorId = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 SeqNo = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 StationId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
+Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 ChargingState = Literal["charging", "suspended_ev", "suspended_evse", "idle"]
 ReadingContext = Literal["begin", "periodic", "clock", "interruption", "end", "trigger", "other"]
@@ -45,7 +46,7 @@ class _Event(msgspec.Struct, tag_field="type", kw_only=True, omit_defaults=True,
     """When the central system or gateway received it; 0 = not known."""
     event_id: Text = ""
     """The producer's idempotency key; duplicates are found by the natural keys of the content, so `wire` drops it."""
-    clock: Text = LIVE
+    clock: Clock = LIVE
 
 
 class SessionStarted(_Event, tag="session_started"):
@@ -153,7 +154,7 @@ class ClockTicked(msgspec.Struct, tag_field="type", tag="clock_ticked", kw_only=
     """Time has reached `time_us` on `clock`, for every station of the partition that follows this clock."""
 
     time_us: Micros
-    clock: Text = LIVE
+    clock: Clock = LIVE
     version: Literal[1] = 1
 
 
@@ -188,7 +189,7 @@ class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """Absent for a link marker only."""
     frame: Call | CallResult | CallError | None = None
     link: Literal["up", "down"] | None = None
-    clock: Text = LIVE
+    clock: Clock = LIVE
     protocol: Text = ""
     """`ocpp1.6` or `ocpp2.0.1`; absent: told from the messages themselves."""
 

@@ -43,7 +43,7 @@ iccid and imsi of BootNotification, which says nothing about open transactions."
 
 
 class Confirmation(msgspec.Struct, array_like=True, gc=False):
-    """An answer that came before its call, or what is kept of it: no identifier."""
+    """What is kept of an answer to StartTransaction, or of one that came before its call: no identifier."""
 
     received_us: int
     transaction: str | None = None
@@ -55,8 +55,8 @@ class Calls(msgspec.Struct, array_like=True):
 
     starts: dict[str, int] = {}
     """StartTransaction without an answer: when it was received."""
-    confirmed: dict[str, int] = {}
-    """StartTransaction with its answer: the first answer wins, also when the call is repeated."""
+    confirmed: dict[str, Confirmation] = {}
+    """StartTransaction with its answer: the first one wins, also when call or answer are repeated."""
     others: dict[str, int] = {}
     """Any other call without an answer, of both directions."""
     early: dict[str, Confirmation] = {}
@@ -115,19 +115,21 @@ def _interpret(calls: Calls, frame: OcppFrame, received: int, identifiers: Ident
 def expire(calls: Calls, now_us: int) -> None:
     """Gives up what has waited for 30 minutes, and counts it."""
     horizon = now_us - KEEP_US
-    calls.unanswered += _drop(calls.starts, horizon) + _drop(calls.others, horizon)
-    _drop(calls.confirmed, horizon)
-    late = [key for key, answer in calls.early.items() if answer.received_us <= horizon]
-    for key in late:
+    for waiting in (calls.starts, calls.others):
+        for key in [key for key, at in waiting.items() if at <= horizon]:
+            del waiting[key]
+            calls.unanswered += 1
+    for key in [key for key, answer in calls.early.items() if answer.received_us <= horizon]:
         del calls.early[key]
-    calls.surplus += len(late)
+        calls.surplus += 1
+    for key in [key for key, answer in calls.confirmed.items() if answer.received_us <= horizon]:
+        del calls.confirmed[key]
 
 
 def deadline_us(calls: Calls) -> int | None:
     """When `expire` has something to do next; None: nothing waits."""
-    waiting = [min(times.values()) for times in (calls.starts, calls.confirmed, calls.others) if times]
-    if calls.early:
-        waiting.append(min(answer.received_us for answer in calls.early.values()))
+    waiting = [min(times.values()) for times in (calls.starts, calls.others) if times]
+    waiting += [min(a.received_us for a in answers.values()) for answers in (calls.confirmed, calls.early) if answers]
     return min(waiting) + KEEP_US if waiting else None
 
 
@@ -135,17 +137,18 @@ def deadline_us(calls: Calls) -> int | None:
 
 
 def _open(calls: Calls, key: str, received: int, meaning: Meaning, *, start: bool, frame: OcppFrame) -> None:
-    """The call waits for its answer, or takes the one that came before it."""
-    answer = calls.early.pop(key, None)
-    if answer is None:
-        if key not in calls.confirmed:
-            waiting = calls.starts if start else calls.others
-            waiting.setdefault(key, received)
-            calls.unanswered += _give_up_oldest(waiting)
-        return
-    calls.answered += 1
-    if start:
-        _confirm(calls, key, answer, frame, meaning)
+    """The call waits for its answer, or takes the one that came before it; a repeated start takes its answer again."""
+    if start and key in calls.confirmed:
+        _confirm(calls, key, calls.confirmed[key], frame, meaning)
+    elif key in calls.early:
+        answer = calls.early.pop(key)
+        calls.answered += 1
+        if start:
+            _confirm(calls, key, answer, frame, meaning)
+    else:
+        waiting = calls.starts if start else calls.others
+        waiting.setdefault(key, received)
+        calls.unanswered += _give_up_oldest(waiting)
 
 
 def _answer(
@@ -181,7 +184,7 @@ def _close(calls: Calls, key: str, received: int) -> None:
 
 
 def _confirm(calls: Calls, key: str, answer: Confirmation, frame: OcppFrame, meaning: Meaning) -> None:
-    calls.confirmed[key] = answer.received_us
+    calls.confirmed[key] = answer
     _give_up_oldest(calls.confirmed)
     meaning.events.append(
         SessionConfirmed(
@@ -202,13 +205,6 @@ def _confirmation(frame: OcppFrame, received: int, payload: msgspec.Raw, identif
     return Confirmation(
         received, None if name is None else identifiers.transaction(frame.station_id, name), sent.accepted()
     )
-
-
-def _drop(times: dict[str, int], horizon: int) -> int:
-    late = [key for key, at in times.items() if at <= horizon]
-    for key in late:
-        del times[key]
-    return len(late)
 
 
 def _give_up_oldest(waiting: dict[str, int] | dict[str, Confirmation]) -> int:
