@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from pipeline import topics
 from pipeline.domain.events import LIVE, ClockTicked, OcppFrame
 from pipeline.domain.measure import Measured
@@ -24,9 +26,9 @@ from pipeline.domain.station import (
 )
 from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import Archive, Output, Tick
+from pipeline.runtime.logic import NEVER, Archive, Output, Tick
 from pipeline.wire.meter_events import Decoder
-from pipeline.wire.ocpp import Calls, interpret
+from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 from pipeline.wire.sessions import encode_alert, encode_facts, encode_update, with_revision
 
 TICK_AHEAD = 5 * SECOND
@@ -60,9 +62,9 @@ class Assembly:
 
     def apply(self, state: Station, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         event = self._decode(value)
-        if type(event) is OcppFrame:
+        if isinstance(event, OcppFrame):
             return self._frame(state, event, value)
-        if type(event) is ClockTicked:
+        if isinstance(event, ClockTicked):
             raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
@@ -76,15 +78,17 @@ class Assembly:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         if frame.clock != state.clock:
             self._follow(state, frame.clock)
-        if not isinstance(state.calls, Calls):
-            state.calls = Calls.load(state.calls)
-        events, refused = interpret(state.calls, frame, self._decoder)
+        calls = _calls(state)
+        if calls is None:
+            calls = state.calls = Calls()
+        meaning = self._decoder.interpret(calls, frame)
+        state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
-        for event in events:
+        for event in meaning.events:
             step = advance(state, event)
             if step is not None:
                 outputs.extend(self._outputs(state, step, value))
-        for part in refused:
+        for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
             outputs.append(_dead_letter(state, value, part.reason, part.detail))
@@ -106,7 +110,12 @@ class Assembly:
         return Tick(event.clock, event.time_us)
 
     def tick(self, state: Station, tick_: Tick) -> Sequence[Output] | None:
-        return self._outputs(state, tick(state, tick_.time_us, self._rating.limits), b"") or None
+        step = tick(state, tick_.time_us, self._rating.limits)
+        calls = _calls(state)
+        if calls is not None:
+            expire(calls, tick_.time_us)
+            state.wake_us = min(state.wake_us, deadline_us(calls) or NEVER)
+        return self._outputs(state, step, b"") or None
 
     # --- outputs -----------------------------------------------------------------------------------------------------
 
@@ -171,6 +180,14 @@ class Assembly:
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
         outputs.append(Output(UPDATES, voided_id.encode(), None))
         session.revision, session.content_hash = 0, ""
+
+
+def _calls(station: Station) -> Calls | None:
+    """The station's open calls; as plain values they came from the changelog."""
+    if station.calls is not None and not isinstance(station.calls, Calls):
+        station.calls = msgspec.convert(station.calls, Calls)
+    calls: Calls | None = station.calls
+    return calls
 
 
 def _dead_letter(station: Station, value: bytes, reason: str, detail: str) -> Output:

@@ -1,4 +1,4 @@
-"""The long way of measure.py: energy of a session whose evidence is damaged, by precedence, with a code for each repair.
+"""The long way of measure.py: energy of a session whose evidence is damaged, and a code for each repair.
 
 The rule of this file: never negative, never clamped to 0, never more than physically possible. Where one hypothesis
 explains the evidence, it is used and named; where none or several do, the energy is None.
@@ -6,6 +6,7 @@ explains the evidence, it is used and named; where none or several do, the energ
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from pipeline.domain.limits import Limits
@@ -225,9 +226,7 @@ def _points(started: int, start: int, samples: list[tuple[int, int]], until: int
 
 def _jumps(points: list[tuple[int, int]], bound: _Bound) -> bool:
     """A step that no connector can deliver, judged over at least five minutes."""
-    return any(
-        not bound.allows(b[1] - a[1], max(b[0] - a[0], 5 * MINUTE)) for a, b in zip(points, points[1:], strict=False)
-    )
+    return any(not bound.allows(b[1] - a[1], max(b[0] - a[0], 5 * MINUTE)) for a, b in itertools.pairwise(points))
 
 
 def _stuck_wh(session: Session, points: list[tuple[int, int]], started: int, until: int) -> list[tuple[int, int, int]]:
@@ -244,7 +243,7 @@ def _stuck_wh(session: Session, points: list[tuple[int, int]], started: int, unt
         flat = points[first:index]
         watt_us = sum(
             (power[a[0]] + power[b[0]]) * (b[0] - a[0]) // 2
-            for a, b in zip(flat, flat[1:], strict=False)
+            for a, b in itertools.pairwise(flat)
             if a[0] in power and b[0] in power and b[0] - a[0] <= 5 * MINUTE
         )
         energy = watt_us // HOUR

@@ -98,7 +98,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     status = _status(session, judged.energy_wh, until - started, limits)
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
-    activity = _activity(session, times, registers, started, until)
+    activity = _activity(session, connector, times, registers, started, until)
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
         for stretch, after in zip(activity, [*activity[1:], None], strict=True)
@@ -106,7 +106,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     )
     powers = session.readings[2::STRIDE]
     highest = max(powers, default=-1)
-    quality = tuple(sorted(set(codes) - {"TX_ID_UNACKNOWLEDGED"}))
+    quality = tuple(sorted(set(codes)))
     return Measured(
         started_at_us=session.started_at_us,
         ended_at_us=ended_at,
@@ -154,8 +154,9 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
         return None
     readings = session.readings
     times, registers, powers = readings[0::STRIDE], readings[1::STRIDE], readings[2::STRIDE]
-    stop = session.stop_register_wh if ended_at is not None else (registers[-1] if registers else start)
-    assert stop is not None
+    stop = registers[-1] if registers else start
+    if ended_at is not None and session.stop_register_wh is not None:
+        stop = session.stop_register_wh
     until = ended_at if ended_at is not None else session.last_at_us
     if registers:
         if registers[0] < start or registers[-1] > stop or times[0] < started or times[-1] > until:
@@ -265,11 +266,14 @@ _ACTIVITY: dict[str, Activity] = {
 }
 
 
-def _activity(session: Session, times: list[int], registers: list[int], started: int, until: int) -> list[Stretch]:
-    """From the reported states; without any, charging ends where the register reached its last value for good."""
-    if session.states:
+def _activity(
+    session: Session, connector: Connector, times: list[int], registers: list[int], started: int, until: int
+) -> list[Stretch]:
+    """From the states that readings or statuses told; without any, charging ends where the register did."""
+    changes = session.states or reported_states(connector, started, until)
+    if changes:
         stretches = [Stretch(started, "charging")]
-        for at, state in session.states:
+        for at, state in changes:
             activity = _ACTIVITY[state]
             if at <= started:
                 stretches[0] = Stretch(started, activity)
@@ -286,6 +290,15 @@ def _activity(session: Session, times: list[int], registers: list[int], started:
     if until - ended > SHORTEST_GAP and started < ended:
         return [Stretch(started, "charging"), Stretch(ended, "idle")]
     return [Stretch(started, "charging")]
+
+
+def reported_states(connector: Connector, started: int, until: int) -> list[tuple[int, str]]:
+    """The part of the connector's statuses that is about this session; Finishing before its start is not."""
+    during = [(at, state) for at, state in connector.states if started < at < until and state != "available"]
+    before = [(at, state) for at, state in connector.states if at <= started]
+    if before and before[-1][1] not in ("available", "idle"):
+        during.insert(0, before[-1])
+    return during
 
 
 def seconds(us: int) -> int:

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pipeline.domain import anomalies
+from pipeline.domain.bill import Bill
 from pipeline.domain.conservation import book, previous_register
 from pipeline.domain.facts import Facts, Reading
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.measure import Measured, measure, seconds
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
-from pipeline.domain.pricing import Bill, Fold, price
+from pipeline.domain.pricing import Fold, price
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.site import Site, index
 from pipeline.domain.slots import spread
@@ -30,10 +31,11 @@ NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("fed", "fold")
+    __slots__ = ("currency", "fed", "fold")
 
-    def __init__(self, fold: Fold) -> None:
+    def __init__(self, fold: Fold, currency: str) -> None:
         self.fold = fold
+        self.currency = currency
         self.fed = 0
 
 
@@ -109,7 +111,9 @@ class Rating:
             return CannotPrice("ENERGY_UNKNOWN", "no register was ever read")
         try:
             site, tariff = self._tariff(station_id, measured.times[0])
-            return price(_facts(measured), tariff, site.time_zone, final=measured.ended_at_us is not None)
+            return price(
+                _facts(measured), tariff, site.time_zone, tax_rate=site.tax_rate, final=measured.ended_at_us is not None
+            )
         except CannotPrice as missing:
             return missing
 
@@ -134,7 +138,7 @@ class Rating:
         return StrippedSession(
             session_id=self.session_id(station, session),
             station_id=station.station_id,
-            connector_id=session.connector_id,
+            connector_id=max(session.connector_id, 0),
             site_id=known[0].site_id if known else None,
             time_zone=known[0].time_zone if known else None,
             power_type=limits.power_type,
@@ -159,10 +163,10 @@ class Rating:
             bill_state=priced.state if priced else "HELD",
             held_reason=priced.held_reason if priced else bill.code if isinstance(bill, CannotPrice) else None,
             currency=priced.currency if priced else None,
-            total_excl_vat=priced.total_excl_vat if priced else None,
-            total_incl_vat=priced.total_incl_vat if priced else None,
-            payable_excl_vat=priced.payable_excl_vat if priced else None,
-            payable_incl_vat=priced.payable_incl_vat if priced else None,
+            total_excl_vat=priced.total_excl if priced else None,
+            total_incl_vat=priced.total_incl if priced else None,
+            payable_excl_vat=priced.payable_excl if priced else None,
+            payable_incl_vat=priced.payable_incl if priced else None,
             tariff_id=priced.tariff_id if priced else None,
             tariff_version=priced.tariff_version if priced else None,
             lines=priced.lines if priced else (),
@@ -175,7 +179,7 @@ class Rating:
         return StrippedSession(
             session_id=voided_id,
             station_id=station.station_id,
-            connector_id=session.connector_id,
+            connector_id=max(session.connector_id, 0),
             started_at_us=None,
             ended_at_us=session.ended_at_us,
             duration_s=0,
@@ -208,13 +212,13 @@ class Rating:
         excl = incl = currency = None
         if running is not None:
             excl, incl = running.fold.running()
-            currency = running.fold.currency
+            currency = running.currency
         power = readings[-2] if len(readings) else -1
         soc = readings[-1] if len(readings) else -1
         return SessionUpdate(
             session_id=session.session_id or self.session_id(station, session),
             station_id=station.station_id,
-            connector_id=session.connector_id,
+            connector_id=max(session.connector_id, 0),
             started_at_us=session.started_at_us,
             as_of_us=as_of,
             energy_wh=session.last_register_wh - start
@@ -237,7 +241,7 @@ class Rating:
                 return None
             try:
                 site, tariff = self._tariff(station.station_id, started)
-                running = session.fold = Running(Fold(tariff, site.time_zone, started, start * MWH))
+                running = session.fold = _open_fold(site, tariff, started, start)
             except CannotPrice:
                 return None
         readings = session.readings
@@ -266,7 +270,7 @@ class Rating:
             state="raised" if raised else "cleared",
             severity=anomalies.RULES[rule].severity,
             station_id=station.station_id,
-            connector_id=connector.connector_id,
+            connector_id=max(connector.connector_id, 0),
             site_id=known[0].site_id if known else None,
             session_id=session_id,
             at_us=at_us,
@@ -275,6 +279,11 @@ class Rating:
             detail=anomalies.RULES[rule].meaning,
             clock=station.clock,
         )
+
+
+def _open_fold(site: Site, tariff: Tariff, started_us: int, register_wh: int) -> Running:
+    fold = Fold.open(tariff, site.time_zone, None, started_us, register_wh * MWH, tax_rate=site.tax_rate)
+    return Running(fold, tariff.currency)
 
 
 def _facts(measured: Measured) -> Facts:

@@ -8,13 +8,15 @@ session is shown, closed or revised. So the order of arrival cannot change a res
 
 from __future__ import annotations
 
+import itertools
 from array import array
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pipeline.domain.events import (
     ChargeEvent,
     MeterRead,
+    SessionAuthorized,
     SessionConfirmed,
     SessionEnded,
     SessionStarted,
@@ -31,6 +33,7 @@ from pipeline.domain.station import (
     REORDER_WINDOW,
     SETTLE,
     STRIDE,
+    UNKNOWN_CONNECTOR,
     UPDATE_EVERY,
     Connector,
     Numbers,
@@ -44,7 +47,8 @@ from pipeline.domain.station import (
 def advance(station: Station, event: ChargeEvent) -> Step | None:
     """Changes `station` in place. None: nothing to tell. A refused event changes nothing but the counters."""
     station.received += 1
-    return _HANDLERS[type(event)](station, event)
+    handle: Handler = _HANDLERS[type(event)]
+    return handle(station, event)
 
 
 # --- readings -------------------------------------------------------------------------------------------------------
@@ -74,8 +78,9 @@ def _read(station: Station, event: MeterRead) -> Step | None:
     session.readings.extend((at, register, ABSENT if power is None else power, ABSENT if soc is None else soc))
     session.last_at_us = at
     session.last_register_wh = register
-    if event.state != session.state:
-        _note_state(session, at, event.state)
+    state = event.state
+    if state is not None and state != session.state:
+        _note_state(session, at, state)
     station.used += 1
     if at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
@@ -87,7 +92,7 @@ def _read(station: Station, event: MeterRead) -> Step | None:
 
 def _unusual_reading(station: Station, session: Session | None, event: MeterRead) -> Step | None:
     _heard(station, event)
-    if event.connector_id == 0 or (event.transaction_id is None and not _may_reconcile(event)):
+    if event.transaction_id is None and (event.connector_id == 0 or not event.tx_hint):
         station.outside += 1  # problem 21: station meter data never opens a session
         return None
     at = _believable(station, event)
@@ -101,6 +106,8 @@ def _unusual_reading(station: Station, session: Session | None, event: MeterRead
         if event.transaction_id is None:
             return _refuse(station, "TX_ID_UNMATCHED", "no or several open transactions could own it")
         session = _shell(station, event.transaction_id, event.connector_id, at)
+    elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
+        session.connector_id = event.connector_id
     if event.transaction_id is None or at != event.event_time_us:
         _note(session, "TX_ID_RECONCILED" if event.transaction_id is None else "CLOCK_SHIFTED")
     connector = station.connector(session.connector_id)
@@ -112,7 +119,7 @@ def _unusual_reading(station: Station, session: Session | None, event: MeterRead
         session.sequence.append(event.seq_no)
         _touched(station, session, "LATE_READING")
     if event.state is not None:
-        _note_state(session, at, event.state)
+        _note_late_state(session, at, event.state)
     return _insert(station, session, event, at)
 
 
@@ -137,7 +144,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> St
             "q", (o if o != ABSENT else n for n, o in zip(values, kept, strict=True))
         )
         station.used += 1
-        return _touched(station, session, "LATE_READING")
+        _touched(station, session, "LATE_READING")
+        return None
     if session.thinned and session.readings and readings[0] < at < readings[-STRIDE]:
         station.late_unused += 1
         station.used += 1
@@ -154,7 +162,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> St
         step = Step()
         step.updates.append(session)
         return step
-    return _touched(station, session, "LATE_READING")
+    _touched(station, session, "LATE_READING")
+    return None
 
 
 def _place(readings: Numbers, at: int) -> int:
@@ -165,20 +174,32 @@ def _place(readings: Numbers, at: int) -> int:
     return place
 
 
-def _note_state(session: Session, at: int, state: str | None) -> None:
-    if state is None:
+def _note_state(place: Session | Connector, at: int, state: str) -> int | None:
+    """A state at its place by event time; its index, or None if it was known."""
+    changes = place.states
+    index = len(changes)
+    while index and changes[index - 1][0] > at:
+        index -= 1
+    if index and changes[index - 1] == (at, state):
+        return None
+    changes.insert(index, (at, state))
+    place.state = changes[-1][1]
+    return index
+
+
+def _note_late_state(session: Session, at: int, state: str) -> None:
+    """A reading between others tells its state: the reading after it was in the state that was known there."""
+    index = _note_state(session, at, state)
+    if index is None or index == 0:
         return
-    changes = session.states
-    place = len(changes)
-    while place and changes[place - 1][0] > at:
-        place -= 1
-    if place and changes[place - 1] == (at, state):
+    before = session.states[index - 1][1]
+    following = _place(session.readings, at + 1)
+    known_until = session.readings[following] if following < len(session.readings) else None
+    if known_until is None or before == state:
         return
-    changes.insert(place, (at, state))
-    if place == len(changes) - 1:
-        session.state = state
-    else:
-        session.fold = None
+    if index + 1 == len(session.states) or session.states[index + 1][0] > known_until:
+        session.states.insert(index + 1, (known_until, before))
+        session.state = session.states[-1][1]
 
 
 # --- starts ---------------------------------------------------------------------------------------------------------
@@ -192,23 +213,29 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
     same = _same_start(station, event)
     if same is not None:
         return _start_again(station, event, same)
+    connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
     key = event.transaction_id if event.transaction_id is not None else f"call:{event.call or at}"
     session = station.sessions.get(key) or _unarchive(station, key)
+    if session is not None and _is_start_of(session, event):
+        return _start_again(station, event, session)
     if session is not None and session.started_at_us is not None:
         if not session.ended() or at <= (session.ended_at_us or 0):
             step = _refuse(station, "ID_CONFLICT", "another start of this transaction is known")
-            _alert(step, "ID_CONFLICT", station.connector(event.connector_id), session, at)
+            _alert(step, "ID_CONFLICT", station.connector(connector_id), session, at)
             return step
         station.sessions[f"{key}#{session.started_at_us}"] = station.sessions.pop(key)  # 1.6 ids can be used again
         session = None
     step = Step()
     if session is None:
-        session = Session(event.connector_id, key if event.transaction_id is not None else "")
+        session = Session(connector_id, key if event.transaction_id is not None else "")
         station.sessions[key] = session
     elif session.revision:
         step.voided.append((session, session.session_id))
     session.provisional = False
     session.session_id = ""
+    if session.connector_id == UNKNOWN_CONNECTOR:
+        session.connector_id = connector_id
+    session.codes.extend(code for code in event.codes if code not in session.codes)
     session.started_at_us = at
     session.start_received_us = event.received_time_us
     session.start_register_wh = event.register_wh
@@ -222,7 +249,7 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
         session.last_at_us = at
         if event.register_wh is not None:
             session.last_register_wh = event.register_wh
-    _line_up(station, event.connector_id)
+    _line_up(station, session.connector_id)
     station.newest_us = max(station.newest_us, at)
     if session.call is None:
         station.used += 1
@@ -232,66 +259,99 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
     return step
 
 
+def _authorized(station: Station, event: SessionAuthorized) -> Step | None:
+    """The token of a transaction that already runs (OCPP 2.0.1); the first one stays."""
+    _heard(station, event)
+    session = station.sessions.get(event.transaction_id)
+    if session is None:
+        station.outside += 1
+        return None
+    if session.token is None:
+        session.token, session.billing_token = event.token, event.billing_token
+        session.analytics_token = event.analytics_token
+        _touched(station, session, "TOKEN_ARRIVED")
+    if session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
+        session.connector_id = event.connector_id
+    station.used += 1
+    return None
+
+
 def _same_start(station: Station, event: SessionStarted) -> Session | None:
     """The session with the same natural key (station, connector, token, time, register), whatever its id."""
-    for _, session in station.each_session():
-        if (
-            session.started_at_us == event.event_time_us
-            and session.connector_id == event.connector_id
-            and session.token == event.token
-            and session.start_register_wh == event.register_wh
-        ):
-            return session
-    return None
+    return next((session for _, session in station.each_session() if _is_start_of(session, event)), None)
+
+
+def _is_start_of(session: Session, event: SessionStarted) -> bool:
+    return (
+        session.started_at_us == event.event_time_us
+        and session.connector_id == (UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id)
+        and session.token == event.token
+        and session.start_register_wh == event.register_wh
+    )
 
 
 def _start_again(station: Station, event: SessionStarted, session: Session) -> Step | None:
     station.duplicates += 1
-    if event.call is not None and session.call is not None and event.call != session.call:
+    if event.call is not None and f"call:{event.call}" not in station.sessions:
         station.sessions[f"call:{event.call}"] = session
         session.aliases.append(f"call:{event.call}")
     elif event.transaction_id is not None and event.transaction_id not in station.sessions:
-        return _adopt_id(station, session, event.transaction_id)
+        station.sessions[event.transaction_id] = session  # a second id for the same start is an alias of the first
+        session.aliases.append(event.transaction_id)
     return None
 
 
 def _confirm(station: Station, event: SessionConfirmed) -> Step | None:
     """The central system answered the start of `call`: the session has its transaction id."""
     _heard(station, event)
+    station.outside += 1
     session = station.sessions.get(f"call:{event.call}")
     if session is None or event.transaction_id is None:
-        station.outside += 1
         return None
-    if session.call is not None:
-        station.used += 1  # the start itself, which was pending
-    session.call = None
-    station.outside += 1
+    if session.transaction:
+        if event.transaction_id not in station.sessions:
+            station.sessions[event.transaction_id] = session
+            session.aliases.append(event.transaction_id)
+        return None
     return _adopt_id(station, session, event.transaction_id)
 
 
 def _adopt_id(station: Station, session: Session, transaction: str) -> Step | None:
-    """`session` is known by `transaction` from now on; what came under that id before its start joins it."""
-    early = station.sessions.get(transaction)
-    if early is session:
-        return None
-    if session.transaction:
-        station.sessions[transaction] = session  # a second id for the same start is an alias of the first
-        session.aliases.append(transaction)
-    else:
-        session.transaction = transaction
-        for key in [k for k, s in station.sessions.items() if s is session]:
-            session.aliases.append(key)
-        station.sessions[transaction] = session
+    """`session` was pending and is known by `transaction` from now on; what came under that id before joins it."""
+    early = station.sessions.get(transaction) or _unarchive(station, transaction)
+    if early is not None and early.started_at_us is not None:
+        if early.started_at_us == session.started_at_us and early.start_register_wh == session.start_register_wh:
+            _repeat_of(station, session, early)
+            return None
+        station.sessions[f"{transaction}#{early.started_at_us}"] = early  # 1.6 ids can be used again
+        early = None
+    if session.call is not None:
+        session.call = None
+        station.used += 1
+    session.transaction = transaction
+    session.aliases.extend(key for key, known in station.sessions.items() if known is session)
+    station.sessions[transaction] = session
     step = Step()
     if early is not None:
         if early.revision:
-            step.voided.append((early, early.session_id))
+            step.voided.append((session, early.session_id))
+            session.revision = early.revision
         _merge(session, early)
         session.fold = None
+        _line_up(station, session.connector_id)
     if session.ended():
         step.rated.append((session, "START_ARRIVED"))
         station.wake_us = 0
     return step
+
+
+def _repeat_of(station: Station, repeated: Session, first: Session) -> None:
+    """The same start was sent again under another call, and answered with the same id: one session."""
+    for key, session in list(station.sessions.items()):
+        if session is repeated:
+            station.sessions[key] = first
+            first.aliases.append(key)
+    station.duplicates += 1
 
 
 def _merge(session: Session, early: Session) -> None:
@@ -320,13 +380,10 @@ def _line_up(station: Station, connector_id: int) -> None:
         (s for _, s in station.each_session() if s.connector_id == connector_id and s.started_at_us is not None),
         key=lambda s: s.started_at_us or 0,
     )
-    for session, following in zip(known, known[1:], strict=False):
+    for session, following in itertools.pairwise(known):
         if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
             session.superseded_at_us = following.started_at_us
             session.superseded_register_wh = following.start_register_wh
-    if known:
-        connector = station.connector(connector_id)
-        connector.current = next(k for k, s in station.sessions.items() if s is known[-1])
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------
@@ -346,7 +403,7 @@ def _end(station: Station, event: SessionEnded) -> Step | None:
             return _refuse(station, "TOO_LATE", "older than the lateness horizon")
         if transaction is None:
             return _refuse(station, "TX_ID_UNMATCHED", "no or several open transactions could own this stop")
-        session = _shell(station, transaction, event.connector_id or 0, at)  # problem 12: hold it, wait for the start
+        session = _shell(station, transaction, event.connector_id, at)  # problem 12: hold it, wait for the start
     elif transaction is None:
         _note(session, "TX_ID_RECONCILED")
     if session.closed_by == "STOP":
@@ -391,15 +448,13 @@ def _status(station: Station, event: StatusReported) -> Step | None:
     station.outside += 1
     connector = station.connector(event.connector_id)
     at = event.event_time_us
-    session = station.sessions.get(connector.current)
     state = _STATES.get(event.status)
-    if session is not None and session.started_at_us is not None and at >= session.started_at_us:
-        if state is not None and (session.ended_at_us is None or at < session.ended_at_us):
-            _note_state(session, at, state)
-            _touched(station, session, "LATE_READING")
-        elif event.status == "Available" and not session.ended() and session.available_at_us is None:
-            session.available_at_us = at
-            station.wake_us = min(station.wake_us, at + SETTLE)
+    if state is not None and _note_state(connector, at, state) is not None:
+        for _, session in station.each_session():
+            if session.connector_id == connector.connector_id and not session.thinned:
+                _touched(station, session, "LATE_STATUS")
+    if event.status == "Available":
+        station.wake_us = min(station.wake_us, at + SETTLE)
     if at < connector.status_at_us:
         return None
     connector.status, connector.error_code, connector.status_at_us = event.status, event.error_code, at
@@ -417,6 +472,7 @@ def _status(station: Station, event: StatusReported) -> Step | None:
 
 
 _STATES: Mapping[str, str] = {
+    "Available": "available",
     "Charging": "charging",
     "SuspendedEV": "suspended_ev",
     "SuspendedEVSE": "suspended_evse",
@@ -439,9 +495,12 @@ def _seen(station: Station, event: StationSeen) -> Step | None:
     return None
 
 
-_HANDLERS: Mapping[type, Any] = {
+Handler = Callable[[Station, Any], "Step | None"]
+
+_HANDLERS: Mapping[type, Handler] = {
     MeterRead: _read,
     SessionStarted: _start,
+    SessionAuthorized: _authorized,
     SessionConfirmed: _confirm,
     SessionEnded: _end,
     StatusReported: _status,
@@ -470,14 +529,9 @@ def _only_open(station: Station, connector_id: int | None, at: int) -> Session |
     return found[0] if len(found) == 1 else None
 
 
-def _may_reconcile(event: MeterRead) -> bool:
-    return "TX_ID_UNACKNOWLEDGED" in event.codes
-
-
-def _shell(station: Station, transaction: str, connector_id: int, at: int) -> Session:
+def _shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
     """A session whose start was not seen (yet): problems 12 and 18."""
-    session = Session(connector_id, transaction, last_at_us=0)
-    session.previous_wh = station.connector(connector_id).register_wh
+    session = Session(UNKNOWN_CONNECTOR if connector_id is None else connector_id, transaction)
     station.sessions[transaction] = session
     station.wake_us = min(station.wake_us, at + REORDER_WINDOW)
     return session

@@ -28,6 +28,8 @@ NEVER = 1 << 62
 STRIDE = 4
 """A reading is four integers in `Session.readings`: time us, register Wh, power W, state of charge; -1 = not given."""
 ABSENT = -1
+UNKNOWN_CONNECTOR = -1
+"""Of a session until an event names its connector (OCPP 2.0.1 sends the EVSE once)."""
 
 REORDER_WINDOW = HOUR
 """So long after its end a session keeps all its readings: any order of arrival gives the same session."""
@@ -71,14 +73,10 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Quality codes that only the arrival could tell; the others follow from the evidence."""
     closed_by: str = ""
     """Empty: open. STOP, or the code of the rule that closed it."""
-    previous_wh: int | None = None
-    """Where the connector's register stood when its session before this one ended; None: not known."""
     superseded_at_us: int | None = None
     """A later session began on the connector at this time ..."""
     superseded_register_wh: int | None = None
     """... with the register here."""
-    available_at_us: int | None = None
-    """The connector reported Available at this time, while the session was open."""
     call: str | None = None
     aliases: list[str] = []
     sequence: list[int] = []
@@ -92,7 +90,7 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     dirty: bool = False
     """Evidence came after the last revision; the next tick decides whether a billed fact changed."""
     dirty_reason: str = ""
-    booked: list[int] = [0, 0, 0, 0, 0]
+    booked: list[int] = msgspec.field(default_factory=lambda: [0] * 5)
     """What this session put into the ledger of its connector: see conservation.py."""
     raised: dict[str, int] = {}
     """Alerts that stand: rule and event time of its cause."""
@@ -112,8 +110,9 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     register_wh: int | None = None
     """Where the last closed session left the register."""
     register_at_us: int = 0
-    current: str = ""
-    """Key of the newest session on it, in Station.sessions."""
+    state: str | None = None
+    states: list[tuple[int, str]] = []
+    """(time us, charging state or `available`) at each change that a status told, as far back as sessions are kept."""
     status: str = ""
     error_code: str = "NoError"
     status_at_us: int = 0
@@ -125,7 +124,7 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """Times of the latest zero-energy aborts."""
     opening_wh: int | None = None
     """The first register that was ever seen; None: none yet."""
-    ledger: list[int] = [0, 0, 0, 0, 0]
+    ledger: list[int] = msgspec.field(default_factory=lambda: [0] * 5)
     """Wh attributed to sessions, quarantined, unattributed, dropped (resets), estimated: see conservation.py."""
 
 

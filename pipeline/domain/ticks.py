@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.domain.limits import Limits
+from pipeline.domain.measure import reported_states
 from pipeline.domain.station import (
     ABSENT,
     HOUR,
@@ -58,11 +59,31 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     session.dirty, session.dirty_reason = False, ""
     if now < over:
         return over
+    _keep_states(station, session)
     for name in (key, *session.aliases):
         station.sessions.pop(name, None)
     step.archived.append((key, session))
     station.forget_at_us = min(station.forget_at_us, ended + LATENESS_HORIZON)
     return NEVER
+
+
+def _keep_states(station: Station, session: Session) -> None:
+    """The statuses of a session go with it into the archive; the connector keeps what younger sessions need."""
+    connector = station.connector(session.connector_id)
+    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
+    ended = session.ended_at_us or session.last_at_us
+    if not session.states:
+        session.states = reported_states(connector, started, ended)
+    oldest = min(
+        (
+            s.started_at_us or 0
+            for _, s in station.each_session()
+            if s is not session and s.connector_id == connector.connector_id
+        ),
+        default=ended,
+    )
+    first = max((i for i, (at, _) in enumerate(connector.states) if at <= min(oldest, ended)), default=0)
+    del connector.states[:first]
 
 
 def _watch(station: Station, key: str, session: Session, now: int, limits: Limits, step: Step) -> int:
@@ -77,19 +98,26 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
         energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
         empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)
         return _close(station, session, "ABORTED_BY_NEW_START" if empty else "CLOSED_BY_NEW_START", step)
-    if session.available_at_us is not None and now >= session.available_at_us + SETTLE:
-        if session.available_at_us >= session.last_at_us:
-            return _close(station, session, "MISSING_STOP", step)
-        session.available_at_us = None  # readings went on: an old status was repeated (problem 33)
+    freed_at = _freed_at(station, session)
+    if freed_at is not None and now >= freed_at + SETTLE:
+        return _close(station, session, "MISSING_STOP", step)
     quiet_until = session.last_at_us + SILENCE
     if now >= quiet_until:
         return _close(station, session, "MISSING_STOP", step)
     wake = min(
         quiet_until,
         NEVER if session.superseded_at_us is None else session.superseded_at_us + SETTLE,
-        NEVER if session.available_at_us is None else session.available_at_us + SETTLE,
+        NEVER if freed_at is None else freed_at + SETTLE,
     )
     return min(wake, _durations(station, session, now, limits, step))
+
+
+def _freed_at(station: Station, session: Session) -> int | None:
+    """When the connector was reported Available after the session's last evidence; None: it was not."""
+    for at, state in station.connector(session.connector_id).states:
+        if state == "available" and at >= session.last_at_us:
+            return at
+    return None
 
 
 def _close(station: Station, session: Session, code: str, step: Step) -> int:

@@ -1,0 +1,95 @@
+"""The sessions of a finished log, without broker: the same functions as in the stream, the latest revision of each.
+
+For the operator's own eyes: unlike every topic and table it knows the transaction ids as the stations sent them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from pipeline.agents.assembly import SESSIONS, Assembly
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.rating import Rating
+from pipeline.domain.station import Session, Station, decode_archived
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.offline import Offline
+from pipeline.wire.meter_events import Decoder
+from pipeline.wire.sessions import decode_session, encode_facts
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class OfflineSessions:
+    """Feed it records, then read `rows`. `refused` counts what was not used, by reason."""
+
+    def __init__(self, rating: Rating, keyring: Keyring) -> None:
+        self.refused: Counter[str] = Counter()
+        self._ids: dict[str, str] = {}
+        self._rating = rating
+        self._latest: dict[str, StrippedSession] = {}
+        self.stage: Offline[Station] = Offline(Assembly(rating, Decoder(keyring, self._ids)))
+
+    def feed(self, key: bytes | None, value: bytes) -> None:
+        """The next record of `meter-events`; a key of None is a tick for every station."""
+        try:
+            for output in self.stage.feed(key, value):
+                if output.topic == SESSIONS and output.value is not None:
+                    record = decode_session(output.value)
+                    self._latest[record.session_id] = record
+                elif output.headers:
+                    self.refused[dict(output.headers)["reason"].decode()] += 1
+        except InvalidMessage as error:
+            self.refused[error.reason] += 1
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """One JSON-ready object per session, the latest state of each, in order of start."""
+        transactions: dict[str, str] = {}
+        for station in self.stage.states.values():
+            for session in self._sessions(station):
+                if not session.ended() or session.dirty or not session.revision:
+                    self._show(station, session)
+                transactions[session.session_id] = self._ids.get(session.transaction, "")
+        ordered = sorted(self._latest.values(), key=lambda r: (r.started_at_us or r.ended_at_us or 0, r.session_id))
+        for record in ordered:
+            yield row(record, transactions.get(record.session_id) or None)
+
+    def _sessions(self, station: Station) -> Iterator[Session]:
+        for _, session in station.each_session():
+            yield session
+        for name, value in station.archive.items():
+            if name.decode() not in station.sessions:
+                yield decode_archived(value)
+
+    def _show(self, station: Station, session: Session) -> None:
+        """What the log has not emitted yet: an open session, or one whose late evidence waits for a tick."""
+        record, _ = self._rating.rate(station, session)
+        _, content_hash = encode_facts(record)
+        if content_hash != session.content_hash:
+            self._latest[record.session_id] = msgspec.structs.replace(
+                record, revision=session.revision + 1, content_hash=content_hash
+            )
+
+
+def row(record: StrippedSession, transaction_id: str | None) -> dict[str, object]:
+    """A session as `assemble` prints it: times as UTC ISO 8601, `complete` spelled out."""
+    fields: dict[str, object] = msgspec.to_builtins(record)
+    return {
+        "session_id": record.session_id,
+        "revision": record.revision,
+        "station_id": record.station_id,
+        "connector_id": record.connector_id,
+        "transaction_id": transaction_id,
+        "started_at": _iso(record.started_at_us),
+        "ended_at": _iso(record.ended_at_us),
+        "complete": record.evidence == "complete",
+        **{name: value for name, value in fields.items() if name not in ("started_at_us", "ended_at_us")},
+    }
+
+
+def _iso(at_us: int | None) -> str | None:
+    return None if at_us is None else (_EPOCH + timedelta(microseconds=at_us)).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,46 @@
+"""`chargeline assemble`: files of events in, sessions as JSON lines out. No broker, no database, nothing is kept.
+
+It feeds the very functions of the stream with the very records of `chargeline replay`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import click
+import orjson
+
+from pipeline.agents.offline import OfflineSessions
+from pipeline.cli.options import settings
+from pipeline.cli.progress import progress
+from pipeline.cli.reference import keyring, passing_keyring, rating, sites_option, tariffs_option
+from pipeline.edge.replayer import Format, open_log
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(["ocpp16", "events"]), default="ocpp16", show_default=True)
+@sites_option
+@tariffs_option
+@click.option("--final-ticks", is_flag=True, help="Let 25 h pass after the last record, so that silent sessions close.")
+def command(files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: Path | None, final_ticks: bool) -> None:
+    """Assemble the sessions of FILES (.ndjson or .ndjson.gz, `-` is stdin; several files are one log).
+
+    One JSON object per session on stdout, its latest revision, in order of start. Sessions without site or tariff have
+    their energy, and their bill is HELD with the reason. Ids and pseudonyms are made with the keyring of
+    CHARGELINE_KEYS_FILE; without one, with keys of this run alone.
+    """
+    found = settings(sites_file=sites, tariffs_file=tariffs)
+    keys = keyring(found) if found.keys_file else passing_keyring()
+    sessions = OfflineSessions(rating(found, keys), keys)
+    log = open_log(files, cast(Format, format_))
+    with progress("assembling", log.lines, "records") as bar:
+        for _, key, value in log.records(final_ticks=final_ticks):
+            sessions.feed(key, value)
+            if key is not None:
+                bar.advance()
+    for row in sessions.rows():
+        click.echo(orjson.dumps(row))
+    for reason, count in sorted(sessions.refused.items()):
+        click.echo(f"refused: {count} {reason}", err=True)

@@ -1,0 +1,52 @@
+"""Reference data and keys that several commands take: sites, tariffs, the keyring."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import click
+
+from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
+from pipeline.domain.rating import Rating
+from pipeline.errors import WrongUsage
+from pipeline.settings import Settings
+from pipeline.wire.sites import decode_sites
+from pipeline.wire.tariffs import decode_tariffs
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+sites_option = click.option("--sites", type=FILE, help="Sites document (JSON) [CHARGELINE_SITES_FILE].")
+tariffs_option = click.option("--tariffs", type=FILE, help="OCPI tariffs (JSON) [CHARGELINE_TARIFFS_FILE].")
+
+
+def read(path: Path, what: str) -> bytes:
+    """Raises WrongUsage that names the file."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WrongUsage(f"{path}: cannot read the {what}: {error.strerror}") from error
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The keyring of a worker: without one it does not start. Raises WrongUsage."""
+    if settings.keys_file is None:
+        raise WrongUsage(
+            "no keyring: make one with `chargeline keys create FILE` and name it in CHARGELINE_KEYS_FILE; "
+            "pseudonyms without a key could be reversed"
+        )
+    return Keyring.decode(read(settings.keys_file, "keyring"), str(settings.keys_file))
+
+
+def passing_keyring() -> Keyring:
+    """Keys that nobody keeps, for offline commands: ids and pseudonyms differ at every call."""
+    return Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
+
+
+def rating(settings: Settings, keys: Keyring) -> Rating:
+    """Reference data of the settings. Raises WrongUsage (file) or InvalidMessage (content), naming file and field."""
+    sites = decode_sites(read(settings.sites_file, "sites"), str(settings.sites_file)) if settings.sites_file else []
+    tariffs = (
+        decode_tariffs(read(settings.tariffs_file, "tariffs"), str(settings.tariffs_file)) if settings.tariffs_file else []
+    )
+    return Rating(keys, sites, tariffs)
