@@ -18,7 +18,7 @@ help:
 	@echo "make install         only .venv; PYTHON=python3.12 chooses the interpreter"
 
 install: $(STAMP)
-	@echo "installed in $(VENV): nothing to do"
+	@echo "$(VENV) is up to date"
 
 # Hashes and an editable install exclude each other in pip: first everything pinned, build backend included, then us.
 $(STAMP): requirements/dev.txt pyproject.toml pipeline/embedded/kafka_jars.sha256

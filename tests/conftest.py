@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
-from tests.containers import clickhouse_container, why_not
+from tests.containers import clickhouse_container, kafka_container, why_not
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +23,20 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedKafka]:
 def kafka(broker: EmbeddedKafka) -> str:
     """Bootstrap servers of the broker of the whole run; use names of your own for topics, groups and transactions."""
     return broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def container_kafka() -> Iterator[str]:
+    """Bootstrap servers of a broker in a container."""
+    with kafka_container() as bootstrap:
+        yield bootstrap
+
+
+@pytest.fixture(params=["embedded"] if why_not() else ["embedded", "container"])
+def any_kafka(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of either broker: for tests of what both must do."""
+    chosen: str = request.getfixturevalue("kafka" if request.param == "embedded" else "container_kafka")
+    return chosen
 
 
 @pytest.fixture(scope="session")

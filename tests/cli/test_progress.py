@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+import pty
+import subprocess
+import sys
 
 import pytest
 
@@ -53,3 +58,23 @@ def test_without_a_terminal_stdout_stays_free_for_results(capsys: pytest.Capture
         assert isinstance(report, Lines)
         report.advance()
     assert capsys.readouterr().out == ""
+
+
+def test_on_a_terminal_it_is_a_bar() -> None:
+    program = (
+        "from pipeline.cli.progress import progress\n"
+        "with progress('replay', 20, 'events') as report:\n"
+        "    report.note('soon')\n"
+        "    report.advance(20)\n"
+    )
+    controller, terminal = pty.openpty()
+    process = subprocess.Popen([sys.executable, "-c", program], stdout=terminal, stderr=terminal)  # noqa: S603 - our own program
+    os.close(terminal)
+    shown = b""
+    with contextlib.suppress(OSError), os.fdopen(controller, "rb", buffering=0) as screen:  # EIO: the terminal is gone
+        while part := screen.read(4096):
+            shown += part
+    assert process.wait(20) == 0
+    assert "replay" in shown.decode()
+    assert "20/20" in shown.decode()
+    assert "━" in shown.decode()

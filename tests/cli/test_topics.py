@@ -17,14 +17,14 @@ from pipeline.topics import TOPICS
 
 
 @pytest.fixture
-def admin(kafka: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": kafka})
+def admin(any_kafka: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": any_kafka})
 
 
 @pytest.fixture
 def topic(request: pytest.FixtureRequest, admin: AdminClient) -> Iterator[Declared]:
     """A topic of the test's own, gone afterwards."""
-    name = f"cli-{request.node.name}"
+    name = f"cli-{request.function.__name__}"
     yield Declared(
         name=name, description="of a test", key="any", partitions=3, replication_factor=1,
         config={"retention.ms": "60000", "cleanup.policy": "delete"}, writers=(), readers=(), identifiers=False,

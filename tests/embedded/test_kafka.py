@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.embedded import kafka as module
@@ -76,20 +76,38 @@ def eventually(holds: Callable[[], bool], within_s: float = 10) -> bool:
     return holds()
 
 
-def test_the_largest_source_record_and_its_dead_letter_fit(kafka: str) -> None:
-    make_topic(kafka, "largest-record")
+def test_the_largest_source_record_and_its_dead_letter_fit(any_kafka: str) -> None:
+    make_topic(any_kafka, "largest-record")
     value = os.urandom(LARGEST_RECORD)
-    send(kafka, "largest-record", value, **{"message.max.bytes": LARGEST_RECORD + 65536})
-    assert read_first(kafka, "largest-record") == value
+    send(any_kafka, "largest-record", value, **{"message.max.bytes": LARGEST_RECORD + 65536})
+    assert read_first(any_kafka, "largest-record") == value
 
 
-def test_a_topic_nobody_declared_is_not_created(kafka: str) -> None:
-    producer = Producer({"bootstrap.servers": kafka, "message.timeout.ms": 3000})
+def test_a_topic_nobody_declared_is_not_created(any_kafka: str) -> None:
+    producer = Producer({"bootstrap.servers": any_kafka, "message.timeout.ms": 3000})
     failures: list[str] = []
     producer.produce("never-declared", b"x", on_delivery=lambda error, _: failures.append(str(error)))
     producer.flush(10)
     assert len(failures) == 1
-    assert "never-declared" not in AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=5).topics
+    assert "never-declared" not in AdminClient({"bootstrap.servers": any_kafka}).list_topics(timeout=5).topics
+
+
+def test_a_former_owner_is_fenced_and_what_it_sent_is_never_read(any_kafka: str) -> None:
+    """What a checkpoint relies on: one transactional id, two producers, only the second one's record is visible."""
+    make_topic(any_kafka, "fenced")
+    former, owner = (Producer({"bootstrap.servers": any_kafka, "transactional.id": "fenced"}) for _ in range(2))
+    former.init_transactions(30)
+    former.begin_transaction()
+    former.produce("fenced", b"former owner")
+    assert former.flush(20) == 0
+    owner.init_transactions(30)
+    owner.begin_transaction()
+    owner.produce("fenced", b"owner")
+    owner.commit_transaction(30)
+    with pytest.raises(KafkaException) as fenced:
+        former.commit_transaction(30)
+    assert fenced.value.args[0].fatal()
+    assert read_first(any_kafka, "fenced") == b"owner"
 
 
 def test_records_survive_a_kill_and_a_restart_on_the_same_port(tmp_path: Path) -> None:
