@@ -20,9 +20,7 @@ from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, settings
 from pipeline.cli.report_tables import TABLES, show
 from pipeline.settings import Settings
-from pipeline.storage.reader import ALWAYS, Question, Reader
-
-Rows = list[dict[str, Any]]
+from pipeline.storage.reader import ALWAYS, Answer, Question, Reader
 
 
 @click.command("report")
@@ -67,20 +65,20 @@ def command(
     elif as_csv:
         _write_csv(sections[str(section)])
     else:
-        show(sections, zone)
+        show({name: answer.rows for name, answer in sections.items()}, zone)
 
 
-def read(chosen: Settings, question: Question, names: Sequence[str] = tuple(TABLES)) -> dict[str, Rows]:
+def read(chosen: Settings, question: Question, names: Sequence[str] = tuple(TABLES)) -> dict[str, Answer]:
     """The named sections, from ClickHouse, in the types of JSON. Ends the command when ClickHouse does not answer."""
     with said_plainly():
         reader = Reader(chosen.clickhouse_url, chosen.clickhouse_user, password(chosen), chosen.clickhouse_database)
         try:
-            return {name: [_plain(row) for row in reader.rows(name, question)] for name in names}
+            return {name: _plain(reader.answer(name, question)) for name in names}
         finally:
             reader.close()
 
 
-def document(question: Question, sections: Mapping[str, Rows]) -> dict[str, Any]:
+def document(question: Question, sections: Mapping[str, Answer]) -> dict[str, Any]:
     """The JSON form: totals as one object that holds the revenue, every other section as a list."""
     found: dict[str, Any] = {
         "period": {
@@ -89,7 +87,7 @@ def document(question: Question, sections: Mapping[str, Rows]) -> dict[str, Any]
             "zone": question.zone,
         }
     }
-    for name, rows in sections.items():
+    for name, (_, rows) in sections.items():
         if name == "totals":
             found["totals"] = dict(rows[0])
         elif name == "revenue":
@@ -99,9 +97,10 @@ def document(question: Question, sections: Mapping[str, Rows]) -> dict[str, Any]
     return found
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row in the types of JSON: decimals and times as text, so that nothing is rounded on the way."""
-    return {("window" if name == "tariff_window" else name): _plain_value(value) for name, value in row.items()}
+def _plain(answer: Answer) -> Answer:
+    """The answer in the types of JSON: decimals and times as text, so that nothing is rounded on the way."""
+    rows = [{name: _plain_value(value) for name, value in row.items()} for row in answer.rows]
+    return Answer(answer.columns, rows)
 
 
 def _plain_value(value: Any) -> Any:
@@ -142,8 +141,8 @@ def _zone(name: str) -> str:
         raise click.UsageError(f"--zone: {name!r} is no IANA time zone, e.g. Europe/Berlin") from error
 
 
-def _write_csv(rows: Rows) -> None:
-    if rows:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({k: " ".join(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows)
+def _write_csv(answer: Answer) -> None:
+    writer = csv.DictWriter(sys.stdout, fieldnames=answer.columns, lineterminator="\n")
+    writer.writeheader()
+    for row in answer.rows:
+        writer.writerow({name: " ".join(value) if isinstance(value, list) else value for name, value in row.items()})

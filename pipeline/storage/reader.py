@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -32,14 +32,14 @@ QUERIES: Mapping[str, str] = {
           AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
         GROUP BY currency ORDER BY currency""",
     "revenue_by_window": """
-        SELECT currency, if(window = '', kind, window) AS tariff_window, dimension, unit,
+        SELECT currency, if(line.window = '', kind, line.window) AS window, dimension, unit,
                sum(billed_quantity) AS quantity, sum(amount_excl) AS excl_vat, sum(amount_incl) AS incl_vat
-        FROM session_lines
+        FROM session_lines AS line
         WHERE bill_state = 'FINAL'
           AND placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
           AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
-        GROUP BY currency, tariff_window, dimension, unit
-        ORDER BY currency, excl_vat DESC, tariff_window, dimension""",
+        GROUP BY currency, window, dimension, unit
+        ORDER BY currency, excl_vat DESC, window, dimension""",
     "station_demand": """
         SELECT station_id, toHour(start_at, {zone:String}) AS hour, sum(slot.energy_wh) AS energy_wh,
                sum(occupied_s) / 60 AS occupied_minutes
@@ -82,6 +82,13 @@ class Question:
     """How many of the longest sessions."""
 
 
+class Answer(NamedTuple):
+    """Columns by name, also where there are no rows, and the rows as column: value."""
+
+    columns: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
 class Reader:
     """Answers named queries. Raises Unavailable, or NotMigrated where the tables are missing."""
 
@@ -92,8 +99,11 @@ class Reader:
     def close(self) -> None:
         self._client.close()
 
-    def rows(self, name: str, question: Question) -> list[dict[str, Any]]:
-        """The rows of QUERIES[name], each as column: value."""
+    def answer(self, name: str, question: Question) -> Answer:
+        """What QUERIES[name] gives."""
         sql = QUERIES[name]
         with failures(self._url):
-            return list(self._client.query(sql, parameters=asdict(question)).named_results())
+            found = self._client.query(sql, parameters=asdict(question))
+            if not found.result_rows:  # the Native format names no columns then
+                found = self._client.query(f"SELECT * FROM ({sql}) LIMIT 0", parameters=asdict(question))  # noqa: S608 - our own query
+        return Answer(tuple(found.column_names), list(found.named_results()))
