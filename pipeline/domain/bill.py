@@ -125,10 +125,11 @@ class _Writer:
 
     def write(self, ledger: Ledger, kind: str, flat_kind: str, time: str) -> None:
         """The lines of one set of books: flat fee, energy, charging time (or reservation time), idle time."""
-        rates, flat = self._plan.rates, ledger.flat
+        rates = self._plan.rates
         energy_extra, time_extra, parking_extra = extras(ledger)
-        if flat is not None and flat.unit is not None:
-            self._line(flat_kind, "FLAT", flat, "1", "1", "", Cost(*flat.unit.once), _states(flat))
+        for flat in ledger.flats:
+            if flat.unit is not None:
+                self._line(flat_kind, "FLAT", flat, "1", "1", "1", Cost(*flat.unit.once), _states(flat))
         for volume, dimension, scale, extra in (
             (ledger.energy, "ENERGY", ENERGY_SCALE, energy_extra),
             (ledger.time, time, TIME_SCALE, time_extra),
@@ -246,8 +247,8 @@ class _Writer:
                 tax_rate=unit.rate,
                 tax_amount=None if unit.rate is None and not cost.tax else _text(cost.tax),
                 amount_incl=_text(cost.incl),
-                tariff_id=self._tariff_id,
-                tariff_version=self._version,
+                tariff_id=unit.tariff_id,
+                tariff_version=unit.tariff_version,
                 element_index=unit.element_index,
                 component_index=unit.component_index,
                 window=unit.window,

@@ -108,65 +108,60 @@ class Volume:
 
 
 class Ledger:
-    """Energy, charging time, idle time and the flat fee of a session, or of its reservation (time and fee only)."""
+    """Energy, charging time, idle time and flat fees of a session, or of its reservation (time and fees only)."""
 
-    __slots__ = ("energy", "flat", "held", "parking", "time")
+    __slots__ = ("energy", "flats", "held", "parking", "time")
 
     def __init__(self) -> None:
         self.energy = Volume()
         self.time = Volume()
         self.parking = Volume()
-        self.flat: Run | None = None
+        self.flats: list[Run] = []
         self.held = ""
         """Why the bill must wait: code of the first fact that is missing and decides the price."""
 
     def copy(self) -> Ledger:
         twin = Ledger()
         twin.energy, twin.time, twin.parking = self.energy.copy(), self.time.copy(), self.parking.copy()
-        twin.flat, twin.held = self.flat, self.held
+        twin.flats, twin.held = self.flats[:], self.held
         return twin
 
-    def post(
-        self,
-        active: Active,
-        offset_s: int | None,
-        activity: str,
-        from_us: int,
-        to_us: int,
-        mwh: int,
-        head: Split,
-        tail: Split,
-        is_power_derived: bool,
-        since: Split,
+    def post_energy(
+        self, active: Active, offset_s: int | None, from_us: int, to_us: int, mwh: int, head: Split, tail: Split
     ) -> None:
-        """A stretch in which nothing relevant to the price changed; `since` is the evidence of its activity."""
-        units = active.units
-        if mwh or self.energy.runs or units[0] is not None:
-            run = self.energy.add(
-                units[0], offset_s, _reason(active, Dimension.ENERGY), from_us, to_us, mwh, head, tail
-            )
-            run.is_power_derived |= is_power_derived
-            if mwh and (active.unknown[0] or (units[0] is not None and units[0].missing)):
-                self.held = self.held or active.unknown[0] or "SIGNAL_MISSING"
+        """Energy of a stretch in which nothing relevant to its price changed."""
+        unit = active.units[Dimension.ENERGY]
+        if not mwh and unit is None and not self.energy.runs:
+            return
+        reason = active.unpriced[Dimension.ENERGY] if unit is None else unit.reason
+        run = self.energy.add(unit, offset_s, reason, from_us, to_us, mwh, head, tail)
+        run.is_power_derived |= active.is_power_derived
+        if mwh:
+            self._doubt(active, Dimension.ENERGY, unit)
+
+    def post_time(
+        self, active: Active, offset_s: int | None, activity: str, from_us: int, to_us: int, us: int, since: Split
+    ) -> None:
+        """Time of a stretch in one activity; `since` is the evidence of that."""
         place = Dimension.PARKING_TIME if activity == "idle" else Dimension.TIME
-        unit, reason = units[place], _reason(active, place)
+        unit = active.units[place]
+        reason = active.unpriced[place] if unit is None else unit.reason
         if activity == "evse_pause" and reason == "FIRST_MATCH":
             reason = "EVSE_PAUSE"
         volume = self.parking if activity == "idle" else self.time
-        run = volume.add(unit, offset_s, reason, from_us, to_us, to_us - from_us, since, since)
-        run.is_power_derived |= is_power_derived
-        if active.unknown[place] or (unit is not None and unit.missing):
-            self.held = self.held or active.unknown[place] or "SIGNAL_MISSING"
-        if self.flat is None and active.unknown[Dimension.FLAT]:
-            self.held = self.held or active.unknown[Dimension.FLAT]
+        run = volume.add(unit, offset_s, reason, from_us, to_us, us, since, since)
+        run.is_power_derived |= active.is_power_derived
+        self._doubt(active, place, unit)
+        if not self.flats and active.unknown[Dimension.FLAT]:
+            self._doubt(active, Dimension.FLAT, None)
 
     def post_flat(self, active: Active, offset_s: int | None, at_us: int, evidence: Split) -> None:
-        """A FLAT is due once, at the first instant at which one is active (D12)."""
+        """The FLAT that is active, if any."""
         unit = active.units[Dimension.FLAT]
         if unit is not None and not active.unknown[Dimension.FLAT]:
-            self.flat = Run(unit, offset_s, unit.reason, at_us, at_us, 1, evidence, evidence)
+            self.flats.append(Run(unit, offset_s, unit.reason, at_us, at_us, 1, evidence, evidence))
+            self._doubt(active, Dimension.FLAT, unit)
 
-
-def _reason(active: Active, dimension: int) -> str:
-    unit = active.units[dimension]
-    return active.unpriced[dimension] if unit is None else unit.reason
+    def _doubt(self, active: Active, dimension: Dimension, unit: Unit | None) -> None:
+        if not self.held and active.is_doubtful:
+            self.held = active.unknown[dimension] or ("SIGNAL_MISSING" if unit is not None and unit.missing else "")

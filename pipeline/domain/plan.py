@@ -39,6 +39,7 @@ class Active(NamedTuple):
     until_mwh: int = NEVER_US
     is_doubtful: bool = False
     """An unknown fact or a missing signal is involved: the bill is held if it comes to money."""
+    is_power_derived: bool = False
 
 
 class Rules:

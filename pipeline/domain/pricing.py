@@ -12,7 +12,7 @@ from decimal import Decimal
 from pipeline.domain.bill import Bill, render
 from pipeline.domain.facts import Activity, Facts
 from pipeline.domain.ledger import Ledger, Split
-from pipeline.domain.plan import Active, Plan, plan_for
+from pipeline.domain.plan import Active, Plan, Rules, plan_for
 from pipeline.domain.restrictions import Moment
 from pipeline.domain.signals import NO_SIGNALS, Signals
 from pipeline.domain.tariff import Tariff
@@ -99,7 +99,7 @@ class Fold:
     )
 
     _active: Active
-    _fork_active: Active | None
+    _fork_active: Active
     _next_us: int
     _cut_us: int
     _cut_mwh: int
@@ -120,7 +120,6 @@ class Fold:
         self._idle_us: int | None = None
         self._book = Ledger()
         self._fork: Ledger | None = None
-        self._fork_active = None
         self._reservation: Ledger | None = None
         self._is_expired = False
         self._head: Split = (start_us, start_us)
@@ -250,18 +249,22 @@ class Fold:
         else:
             start_mwh = mwh if self._start_mwh is None else self._start_mwh
             moment = Moment(us, us - self._start_us, mwh - start_mwh, None, self._power_now)
-            active = self._active = plan.activate(rules, moment, self._signals, lock_us)
+            active = self._active = self._fork_active = self._activated(rules, moment)
             until_us, until_mwh = active.until_us, active.until_mwh
             if self._fork is not None and self._idle_us is not None:
                 moment = moment._replace(since_charging_us=us - self._idle_us)
-                forked = self._fork_active = plan.activate(rules, moment, self._signals, lock_us)
+                forked = self._fork_active = self._activated(rules, moment)
                 until_us, until_mwh = min(until_us, forked.until_us), min(until_mwh, forked.until_mwh)
             self._next_us, self._cut_mwh = min(to_us, until_us), start_mwh + until_mwh
-        if self._book.flat is None:
+        if not self._book.flats:
             self._book.post_flat(active, self._offset_s, us, head)
-        if self._fork is not None and self._fork.flat is None:
-            self._fork.post_flat(self._fork_active or active, self._offset_s, us, head)
+        if self._fork is not None and not self._fork.flats:
+            self._fork.post_flat(self._fork_active, self._offset_s, us, head)
         self._arm()
+
+    def _activated(self, rules: Rules, moment: Moment) -> Active:
+        active = self._plan.activate(rules, moment, self._signals, self._lock_us)
+        return active._replace(is_power_derived=True) if self._power_derived else active
 
     def _arm(self) -> None:
         """Up to `_cut_us` and `_cut_mwh` a reading changes nothing but the last reading."""
@@ -272,12 +275,15 @@ class Fold:
         from_us = self._piece_us
         if us <= from_us:
             return
-        moved, evidence = mwh - self._piece_mwh, (self._since, self._since)
-        stretch = self._offset_s, self._activity, from_us, us, moved, self._head, tail, self._power_derived, evidence
-        self._book.post(self._active, *stretch)
+        self._post(self._book, self._active, us, mwh, tail)
         if self._fork is not None:
-            self._fork.post(self._fork_active or self._active, *stretch)
+            self._post(self._fork, self._fork_active, us, mwh, tail)
         self._piece_us, self._piece_mwh, self._head = us, mwh, tail
+
+    def _post(self, book: Ledger, active: Active, us: int, mwh: int, tail: Split) -> None:
+        from_us, offset_s, since = self._piece_us, self._offset_s, (self._since, self._since)
+        book.post_energy(active, offset_s, from_us, us, mwh - self._piece_mwh, self._head, tail)
+        book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
         """Charging ends with a stretch that delivered enough: from here on two books are kept (pricing.md 5.4).
@@ -299,7 +305,7 @@ class Fold:
         resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh
         if self._fork is None or resumed:
             return self._book, self._active
-        return self._fork, self._fork_active or self._active
+        return self._fork, self._fork_active
 
     def _derive_power(self, at_us: int, register_mwh: int) -> None:
         """Power until the next reading: as measured at the last one, else the mean of the interval (D16)."""
@@ -332,11 +338,10 @@ def _reserve(plan: Plan, signals: Signals, from_us: int, to_us: int) -> Ledger:
         if lock_us is not None:
             rules = plan.at(lock_us).rules
         active = plan.activate(rules, Moment(us, us - from_us, 0), signals, lock_us)
-        if ledger.flat is None:
+        if not ledger.flats:
             ledger.post_flat(active, offset_s, us, (us, us))
         until_us = min(until_us, active.until_us, to_us)
         if us >= to_us:
             return ledger
-        whole = (from_us, to_us)
-        ledger.post(active, offset_s, "charging", us, until_us, 0, whole, whole, False, whole)
+        ledger.post_time(active, offset_s, "charging", us, until_us, until_us - us, (from_us, to_us))
         us = until_us

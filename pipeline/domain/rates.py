@@ -25,6 +25,8 @@ _KEPT = 20_000
 class Unit:
     """One unit price from one source; the lines of a bill are told apart by its identity."""
 
+    tariff_id: str
+    tariff_version: str
     dimension: Dimension
     element_index: int
     component_index: int
@@ -119,6 +121,8 @@ class Rates:
     ) -> Unit:
         component, static = source.component, source.unit
         unit = Unit(
+            tariff_id=static.tariff_id,
+            tariff_version=static.tariff_version,
             dimension=static.dimension,
             element_index=static.element_index,
             component_index=static.component_index,
@@ -148,6 +152,8 @@ class Rates:
         rate = None if self._tariff.tax_included == "N/A" else self._rate(component)
         is_locked = self._tariff.price_mode == "LOCKED" and (element.calendar or component.dynamic)
         return Unit(
+            tariff_id=self._tariff.id,
+            tariff_version=self._tariff.version,
             dimension=component.dimension,
             element_index=index,
             component_index=place,

@@ -144,10 +144,12 @@ def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
 
 def spread(amount: int, weights: dict[str | None, int]) -> dict[str | None, int]:
     """Splits over tax rates in proportion to the weights by largest remainder, ties to the higher rate (6.2)."""
-    rates = sorted(weights, key=_rate_order, reverse=True)
+    rates = list(weights) if len(weights) == 1 else sorted(weights, key=_rate_order, reverse=True)
     whole = sum(weights.values())
     if not rates:
         return {None: amount} if amount else {}
+    if len(rates) == 1:
+        return {rates[0]: amount}
     if not whole:
         return {rate: amount if rate == rates[0] else 0 for rate in rates}
     shares = {rate: Fraction(amount * weights[rate], whole) for rate in rates}
@@ -193,8 +195,8 @@ def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
         parking = _sums(ledger.parking, parking_unit, us if is_idle else 0)
     excl: int | None = 0
     incl: int | None = 0
-    if ledger.flat is not None and ledger.flat.unit is not None:
-        excl, incl = ledger.flat.unit.once
+    for flat in ledger.flats:
+        excl, incl = Cost(excl, incl).plus(Cost(*flat.unit.once if flat.unit is not None else FREE))
     steps = _steps(energy, time, parking)
     for sums, extra, scale in zip((energy, time, parking), steps, (ENERGY_SCALE, TIME_SCALE, TIME_SCALE), strict=True):
         unit = sums.unit
@@ -238,7 +240,8 @@ def _time_step(sums: Sums) -> int:
 def _with_piece(book: Ledger, piece: Piece) -> Ledger:
     twin, nowhere = book.copy(), (0, 0)
     if piece.us:
-        twin.post(piece.active, None, piece.activity, 0, piece.us, piece.mwh, nowhere, nowhere, False, nowhere)
+        twin.post_energy(piece.active, None, 0, piece.us, piece.mwh, nowhere, nowhere)
+        twin.post_time(piece.active, None, piece.activity, 0, piece.us, piece.us, nowhere)
     return twin
 
 
