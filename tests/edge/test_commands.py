@@ -1,0 +1,90 @@
+"""`chargeline simulate` and `chargeline replay` as one calls them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient
+
+from pipeline.cli import run
+from pipeline.cli.topics import create_topics, declared_topics
+
+
+@pytest.fixture
+def with_topics(kafka: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    create_topics(AdminClient({"bootstrap.servers": kafka}), declared_topics())
+    monkeypatch.setenv("CHARGELINE_KAFKA", kafka)
+    return kafka
+
+
+SMALL = ["--stations", "4", "--sites", "2", "--sessions", "2"]
+
+
+def test_a_simulation_into_a_file_is_repeatable_and_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digests = set()
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        arguments = ["--out", f"{folder}.ndjson", "--truth", f"{folder}.truth", "--documents", str(folder), "--json"]
+        assert run(["simulate", *SMALL, *arguments]) == 0
+        files = [Path(f"{folder}.ndjson"), Path(f"{folder}.truth"), folder / "sites.json", folder / "tariffs.json"]
+        digests.add(tuple(hashlib.sha256(file.read_bytes()).hexdigest() for file in files))
+    assert len(digests) == 1
+    report = json.loads(capsys.readouterr().out.splitlines()[-1])
+    lines = (tmp_path / "two.ndjson").read_bytes().splitlines()
+    assert report["acknowledged"] == report["events"] + report["ticks"] == len(lines)
+    started = {json.loads(line)["transaction_id"] for line in lines if b'"session_started"' in line}
+    truths = [json.loads(line) for line in (tmp_path / "two.truth").read_bytes().splitlines()]
+    assert {truth["transaction_id"] for truth in truths if "missing_start" not in truth["kinds"]} == started
+
+
+def test_a_simulation_and_its_replay_reach_the_broker(
+    with_topics: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sim.ndjson"
+    assert run(["simulate", *SMALL, "--json"]) == 0
+    assert run(["simulate", *SMALL, "--out", str(out)]) == 0
+    assert run(["replay", str(out), "--format", "events", "--json"]) == 0
+    first, _, replayed = capsys.readouterr().out.splitlines()
+    simulated, again = json.loads(first), json.loads(replayed)
+    assert simulated["acknowledged"] == simulated["events"] + 8 * simulated["ticks"]
+    assert [again[name] for name in ("events", "ticks", "acknowledged", "failed")] == [
+        simulated[name] for name in ("events", "ticks", "acknowledged", "failed")
+    ]
+
+
+def test_a_limit_stops_events_and_not_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    reports = []
+    for limit in ([], ["--limit", "100"]):
+        assert run(["simulate", *SMALL, "--out", str(tmp_path / "x"), "--json", *limit]) == 0
+        reports.append(json.loads(capsys.readouterr().out))
+    assert reports[0]["events"] > 100 == reports[1]["events"]
+    assert reports[0]["ticks"] == reports[1]["ticks"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["simulate", "--faults", "gremlins", "--out", "x"], 2, "'gremlins' is no kind of fault"),
+        (["simulate", "--out", "no/such/folder/x"], 2, "cannot be written"),
+        (["replay", "none.ndjson", "--format", "events"], 2, "none.ndjson: cannot be read"),
+        (["replay", "none.ndjson"], 2, "--format"),
+        (["replay", "bad.ndjson", "--format", "ocpp16"], 1, "bad.ndjson:1: "),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("bad.ndjson").write_text("nonsense\n")
+    assert run(arguments) == code
+    assert said in capsys.readouterr().err
