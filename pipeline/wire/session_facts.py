@@ -1,0 +1,110 @@
+"""The facts of one session as a JSON document, as golden cases and receipts hold them -> Facts.
+
+Registers are kWh as text or number, times RFC 3339. Whatever a price depends on and the facts do not say (zone, tax
+rate of the site, signals) stands beside them in the same document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from itertools import pairwise
+from typing import Any, NamedTuple, cast
+
+from pipeline.domain.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.signals import Slot
+from pipeline.domain.units import MWH_PER_KWH
+from pipeline.errors import InvalidMessage
+from pipeline.wire.json_values import Fault, Reader, instant, parse
+from pipeline.wire.price_signals import read_slot
+
+_ACTIVITIES = ("charging", "idle", "evse_pause")
+
+
+class SessionDocument(NamedTuple):
+    """A session with what its price depends on besides the tariff."""
+
+    facts: Facts
+    time_zone: str | None
+    tax_rate: Decimal | None
+    signals: Sequence[Slot]
+
+
+def decode_session(data: bytes, source: str) -> SessionDocument:
+    """Raises InvalidMessage with every wrong field."""
+    document = parse(data, source)
+    if not isinstance(document, dict):
+        raise InvalidMessage("bad_session", f"{source}: is not an object")
+    faults: list[Fault] = []
+    reader = Reader(document, "", faults)
+    start_us, end_us = reader.instant("start"), reader.instant("end")
+    reserved_from_us = reader.instant("reserved_from", required=False)
+    readings = _pairs(reader, "readings", faults)
+    activity = _pairs(reader, "activity", faults)
+    for at_us, name, _ in activity:
+        if name not in _ACTIVITIES:
+            reader.fault("bad_session", "activity", f"{name!r} is unknown; use one of {', '.join(_ACTIVITIES)}")
+        if start_us is not None and end_us is not None and not start_us <= at_us <= end_us:
+            reader.fault("bad_session", "activity", "lies outside the session")
+    facts = Facts(
+        start_us=start_us or 0,
+        end_us=end_us or 0,
+        readings=[Reading(at_us, _register(reader, kwh), _watts(reader, kw)) for at_us, kwh, kw in readings],
+        activity=[Stretch(at_us, cast(Activity, name)) for at_us, name, _ in activity],
+        reserved_from_us=reserved_from_us,
+        reservation_expired=reader.flag("reservation_expired"),
+    )
+    zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
+    signals = [read_slot(each, f"{source}: signals[{place}]") for place, each in enumerate(reader.get("signals") or ())]
+    reader.get("note")
+    _check_times(reader, facts)
+    for name in reader.unknown():
+        reader.fault("bad_session", name, "is not a field of a session document")
+    if faults:
+        raise InvalidMessage("bad_session", f"{source}: " + "; ".join(f"{each.where}: {each.text}" for each in faults))
+    return SessionDocument(facts, zone, tax_rate, signals)
+
+
+def _pairs(reader: Reader, name: str, faults: list[Fault]) -> list[tuple[int, Any, Any]]:
+    """Rows of [time, value] or [time, value, value]."""
+    rows = []
+    for place, row in enumerate(reader.get(name) or ()):
+        if not isinstance(row, list) or not 2 <= len(row) <= 3 or not isinstance(row[0], str):
+            faults.append(Fault("bad_session", f"{name}[{place}]", "is not [time, value]"))
+            continue
+        try:
+            rows.append((instant(row[0]), row[1], row[2] if len(row) > 2 else None))
+        except ValueError:
+            faults.append(Fault("bad_session", f"{name}[{place}]", f"{row[0]!r} is not a time"))
+    return rows
+
+
+def _register(reader: Reader, kwh: Any) -> int:
+    try:
+        mwh = Decimal(kwh) * MWH_PER_KWH
+    except (InvalidOperation, TypeError, ValueError):
+        reader.fault("bad_session", "readings", f"{kwh!r} is not a register in kWh")
+        return 0
+    if mwh != mwh.to_integral_value():
+        reader.fault("bad_session", "readings", f"{kwh} kWh has more than 6 decimals")
+    return int(mwh)
+
+
+def _watts(reader: Reader, kw: Any) -> int | None:
+    if kw is None:
+        return None
+    try:
+        return int(Decimal(kw) * 1000)
+    except (InvalidOperation, TypeError, ValueError):
+        reader.fault("bad_session", "readings", f"{kw!r} is not a power in kW")
+        return None
+
+
+def _check_times(reader: Reader, facts: Facts) -> None:
+    times = [reading.at_us for reading in facts.readings]
+    if facts.end_us < facts.start_us:
+        reader.fault("bad_session", "end", "is before start")
+    if any(later <= earlier for earlier, later in pairwise(times)):
+        reader.fault("bad_session", "readings", "are not in order of time")
+    if times and not facts.start_us <= times[0] <= times[-1] <= facts.end_us:
+        reader.fault("bad_session", "readings", "lie outside the session")
