@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import le, sub
 
-from pipeline.domain.evidence import Judgement, judge
+from pipeline.domain.evidence import FLAT_US, Judgement, judge
 from pipeline.domain.facts import Activity, Stretch
 from pipeline.domain.limits import Limits
 from pipeline.domain.outputs import Evidence, Status
-from pipeline.domain.station import HOUR, MINUTE, SECOND, STRIDE, Connector, Session
+from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Numbers, Session
 
 INCOMPLETE = frozenset(
     {
@@ -42,6 +42,8 @@ HELD_BY = (
 RESUME_WH = 100
 """Less energy than this after a pause is no charging again (pricing.md 5.4, resume_kwh)."""
 SHORTEST_GAP = 2 * MINUTE
+LAG = 5 * MINUTE
+"""Power is judged over at least this long: registers refresh on a beat of their own."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,15 +183,13 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     if len(times) and times[0] == started:
         del all_times[0], all_registers[0]
         all_registers[0] = start
-    lag = 5 * MINUTE
-    steps = map(sub, all_registers[1:], all_registers)
-    spans = map(sub, all_times[1:], all_times)
-    if any(
-        step > allowance * (span if span > lag else lag) + limits.register_step_wh
-        for step, span in zip(steps, spans, strict=True)
+    steps = list(map(sub, all_registers[1:], all_registers))
+    if max(steps, default=0) > allowance * LAG + limits.register_step_wh and any(
+        step > allowance * max(until - since, LAG) + limits.register_step_wh
+        for step, since, until in zip(steps, all_times, all_times[1:], strict=False)
     ):
         return None
-    if _stuck(all_times, all_registers, powers, session):
+    if 0 in steps and _flat_under_power(times, registers, powers):
         return None
     return Judgement(
         times=all_times,
@@ -204,16 +204,13 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     )
 
 
-def _stuck(times: list[int], registers: list[int], powers: object, session: Session) -> bool:
-    """Cheap suspicion only: a register flat for ten minutes although power flowed; evidence.py looks closer."""
-    if not len(session.readings) or max(session.readings[2::STRIDE]) <= 0:
-        return False
-    since = times[0]
-    previous = registers[0]
-    for at, register in zip(times, registers, strict=True):
-        if register != previous:
+def _flat_under_power(times: Numbers, registers: Numbers, powers: Numbers) -> bool:
+    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; evidence.py looks closer."""
+    since, previous = 0, ABSENT
+    for at, register, power in zip(times, registers, powers, strict=True):
+        if register != previous or power <= 0:
             since, previous = at, register
-        elif at - since >= 10 * MINUTE:
+        elif at - since >= FLAT_US:
             return True
     return False
 
@@ -240,8 +237,7 @@ def _gaps(session: Session, started: int, until: int) -> list[tuple[int, int]]:
 
 
 def _sequence_gap(session: Session) -> bool:
-    numbers = session.sequence
-    return bool(numbers) and session.ended() and max(numbers) - min(numbers) + 1 != len(numbers)
+    return bool(session.seq_missing) and session.ended()
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:

@@ -31,11 +31,12 @@ NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("currency", "fed", "fold")
+    __slots__ = ("currency", "fed", "fold", "highest_wh")
 
-    def __init__(self, fold: Fold, currency: str) -> None:
+    def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
         self.currency = currency
+        self.highest_wh = register_wh
         self.fed = 0
 
 
@@ -245,12 +246,14 @@ class Rating:
             except CannotPrice:
                 return None
         readings = session.readings
-        lowest = start or 0
-        fold = running.fold
+        read = running.fold.reading
+        highest = running.highest_wh
         for position in range(running.fed, len(readings), STRIDE):
             register = readings[position + 1]
-            if register >= lowest and readings[position] > (started or 0):
-                fold.reading(readings[position], register * MWH)
+            if register >= highest and readings[position] > (started or 0):
+                read(readings[position], register * MWH)
+                highest = register
+        running.highest_wh = highest
         running.fed = len(readings)
         return running
 
@@ -283,7 +286,7 @@ class Rating:
 
 def _open_fold(site: Site, tariff: Tariff, started_us: int, register_wh: int) -> Running:
     fold = Fold.open(tariff, site.time_zone, None, started_us, register_wh * MWH, tax_rate=site.tax_rate)
-    return Running(fold, tariff.currency)
+    return Running(fold, tariff.currency, register_wh)
 
 
 def _facts(measured: Measured) -> Facts:

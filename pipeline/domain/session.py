@@ -44,6 +44,9 @@ from pipeline.domain.station import (
 )
 
 
+MOST_MISSING = 1000
+
+
 def advance(station: Station, event: ChargeEvent) -> Step | None:
     """Changes `station` in place. None: nothing to tell. A refused event changes nothing but the counters."""
     station.received += 1
@@ -67,8 +70,8 @@ def _read(station: Station, event: MeterRead) -> Step | None:
         or register < session.last_register_wh
         or at > received + CLOCK_TOLERANCE
         or session.closed_by
-        or event.seq_no is not None
         or event.codes
+        or (event.seq_no is not None and not 0 <= event.seq_no - session.seq_next + 1 <= 1)
     ):
         return _unusual_reading(station, session, event)
     if received > station.seen_us:
@@ -81,6 +84,8 @@ def _read(station: Station, event: MeterRead) -> Step | None:
     state = event.state
     if state is not None and state != session.state:
         _note_state(session, at, state)
+    if event.seq_no is not None:
+        session.seq_next = event.seq_no + 1
     station.used += 1
     if at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
@@ -115,8 +120,7 @@ def _unusual_reading(station: Station, session: Session | None, event: MeterRead
     station.newest_us = max(station.newest_us, at)
     for code in event.codes:
         _note(session, code)
-    if event.seq_no is not None and event.seq_no not in session.sequence:
-        session.sequence.append(event.seq_no)
+    if event.seq_no is not None and _number(session, event.seq_no):
         _touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, at, event.state)
@@ -144,6 +148,7 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> St
             "q", (o if o != ABSENT else n for n, o in zip(values, kept, strict=True))
         )
         station.used += 1
+        session.fold = None
         _touched(station, session, "LATE_READING")
         return None
     if session.thinned and session.readings and readings[0] < at < readings[-STRIDE]:
@@ -152,11 +157,12 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> St
         return None
     readings[place:place] = array("q", values)
     station.used += 1
-    session.fold = None
     if place == len(readings) - STRIDE:
         session.last_at_us = at
         if event.register_wh is not None:
             session.last_register_wh = event.register_wh
+    else:
+        session.fold = None
     if not session.ended() and at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
         step = Step()
@@ -243,8 +249,8 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
     session.analytics_token = event.analytics_token
     session.call = event.call if event.transaction_id is None else None
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
-    if event.seq_no is not None and event.seq_no not in session.sequence:
-        session.sequence.append(event.seq_no)
+    if event.seq_no is not None:
+        _number(session, event.seq_no)
     if not session.readings:
         session.last_at_us = at
         if event.register_wh is not None:
@@ -364,7 +370,10 @@ def _merge(session: Session, early: Session) -> None:
     for at, state in early.states:
         _note_state(session, at, state)
     session.codes.extend(code for code in early.codes if code not in session.codes)
-    session.sequence.extend(number for number in early.sequence if number not in session.sequence)
+    if early.seq_next != ABSENT:
+        for number in range(early.seq_first, early.seq_next):
+            if number not in early.seq_missing:
+                _number(session, number)
     if session.ended_at_us is None:
         session.ended_at_us, session.stop_register_wh = early.ended_at_us, early.stop_register_wh
         session.stop_reason, session.stop_token = early.stop_reason, early.stop_token
@@ -376,14 +385,27 @@ def _merge(session: Session, early: Session) -> None:
 
 def _line_up(station: Station, connector_id: int) -> None:
     """Sessions of a connector in order of their start: each knows the next one, which ends it if no stop comes."""
-    known = sorted(
-        (s for _, s in station.each_session() if s.connector_id == connector_id and s.started_at_us is not None),
-        key=lambda s: s.started_at_us or 0,
-    )
+    known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
         if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
             session.superseded_at_us = following.started_at_us
             session.superseded_register_wh = following.start_register_wh
+
+
+def _in_order(station: Station, connector_id: int) -> list[Session]:
+    return sorted(
+        (s for _, s in station.each_session() if s.connector_id == connector_id and s.started_at_us is not None),
+        key=lambda s: s.started_at_us or 0,
+    )
+
+
+def disturb_next(station: Station, session: Session) -> None:
+    """The end of a session came or changed late: what the next one found unattributed before it may be wrong."""
+    started = session.started_at_us or 0
+    for other in _in_order(station, session.connector_id):
+        if (other.started_at_us or 0) > started:
+            _touched(station, other, "NEIGHBOUR_CHANGED")
+            return
 
 
 # --- ends -----------------------------------------------------------------------------------------------------------
@@ -409,14 +431,15 @@ def _end(station: Station, event: SessionEnded) -> Step | None:
     if session.closed_by == "STOP":
         return _stop_again(station, event, session)
     late = session.ended()
+    disturb_next(station, session)
     session.ended_at_us, session.stop_register_wh = at, event.register_wh
     session.stop_received_us = event.received_time_us
     session.stop_reason, session.stop_token = event.reason, event.token
     session.closed_by = "STOP"
     for code in event.codes:
         _note(session, code)
-    if event.seq_no is not None and event.seq_no not in session.sequence:
-        session.sequence.append(event.seq_no)
+    if event.seq_no is not None:
+        _number(session, event.seq_no)
     if event.token is not None and session.token is not None and event.token != session.token:
         _note(session, "OTHER_STOP_TAG")  # problem 23
     station.newest_us = max(station.newest_us, at)
@@ -451,7 +474,7 @@ def _status(station: Station, event: StatusReported) -> Step | None:
     state = _STATES.get(event.status)
     if state is not None and _note_state(connector, at, state) is not None:
         for _, session in station.each_session():
-            if session.connector_id == connector.connector_id and not session.thinned:
+            if session.connector_id == connector.connector_id and _is_about(session, at):
                 _touched(station, session, "LATE_STATUS")
     if event.status == "Available":
         station.wake_us = min(station.wake_us, at + SETTLE)
@@ -577,9 +600,31 @@ def _note(session: Session, code: str) -> None:
         session.codes.append(code)
 
 
+def _number(session: Session, number: int) -> bool:
+    """A sequence number was seen; False if it was before. A gap of thousands is a counter that was reset: not kept."""
+    if session.seq_next == ABSENT:
+        session.seq_first, session.seq_next = number, number + 1
+    elif number >= session.seq_next:
+        session.seq_missing.extend(range(session.seq_next, min(number, session.seq_next + MOST_MISSING)))
+        session.seq_next = number + 1
+    elif number < session.seq_first:
+        session.seq_missing.extend(range(max(number + 1, session.seq_first - MOST_MISSING), session.seq_first))
+        session.seq_first = number
+    elif number in session.seq_missing:
+        session.seq_missing.remove(number)
+    else:
+        return False
+    return True
+
+
+def _is_about(session: Session, at: int) -> bool:
+    """Can a status of this time change what was emitted? Not if readings tell the state, or it came after the end."""
+    ended, started = session.ended_at_us, session.started_at_us
+    return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
+
+
 def _touched(station: Station, session: Session, reason: str) -> None:
     """A session that was already emitted got new evidence: the next tick looks whether a billed fact changed."""
-    session.fold = None
     if session.ended() and not session.dirty:
         session.dirty, session.dirty_reason = True, reason
         station.wake_us = 0

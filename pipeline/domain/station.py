@@ -79,8 +79,11 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """... with the register here."""
     call: str | None = None
     aliases: list[str] = []
-    sequence: list[int] = []
-    """OCPP 2.0.1 seqNo of every message seen; empty for others."""
+    seq_first: int = ABSENT
+    seq_next: int = ABSENT
+    """Lowest and one past the highest sequence number of the messages seen; ABSENT: the station sends none."""
+    seq_missing: list[int] = []
+    """Numbers between the two that were not seen (yet)."""
     update_due_us: int = 0
     revision: int = 0
     content_hash: str = ""

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pipeline.domain.limits import Limits
 from pipeline.domain.measure import reported_states
+from pipeline.domain.session import disturb_next
 from pipeline.domain.station import (
     ABSENT,
     HOUR,
@@ -42,6 +43,8 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
             limits = limits_of(station.station_id, session.connector_id)
             wake = min(wake, _watch(station, key, session, now, limits, step))
     wake = min(wake, _faults(station, now, step), _silence(station, now, limits_of, step), _forget(station, now, step))
+    if any(session.dirty for session in station.sessions.values()):
+        wake = now
     station.wake_us = max(wake, now + 1)  # the same tick never visits twice
     return step
 
@@ -124,6 +127,7 @@ def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.closed_by = code
     session.ended_at_us = session.last_at_us
     session.fold = None
+    disturb_next(station, session)
     step.rated.append((session, code))
     return session.last_at_us + REORDER_WINDOW
 
