@@ -1,0 +1,353 @@
+"""Each OCPP 1.6 message of a station means the events that it should, with what is bad in it kept apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.events import (
+    MeterRead,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
+from pipeline.errors import InvalidMessage
+from tests.wire.charger import KEYS, NOON, NOON_US, RECEIVED_US, STATION, call, events, interpreted
+
+ENERGY = {"value": "1261"}
+
+
+def start(**changed: object) -> bytes:
+    payload = {"connectorId": 1, "idTag": "04A1B2C3", "meterStart": 1200, "timestamp": NOON, **changed}
+    return call("StartTransaction", payload)
+
+
+def stop(**changed: object) -> bytes:
+    payload = {"transactionId": 77, "meterStop": 2500, "timestamp": NOON, **changed}
+    return call("StopTransaction", payload)
+
+
+def meter(*samples: object, timestamp: str = NOON, **changed: object) -> bytes:
+    entries = [{"timestamp": timestamp, "sampledValue": list(samples)}]
+    return call("MeterValues", {"connectorId": 1, "transactionId": 77, "meterValue": entries, **changed})
+
+
+def reading(value: bytes) -> MeterRead:
+    (read,) = events(value)
+    assert isinstance(read, MeterRead)
+    return read
+
+
+def test_a_start_waits_for_its_transaction_id() -> None:
+    (started,) = events(start())
+    assert started == SessionStarted(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        connector_id=1,
+        register_wh=1200,
+        token=KEYS.pseudonym("assembly", "", "04A1B2C3"),
+        billing_token=KEYS.pseudonym("billing", "", "04A1B2C3"),
+        analytics_token=KEYS.pseudonym("analytics", "", "04A1B2C3", "2026-03"),
+        call=KEYS.call_key(STATION, "cp->csms", "m-1"),
+    )
+
+
+@pytest.mark.parametrize("register", [-5, "much", None, "", 1e30, [], {}, True])
+def test_a_start_with_an_unreadable_register_still_counts(register: object) -> None:
+    meaning = interpreted(start(meterStart=register))
+    (started,) = meaning.events
+    assert isinstance(started, SessionStarted)
+    assert started.register_wh is None
+    assert [part.reason for part in meaning.quarantined] == ["BAD_VALUE"]
+
+
+def test_a_register_with_decimals_is_rounded_half_up() -> None:
+    (started,) = events(start(meterStart=1200.5))
+    assert isinstance(started, SessionStarted)
+    assert started.register_wh == 1201
+
+
+def test_a_reservation_and_a_missing_zone_are_noted() -> None:
+    (started,) = events(start(reservationId=4, timestamp="2026-03-02T12:00:00"))
+    assert isinstance(started, SessionStarted)
+    assert (started.reservation, started.codes, started.event_time_us) == (True, ("ZONE_ASSUMED",), NOON_US)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"connectorId": 0}, "SCHEMA_VIOLATION"),
+        ({"connectorId": "1"}, "SCHEMA_VIOLATION"),
+        ({"timestamp": "soon"}, "BAD_TIMESTAMP"),
+        ({"timestamp": None}, "SCHEMA_VIOLATION"),
+        ({"idTag": 5}, "SCHEMA_VIOLATION"),
+    ],
+)
+def test_a_start_without_place_or_time_is_refused(changed: dict[str, object], reason: str) -> None:
+    with pytest.raises(InvalidMessage, match=f"{reason}: StartTransaction"):
+        interpreted(start(**changed))
+
+
+def test_a_stop_ends_the_transaction_and_its_data_are_readings() -> None:
+    data = [{"timestamp": "2026-03-02T11:59:00Z", "sampledValue": [{"value": "2.4", "unit": "kWh"}]}]
+    read, ended = events(stop(transactionData=data, idTag="04a1b2c3", reason="EVDisconnected"))
+    transaction = KEYS.transaction_key(STATION, "77")
+    assert isinstance(read, MeterRead)
+    assert (read.connector_id, read.transaction_id, read.register_wh) == (None, transaction, 2400)
+    assert ended == SessionEnded(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        transaction_id=transaction,
+        register_wh=2500,
+        reason="EVDisconnected",
+        token=KEYS.pseudonym("assembly", "", "04A1B2C3"),
+    )
+
+
+def test_a_stop_without_tag_and_reason_is_local() -> None:
+    (ended,) = events(stop())
+    assert isinstance(ended, SessionEnded)
+    assert (ended.reason, ended.token) == ("Local", None)
+
+
+def test_a_reason_that_nobody_knows_becomes_other() -> None:
+    """Free text may hold anything, so it does not pass."""
+    (ended,) = events(stop(reason="driver 04A1B2C3 left"))
+    assert isinstance(ended, SessionEnded)
+    assert ended.reason == "Other"
+
+
+@pytest.mark.parametrize(
+    ("sent", "hint"), [(-1, "unacknowledged"), ("-1", "unacknowledged"), (0, "zero"), (None, ""), ("", "")]
+)
+def test_ids_that_name_no_transaction_are_told_apart(sent: object, hint: str) -> None:
+    """Problems 19, 20 and 21 need to know which it was."""
+    read = reading(meter(ENERGY, transactionId=sent))
+    assert (read.transaction_id, read.tx_hint) == (None, hint)
+
+
+@pytest.mark.parametrize(("sent", "hint"), [(-1, "unacknowledged"), (0, "zero")])
+def test_a_stop_of_an_unacknowledged_start_says_so(sent: int, hint: str) -> None:
+    (ended,) = events(stop(transactionId=sent))
+    assert isinstance(ended, SessionEnded)
+    assert (ended.transaction_id, ended.tx_hint) == (None, hint)
+
+
+def test_the_main_meter_is_connector_zero() -> None:
+    assert reading(meter(ENERGY, connectorId=0, transactionId=None)).connector_id == 0
+
+
+def test_an_energy_sample_needs_nothing_but_its_value() -> None:
+    read = reading(meter(ENERGY))
+    assert (read.register_wh, read.context, read.from_phases, read.codes) == (1261, "periodic", False, ())
+
+
+def test_every_measurand_that_is_used() -> None:
+    read = reading(
+        meter(
+            {"value": "35.0111", "measurand": "Energy.Active.Import.Register", "unit": "kWh"},
+            {"value": "120", "measurand": "Energy.Active.Import.Interval", "unit": "Wh"},
+            {"value": "49.9", "measurand": "Power.Active.Import", "unit": "kW"},
+            {"value": "150000", "measurand": "Power.Offered", "unit": "W"},
+            {"value": "82.5", "measurand": "SoC", "unit": "Percent", "location": "EV"},
+            {"value": "hot", "measurand": "Temperature", "unit": "Celcius"},
+            {"value": "?", "measurand": "Vendor.Secret"},
+        )
+    )
+    assert (read.register_wh, read.interval_wh, read.power_w) == (35_011, 120, 49_900)
+    assert (read.offered_w, read.soc_percent) == (150_000, 83)
+
+
+@pytest.mark.parametrize(
+    ("context", "known"),
+    [
+        ("Transaction.Begin", "begin"),
+        ("Sample.Clock", "clock"),
+        ("Interruption.End", "interruption"),
+        ("Transaction.End", "end"),
+        ("Trigger", "trigger"),
+        ("Lunch", "other"),
+    ],
+)
+def test_contexts(context: str, known: str) -> None:
+    assert reading(meter({**ENERGY, "context": context})).context == known
+
+
+def test_entries_of_one_instant_are_one_reading() -> None:
+    """Some stations send an entry per value; entries without anything that is used make no reading (problem 28)."""
+    entries = [
+        {"timestamp": NOON, "sampledValue": [ENERGY]},
+        {"timestamp": NOON, "sampledValue": [{"value": "50", "measurand": "SoC"}]},
+        {"timestamp": "2026-03-02T12:00:00.002Z", "sampledValue": [{"value": "0.0", "measurand": "Voltage"}]},
+        {"timestamp": "2026-03-02T12:00:30Z", "sampledValue": [{"value": "1300"}]},
+    ]
+    first, second = events(meter(meterValue=entries))
+    assert isinstance(first, MeterRead)
+    assert isinstance(second, MeterRead)
+    assert (first.register_wh, first.soc_percent, second.register_wh) == (1261, 50, 1300)
+    assert second.event_time_us - first.event_time_us == 30_000_000
+
+
+def test_a_frame_with_nothing_that_is_used_still_shows_that_the_station_lives() -> None:
+    (seen,) = events(meter({"value": "230", "measurand": "Voltage"}))
+    assert seen == StationSeen(
+        station_id=STATION, event_time_us=RECEIVED_US, received_time_us=RECEIVED_US, what="other"
+    )
+
+
+def test_phases_are_summed_only_without_a_total() -> None:
+    phases = [{"value": "400.4", "phase": phase} for phase in ("L1", "L2", "L3")]
+    summed = reading(meter(*phases, {"value": "7", "phase": "N"}, {"value": "9", "phase": "L1-L2"}))
+    assert (summed.register_wh, summed.from_phases) == (1201, True)
+    total = reading(meter(*phases, {"value": "1210"}))
+    assert (total.register_wh, total.from_phases, total.codes) == (1210, False, ())
+    neutral = [{"value": "100", "phase": f"{phase}-N"} for phase in ("L1", "L2", "L3")]
+    assert reading(meter(*neutral)).register_wh == 300
+
+
+def test_two_of_three_phases_are_no_total() -> None:
+    """The reading would be too small by a third."""
+    (seen,) = events(meter({"value": "400", "phase": "L1"}, {"value": "400", "phase": "L2"}))
+    assert isinstance(seen, StationSeen)
+
+
+@pytest.mark.parametrize(
+    ("total", "codes"), [("13200", ()), ("13400", ("PHASE_MISMATCH",)), ("9000", ("PHASE_MISMATCH",))]
+)
+def test_phases_that_differ_from_the_total_are_noted(total: str, codes: tuple[str, ...]) -> None:
+    """More than 10 % of the larger (problem 31); here the phases add up to 12,000 W."""
+    phases = [{"value": "4000", "measurand": "Power.Active.Import", "phase": p} for p in ("L1", "L2", "L3")]
+    read = reading(meter(*phases, {"value": total, "measurand": "Power.Active.Import"}))
+    assert (read.power_w, read.codes) == (int(total), codes)
+
+
+def test_phases_and_total_of_an_idle_connector_may_differ_by_noise() -> None:
+    phases = [{"value": "4", "measurand": "Power.Active.Import", "phase": p} for p in ("L1", "L2", "L3")]
+    assert reading(meter(*phases, {"value": "0", "measurand": "Power.Active.Import"})).codes == ()
+
+
+def test_the_meter_at_the_outlet_counts() -> None:
+    inlet, outlet = {"value": "1300", "location": "Inlet"}, {"value": "1261", "location": "Outlet"}
+    assert reading(meter(inlet, outlet)).register_wh == 1261
+    assert reading(meter(outlet, inlet)).register_wh == 1261
+    assert reading(meter(inlet)).register_wh == 1300
+
+
+@pytest.mark.parametrize(
+    "value", ["", "null", "NaN", "Infinity", "12,5", "0x10", "-4", "1e99", "9" * 30, "\uff11\uff12"]
+)
+def test_a_bad_value_costs_its_sample_and_not_its_batch(value: str) -> None:
+    """Problem 32."""
+    meaning = interpreted(meter({"value": value}, {"value": "50", "measurand": "SoC"}))
+    (read,) = meaning.events
+    assert isinstance(read, MeterRead)
+    assert (read.register_wh, read.soc_percent) == (None, 50)
+    (refused,) = meaning.quarantined
+    assert refused.reason == "BAD_VALUE"
+    assert value == "" or value not in refused.detail
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        {"value": "5", "unit": "J"},
+        {"value": "5", "unit": "W"},
+        {"value": "101", "measurand": "SoC"},
+        {"value": None},
+        {"value": ["5"]},
+        {},
+    ],
+)
+def test_a_bad_unit_or_range_is_a_bad_value_too(sample: dict[str, object]) -> None:
+    meaning = interpreted(meter(sample))
+    assert [part.reason for part in meaning.quarantined] == ["BAD_VALUE"]
+    assert [type(event) for event in meaning.events] == [StationSeen]
+
+
+def test_a_number_where_the_standard_wants_text_is_read_exactly() -> None:
+    assert reading(meter({"value": 1261.50})).register_wh == 1262
+
+
+def test_values_never_pass_through_a_float() -> None:
+    """2.675 kWh would be 2674.9999... as a float, and half of 1 Wh is rounded up."""
+    assert reading(meter({"value": "2.6745", "unit": "kWh"})).register_wh == 2675
+    assert reading(meter({"value": "99999999.9995", "unit": "kWh"})).register_wh == 100_000_000_000
+
+
+def test_two_registers_of_one_instant_are_a_conflict() -> None:
+    meaning = interpreted(meter(ENERGY, {"value": "1262"}))
+    assert [part.reason for part in meaning.quarantined] == ["ID_CONFLICT"]
+    (read,) = meaning.events
+    assert isinstance(read, MeterRead)
+    assert read.register_wh == 1261
+
+
+def test_the_same_register_twice_is_none() -> None:
+    assert reading(meter(ENERGY, ENERGY)).register_wh == 1261
+
+
+def test_signed_data_are_evidence_and_never_a_number() -> None:
+    read = reading(meter(ENERGY, {"value": "OCMF|{...}|7", "format": "SignedData"}))
+    assert (read.register_wh, read.codes) == (1261, ("SIGNED_EVIDENCE",))
+
+
+def test_an_unreadable_time_costs_its_entry_only() -> None:
+    entries = [{"timestamp": when, "sampledValue": [ENERGY]} for when in ("whenever", NOON)]
+    meaning = interpreted(meter(meterValue=entries))
+    assert [part.reason for part in meaning.quarantined] == ["BAD_TIMESTAMP"]
+    assert len(meaning.events) == 1
+
+
+def test_a_reading_without_zone_is_noted() -> None:
+    assert reading(meter(ENERGY, timestamp="2026-03-02T12:00:00")).codes == ("ZONE_ASSUMED",)
+
+
+def test_vendor_fields_are_skipped_wherever_they_are() -> None:
+    plain = reading(meter(ENERGY))
+    assert reading(meter({**ENERGY, "vendor": {"idTag": "04A1B2C3"}}, customData=["04A1B2C3"])) == plain
+
+
+def test_a_status_is_a_hint_with_its_own_time() -> None:
+    payload = {"connectorId": 2, "status": "Faulted", "errorCode": "GroundFailure", "timestamp": NOON, "info": "x"}
+    (reported,) = events(call("StatusNotification", payload))
+    assert reported == StatusReported(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        connector_id=2,
+        status="Faulted",
+        error_code="GroundFailure",
+    )
+
+
+@pytest.mark.parametrize("timestamp", [None, "", "now"])
+def test_a_status_without_time_happened_when_it_was_received(timestamp: str | None) -> None:
+    (reported,) = events(call("StatusNotification", {"connectorId": 0, "status": "Nap", "timestamp": timestamp}))
+    assert isinstance(reported, StatusReported)
+    assert (reported.event_time_us, reported.status, reported.error_code) == (RECEIVED_US, "Other", "NoError")
+
+
+def test_an_error_code_that_nobody_knows_becomes_other_error() -> None:
+    payload = {"connectorId": 1, "status": "Charging", "errorCode": "err 04A1B2C3"}
+    (reported,) = events(call("StatusNotification", payload))
+    assert isinstance(reported, StatusReported)
+    assert reported.error_code == "OtherError"
+
+
+@pytest.mark.parametrize(
+    ("action", "what"),
+    [
+        ("Heartbeat", "heartbeat"),
+        ("Authorize", "authorize"),
+        ("BootNotification", "boot"),
+        ("DataTransfer", "other"),
+        ("FirmwareStatusNotification", "other"),
+        ("SomethingOfTheVendor", "other"),
+    ],
+)
+def test_messages_that_only_show_life(action: str, what: str) -> None:
+    (seen,) = events(call(action, {"idTag": "04A1B2C3", "iccid": "8949", "chargePointSerialNumber": "S-1"}))
+    assert isinstance(seen, StationSeen)
+    assert (seen.what, seen.event_time_us) == (what, RECEIVED_US)

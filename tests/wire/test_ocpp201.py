@@ -1,0 +1,214 @@
+"""Each OCPP 2.0.1 message of a station means the events that it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.domain.events import (
+    MeterRead,
+    SessionAuthorized,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
+from pipeline.errors import InvalidMessage
+from tests.wire.charger import KEYS, NOON, NOON_US, RECEIVED_US, STATION, call, events, interpreted
+
+TRANSACTION = KEYS.transaction_key(STATION, "t-1")
+TOKEN = {"idToken": "04a1b2c3", "type": "ISO14443"}
+
+
+def transaction_event(event_type: str, *samples: object, info: object = None, **changed: object) -> bytes:
+    payload = {
+        "eventType": event_type,
+        "timestamp": NOON,
+        "triggerReason": "MeterValuePeriodic",
+        "seqNo": 4,
+        "transactionInfo": {"transactionId": "t-1"} | (info if isinstance(info, dict) else {}),
+        **changed,
+    }
+    if samples:
+        payload["meterValue"] = [{"timestamp": NOON, "sampledValue": list(samples)}]
+    return call("TransactionEvent", payload)
+
+
+def test_started_knows_its_transaction_at_once() -> None:
+    begin = {"value": 1200, "context": "Transaction.Begin"}
+    started, read = events(transaction_event("Started", begin, evse={"id": 2, "connectorId": 1}, idToken=TOKEN))
+    assert started == SessionStarted(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        connector_id=2,
+        transaction_id=TRANSACTION,
+        register_wh=1200,
+        token=KEYS.pseudonym("assembly", "ISO14443", "04A1B2C3"),
+        billing_token=KEYS.pseudonym("billing", "ISO14443", "04A1B2C3"),
+        analytics_token=KEYS.pseudonym("analytics", "ISO14443", "04A1B2C3", "2026-03"),
+        seq_no=4,
+    )
+    assert isinstance(read, MeterRead)
+    assert (read.register_wh, read.context, read.seq_no, read.connector_id) == (1200, "begin", 4, 2)
+
+
+def test_started_may_lack_evse_token_and_register() -> None:
+    """They come with a later event; absent is unknown, never connector 1 or register 0."""
+    (started,) = events(transaction_event("Started"))
+    assert isinstance(started, SessionStarted)
+    assert (started.connector_id, started.token, started.register_wh) == (None, None, None)
+
+
+def test_a_token_that_comes_later_is_its_own_event() -> None:
+    authorized, read = events(transaction_event("Updated", {"value": 1300}, idToken=TOKEN))
+    assert authorized == SessionAuthorized(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        transaction_id=TRANSACTION,
+        token=KEYS.pseudonym("assembly", "ISO14443", "04A1B2C3"),
+        billing_token=KEYS.pseudonym("billing", "ISO14443", "04A1B2C3"),
+        analytics_token=KEYS.pseudonym("analytics", "ISO14443", "04A1B2C3", "2026-03"),
+    )
+    assert isinstance(read, MeterRead)
+    assert (read.connector_id, read.register_wh) == (None, 1300)
+
+
+def test_no_authorization_names_nobody() -> None:
+    (started,) = events(transaction_event("Started", idToken={"idToken": "", "type": "NoAuthorization"}))
+    assert isinstance(started, SessionStarted)
+    assert (started.token, started.billing_token, started.analytics_token) == (None, None, None)
+
+
+def test_updated_without_samples_still_has_its_sequence_number() -> None:
+    (read,) = events(transaction_event("Updated"))
+    assert isinstance(read, MeterRead)
+    assert (read.seq_no, read.transaction_id, read.register_wh, read.state) == (4, TRANSACTION, None, None)
+
+
+@pytest.mark.parametrize(
+    ("sent", "state"),
+    [
+        ("Charging", "charging"),
+        ("SuspendedEV", "suspended_ev"),
+        ("SuspendedEVSE", "suspended_evse"),
+        ("EVConnected", "idle"),
+        ("Idle", "idle"),
+        ("Dancing", None),
+    ],
+)
+def test_charging_states(sent: str, state: str | None) -> None:
+    (read,) = events(transaction_event("Updated", {"value": 1300}, info={"chargingState": sent}))
+    assert isinstance(read, MeterRead)
+    assert read.state == state
+
+
+def test_the_state_holds_from_the_event_and_not_from_its_older_samples() -> None:
+    entries = [{"timestamp": "2026-03-02T11:59:00Z", "sampledValue": [{"value": 1300}]}]
+    older, now = events(transaction_event("Updated", info={"chargingState": "SuspendedEV"}, meterValue=entries))
+    assert isinstance(older, MeterRead)
+    assert isinstance(now, MeterRead)
+    assert (older.state, older.register_wh) == (None, 1300)
+    assert (now.state, now.register_wh, now.event_time_us) == ("suspended_ev", None, NOON_US)
+
+
+def test_ended_comes_after_its_readings() -> None:
+    end = {"value": 2.5, "context": "Transaction.End", "unitOfMeasure": {"unit": "kWh"}}
+    read, ended = events(transaction_event("Ended", end, info={"stoppedReason": "EVDisconnected"}))
+    assert isinstance(read, MeterRead)
+    assert ended == SessionEnded(
+        station_id=STATION,
+        event_time_us=NOON_US,
+        received_time_us=RECEIVED_US,
+        transaction_id=TRANSACTION,
+        register_wh=2500,
+        reason="EVDisconnected",
+        seq_no=4,
+    )
+
+
+@pytest.mark.parametrize(("sent", "reason"), [(None, "Local"), ("StoppedByEV", "StoppedByEV"), ("Whim", "Other")])
+def test_stop_reasons(sent: str | None, reason: str) -> None:
+    (ended,) = events(transaction_event("Ended", info={"stoppedReason": sent}))
+    assert isinstance(ended, SessionEnded)
+    assert ended.reason == reason
+
+
+@pytest.mark.parametrize(
+    ("unit", "wh"),
+    [
+        (None, 12),
+        ({}, 12),
+        ({"unit": "Wh"}, 12),
+        ({"unit": "Wh", "multiplier": 3}, 12_345),
+        ({"unit": "kWh"}, 12_345),
+        ({"unit": "kWh", "multiplier": -3}, 12),
+        ({"multiplier": 2}, 1235),
+    ],
+)
+def test_multiplier_and_unit(unit: object, wh: int) -> None:
+    (read,) = events(transaction_event("Updated", {"value": 12.345, "unitOfMeasure": unit}))
+    assert isinstance(read, MeterRead)
+    assert read.register_wh == wh
+
+
+@pytest.mark.parametrize("multiplier", [10, -10, 10**18])
+def test_a_multiplier_out_of_range_is_a_bad_value(multiplier: int) -> None:
+    sample = {"value": 12, "unitOfMeasure": {"unit": "Wh", "multiplier": multiplier}}
+    assert [part.reason for part in interpreted(transaction_event("Updated", sample)).quarantined] == ["BAD_VALUE"]
+
+
+def test_a_signed_value_is_evidence_beside_its_number() -> None:
+    sample = {"value": 1300, "signedMeterValue": {"signedMeterData": "OCMF...", "signingMethod": "x"}}
+    (read,) = events(transaction_event("Updated", sample))
+    assert isinstance(read, MeterRead)
+    assert (read.register_wh, read.codes) == (1300, ("SIGNED_EVIDENCE",))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seqNo": None},
+        {"seqNo": -1},
+        {"eventType": "Paused"},
+        {"transactionInfo": {}},
+        {"transactionInfo": {"transactionId": ""}},
+        {"evse": {"id": -1}},
+    ],
+)
+def test_an_event_without_its_place_in_the_transaction_is_refused(changed: dict[str, object]) -> None:
+    with pytest.raises(InvalidMessage, match="SCHEMA_VIOLATION: TransactionEvent"):
+        interpreted(transaction_event("Updated", **changed))
+
+
+def test_meter_values_are_outside_transactions() -> None:
+    payload = {"evseId": 0, "meterValue": [{"timestamp": NOON, "sampledValue": [{"value": 9}]}]}
+    (read,) = events(call("MeterValues", payload))
+    assert isinstance(read, MeterRead)
+    assert (read.connector_id, read.transaction_id, read.tx_hint, read.register_wh) == (0, None, "", 9)
+
+
+def test_a_status_names_its_evse() -> None:
+    payload = {"timestamp": NOON, "connectorStatus": "Occupied", "evseId": 2, "connectorId": 1}
+    (reported,) = events(call("StatusNotification", payload))
+    assert isinstance(reported, StatusReported)
+    assert (reported.connector_id, reported.status, reported.event_time_us) == (2, "Occupied", NOON_US)
+
+
+def test_notify_event_reports_availability_and_nothing_else() -> None:
+    available = {"timestamp": NOON, "actualValue": "Faulted", "variable": {"name": "AvailabilityState"}}
+    data = [
+        {**available, "component": {"name": "EVSE", "evse": {"id": 2}}},
+        {**available, "component": {"name": "ChargingStation"}},
+        {"timestamp": NOON, "actualValue": "41", "variable": {"name": "Temperature"}, "component": {"name": "EVSE"}},
+    ]
+    on_evse, on_station = events(call("NotifyEvent", {"seqNo": 0, "generatedAt": NOON, "eventData": data}))
+    assert isinstance(on_evse, StatusReported)
+    assert isinstance(on_station, StatusReported)
+    assert (on_evse.connector_id, on_station.connector_id, on_evse.status) == (2, 0, "Faulted")
+
+
+def test_notify_event_without_availability_shows_life() -> None:
+    (seen,) = events(call("NotifyEvent", {"seqNo": 0, "eventData": []}))
+    assert isinstance(seen, StationSeen)
+    assert seen.what == "other"
