@@ -40,6 +40,8 @@ HOST = "127.0.0.1"
 QUERIES_AT_ONCE = 8
 INSERTS_AT_ONCE = 4
 """Inserts have threads of their own: slow reads never keep a writer waiting."""
+ORPHANED_S = 10.0
+"""How long statements may still run when the owner has died."""
 _STREAM_PREFIX = re.compile(r"^Streaming insert \w+ failed: ")
 
 
@@ -127,6 +129,8 @@ class Endpoint:
 
     async def execute(self, request: Request) -> Response:
         parameters = dict(request.query_params)
+        if "origin" in request.headers:  # a page in a browser of this laptop; without users nothing else keeps it out
+            return _refusal("Code: 516. DB::Exception: Requests from web pages are refused", 516, HTTPStatus.FORBIDDEN)
         if request.method != "POST" and "query" not in parameters:
             return await self.ping(request)
         try:
@@ -213,8 +217,9 @@ def main(arguments: list[str] | None = None) -> None:
     asked = parser.parse_args(arguments)
     with own(asked.folder), listen(asked.port) as server_socket:
         engine = Engine(asked.folder / "engine")
+        app = Endpoint(engine).app()
         config = uvicorn.Config(
-            Endpoint(engine).app(), log_level="warning", access_log=False, timeout_graceful_shutdown=5
+            app, log_level="warning", access_log=False, timeout_keep_alive=60, timeout_graceful_shutdown=5
         )  # fmt: skip
         server = uvicorn.Server(config)
         if asked.owned:
@@ -227,6 +232,8 @@ def main(arguments: list[str] | None = None) -> None:
 def _end_with_owner(server: uvicorn.Server) -> None:
     sys.stdin.buffer.read()
     server.should_exit = True
+    time.sleep(ORPHANED_S)
+    os._exit(1)  # a statement that nobody waits for any more; the engine recovers as after SIGKILL
 
 
 if __name__ == "__main__":

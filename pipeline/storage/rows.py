@@ -7,15 +7,15 @@ Arrow parses them (exactly, or it raises).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, chain
+from operator import attrgetter
 from typing import Any, NamedTuple
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.domain.outputs import Alert, Line, Slot, StrippedSession
+from pipeline.domain.outputs import Alert, StrippedSession
 
 TEXT, FLAG = pa.string(), pa.bool_()
 TEXTS = pa.list_(TEXT)
@@ -163,50 +163,47 @@ def version(generation: int, revision: int) -> int:
 
 def sessions_table(sessions: Sequence[StrippedSession]) -> pa.Table:
     """One row per session and version. Raises pyarrow.ArrowInvalid if a decimal does not fit its column."""
-    columns = _columns(_SESSIONS, _fields(StrippedSession), map(msgspec.structs.astuple, sessions))
+    columns = _columns(_SESSIONS, sessions)
     columns["version"] = pa.array([version(each.generation, each.revision) for each in sessions], UINT64)
-    columns.update(_nested("lines", _LINES, Line, [each.lines for each in sessions]))
-    columns.update(_nested("slots", _SLOTS, Slot, [each.slots for each in sessions]))
+    columns.update(_nested("lines", _LINES, [each.lines for each in sessions]))
+    columns.update(_nested("slots", _SLOTS, [each.slots for each in sessions]))
     return pa.table(columns)
 
 
 def anomalies_table(alerts: Sequence[Alert]) -> pa.Table:
     """One row per alert and state."""
-    return pa.table(_columns(_ANOMALIES, _fields(Alert), map(msgspec.structs.astuple, alerts)))
+    return pa.table(_columns(_ANOMALIES, alerts))
 
 
 def dead_letters_table(letters: Sequence[DeadLetter]) -> pa.Table:
     """One row per dead letter."""
-    return pa.table(_columns(_DEAD_LETTERS, DeadLetter._fields, letters))
+    return pa.table(_columns(_DEAD_LETTERS, letters))
 
 
-def _fields(struct: type[msgspec.Struct]) -> tuple[str, ...]:
-    return struct.__struct_fields__
+def _columns(columns: Sequence[Column], values: Sequence[object]) -> dict[str, pa.Array]:
+    """One Arrow array per column."""
+    return {
+        column.name: _array(list(map(attrgetter(column.field or column.name), values)), column) for column in columns
+    }
 
 
-def _columns(
-    columns: Sequence[Column], fields: Sequence[str], values: Iterable[tuple[Any, ...]]
-) -> dict[str, pa.Array]:
-    """Rows turned by 90 degrees: one Arrow array per column."""
-    turned = list(zip(*values, strict=True))
-    by_field: Mapping[str, Sequence[Any]] = dict(zip(fields, turned, strict=True)) if turned else {}
-    return {column.name: _array(by_field.get(column.field or column.name, ()), column) for column in columns}
-
-
-def _nested(
-    prefix: str, columns: Sequence[Column], struct: type[msgspec.Struct], groups: Sequence[Sequence[Any]]
-) -> dict[str, pa.Array]:
+def _nested(prefix: str, columns: Sequence[Column], groups: Sequence[Sequence[object]]) -> dict[str, pa.Array]:
     """A ClickHouse Nested: one list column per field, all with the same offsets."""
-    offsets = pa.array(accumulate(map(len, groups), initial=0), INT32)
-    flat = _columns(columns, _fields(struct), map(msgspec.structs.astuple, chain.from_iterable(groups)))
-    return {f"{prefix}.{name}": pa.ListArray.from_arrays(offsets, values) for name, values in flat.items()}
+    arrays, offsets = _columns(columns, list(chain.from_iterable(groups))), _offsets(groups)
+    return {f"{prefix}.{name}": pa.ListArray.from_arrays(offsets, each) for name, each in arrays.items()}
 
 
-def _array(values: Sequence[Any], column: Column) -> pa.Array:
+def _offsets(groups: Sequence[Sequence[object]]) -> pa.Array:
+    return pa.array(accumulate(map(len, groups), initial=0), INT32)
+
+
+def _array(values: list[Any], column: Column) -> pa.Array:
     if pa.types.is_decimal(column.type):
         return pc.cast(pa.array(values, TEXT), column.type)
     if column.type is PARTS:
-        return pa.array([[{"part": part, "price": price} for part, price in each] for each in values], PARTS)
+        parts = list(chain.from_iterable(values))
+        fields = [pa.array([part[position] for part in parts], TEXT) for position in (0, 1)]
+        return pa.ListArray.from_arrays(_offsets(values), pa.StructArray.from_arrays(fields, ["part", "price"]))
     if column.field in ("from_us", "to_us"):  # 0: the line is an adjustment and has no stretch of time
         return pa.array([each or None for each in values], TIME)
     return pa.array(values, column.type)

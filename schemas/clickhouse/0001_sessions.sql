@@ -89,7 +89,8 @@ TTL if(clock = 'live', least(toDateTime(coalesce(ended_at, started_at, inserted_
 SETTINGS merge_with_ttl_timeout = 86400;
 
 -- The sessions as they stand: highest version of each, void ones left out. placed_at puts a session into a period; a
--- session without any time is placed in 1970 rather than lost from sums.
+-- session without any time is placed in 1970 rather than lost from sums. A view keeps the columns that its table had
+-- when it was created: a migration that adds one creates the views again.
 CREATE VIEW IF NOT EXISTS sessions_current AS
 SELECT *, coalesce(started_at, ended_at, toDateTime64(0, 6, 'UTC')) AS placed_at
 FROM sessions FINAL

@@ -85,6 +85,17 @@ def test_only_the_loopback_listens(tmp_path: Path) -> None:
         assert answers(server.url)
 
 
+def test_a_web_page_cannot_reach_it(tmp_path: Path) -> None:
+    """Browsers name the page's origin with every POST to another site; the loopback is no protection against them."""
+    with EmbeddedClickHouse(tmp_path, port=0) as server:
+        ask(server, "CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a")
+        page = urllib.request.Request(server.url, b"DROP TABLE t", {"Origin": "https://example.org"})  # noqa: S310 - ours
+        with pytest.raises(urllib.error.HTTPError, match="403") as refused:
+            urllib.request.urlopen(page)  # noqa: S310 - our own http:// address
+        refused.value.close()
+        assert ask(server, "EXISTS t") == "1\n"
+
+
 OWNER = """
 import sys, time
 from pathlib import Path
