@@ -5,6 +5,7 @@ Configuration is aligned; a partition count is not, because it decides which sta
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,7 +169,20 @@ def _create(admin: AdminClient, topics: Sequence[Declared], replication_factor: 
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker: just as good
                 raise Unavailable(f"topic {name} cannot be created: {_text(error)}") from error
+    _await_leaders(admin, {each.name for each in topics})
     return [f"created {each.name}: {each.partitions} partitions" for each in topics]
+
+
+def _await_leaders(admin: AdminClient, names: set[str]) -> None:
+    """The controller confirms before the brokers know: who went on at once would find no such topic."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while time.monotonic() < deadline:
+        found = admin.list_topics(timeout=TIMEOUT_S).topics
+        led = {name for name in names & found.keys() if all(p.leader >= 0 for p in found[name].partitions.values())}
+        if led == names:
+            return
+        time.sleep(0.05)
+    raise Unavailable(f"topic {min(names - led)} was created, but a partition has no leader; are all brokers running?")
 
 
 def _align(admin: AdminClient, topics: Sequence[Declared]) -> list[str]:
