@@ -1,18 +1,17 @@
 """Conservation of energy, per connector: what the register moved is attributed, quarantined or unattributed.
 
-    attributed + quarantined + unattributed = closing register - opening register + dropped
+    attributed + quarantined + unattributed = closing register - opening register
 
-The two sides come from different places: the left one is summed over sessions and the gaps between them, the right one
-is read off the registers. A session that is revised replaces its own bookings. Estimated energy, which no register
-proves, stands in a column of its own and is no part of the equation.
+The left side is summed over sessions and over the gaps between them, the right side is read off the meter, so energy
+that is counted twice or lost shows as a difference. A session that is revised gives back what it had booked. Estimated
+energy, which no register proves, stands in a column of its own and is no part of the equation. A register that falls
+(reset, replaced meter) is carried on by an offset, so that the scale of the ledger only rises.
 """
 
 from __future__ import annotations
 
 from pipeline.domain.measure import Measured
 from pipeline.domain.station import Connector, Session, Station
-
-ATTRIBUTED, QUARANTINED, UNATTRIBUTED, DROPPED, ESTIMATED = range(5)
 
 
 def previous_register(station: Station, session: Session) -> int | None:
@@ -39,32 +38,70 @@ def _last(session: Session) -> int | None:
     return session.last_register_wh if session.last_register_wh >= 0 else session.start_register_wh
 
 
-def book(connector: Connector, session: Session, measured: Measured, previous_wh: int | None) -> int:
-    """Puts an ended session into the ledger, in place of what it had booked before; returns its unattributed Wh."""
+def book(connector: Connector, session: Session, measured: Measured) -> None:
+    """Puts an ended session into the ledger, in place of what it had booked before."""
+    before = session.booked
+    if before is not None:
+        _give_back(connector, before)
+        session.booked = None
     start, stop = measured.start_register_wh, measured.stop_register_wh
-    bookings = [0, 0, 0, measured.dropped_wh, measured.estimated_wh]
-    if start is not None and stop is not None:
-        moved = stop - start + measured.dropped_wh
-        bookings[QUARANTINED if measured.energy_wh is None else ATTRIBUTED] = moved
-        if previous_wh is not None:
-            if start >= previous_wh:
-                bookings[UNATTRIBUTED] = start - previous_wh
-            else:
-                bookings[DROPPED] += previous_wh - start
-        if connector.opening_wh is None:
-            connector.opening_wh = start
-        ended = measured.until_us
-        if ended >= connector.register_at_us:
-            connector.register_wh, connector.register_at_us = stop, ended
-    for column, (now, before) in enumerate(zip(bookings, session.booked, strict=True)):
-        connector.ledger[column] += now - before
-    session.booked = bookings
-    return bookings[UNATTRIBUTED]
+    if start is None or stop is None:
+        return
+    newest = measured.until_us >= connector.register_at_us
+    if before is None and newest and connector.register_wh is not None and start < connector.register_wh:
+        connector.offset_wh += connector.register_wh - start  # the meter was reset or replaced between two sessions
+    low = start + connector.offset_wh if before is None else before[0]
+    high = low + stop - start + measured.dropped_wh
+    if before is None:
+        connector.offset_wh += measured.dropped_wh
+    session.booked = (low, high, measured.energy_wh is not None, measured.estimated_wh)
+    _take(connector, session.booked)
+    if newest:
+        connector.register_wh, connector.register_at_us = stop, measured.until_us
+
+
+def _take(connector: Connector, booking: tuple[int, int, bool, int]) -> None:
+    low, high, attributed, estimated = booking
+    if attributed:
+        connector.attributed_wh += high - low
+    else:
+        connector.quarantined_wh += high - low
+    connector.estimated_wh += estimated
+    if connector.opening_wh is None:
+        connector.opening_wh = connector.closing_wh = low
+    gaps = connector.gaps
+    if low > connector.closing_wh:
+        gaps.append((connector.closing_wh, low))
+    if high < connector.opening_wh:
+        gaps.append((high, connector.opening_wh))
+    connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
+    connector.opening_wh = min(connector.opening_wh, low)
+    connector.closing_wh = max(connector.closing_wh, high)
+
+
+def _without(gap: tuple[int, int], low: int, high: int) -> list[tuple[int, int]]:
+    """What is left of a gap when a session takes from `low` to `high`."""
+    begin, end = gap
+    return [(a, b) for a, b in ((begin, min(end, low)), (max(begin, high), end)) if a < b]
+
+
+def _give_back(connector: Connector, booking: tuple[int, int, bool, int]) -> None:
+    low, high, attributed, estimated = booking
+    if attributed:
+        connector.attributed_wh -= high - low
+    else:
+        connector.quarantined_wh -= high - low
+    connector.estimated_wh -= estimated
+    if low < high:
+        connector.gaps.append((low, high))
+
+
+def unattributed(connector: Connector) -> int:
+    """Wh that the register moved while no session was known."""
+    return sum(end - begin for begin, end in connector.gaps)
 
 
 def difference(connector: Connector) -> int:
-    """0 when the ledger balances; Wh that were counted too often (positive) or lost (negative)."""
-    if connector.opening_wh is None or connector.register_wh is None:
-        return 0
-    attributed, quarantined, unattributed, dropped, _ = connector.ledger
-    return attributed + quarantined + unattributed - (connector.register_wh - connector.opening_wh + dropped)
+    """0 when the ledger balances; Wh that were counted twice (positive) or lost (negative)."""
+    moved = connector.closing_wh - (connector.opening_wh or 0) if connector.opening_wh is not None else 0
+    return connector.attributed_wh + connector.quarantined_wh + unattributed(connector) - moved

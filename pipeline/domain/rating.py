@@ -101,7 +101,10 @@ class Rating:
         limits = self.limits(station.station_id, session.connector_id)
         previous = previous_register(station, session)
         measured = measure(session, connector, limits, previous)
-        unattributed = book(connector, session, measured, previous) if session.ended() else 0
+        if session.ended():
+            book(connector, session, measured)
+        start = measured.start_register_wh
+        unattributed = start - previous if start is not None and previous is not None and start > previous else 0
         bill = self._bill(station.station_id, measured)
         return self._strip(station, session, measured, bill, unattributed, limits), measured
 

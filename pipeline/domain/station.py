@@ -93,8 +93,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     dirty: bool = False
     """Evidence came after the last revision; the next tick decides whether a billed fact changed."""
     dirty_reason: str = ""
-    booked: list[int] = msgspec.field(default_factory=lambda: [0] * 5)
-    """What this session put into the ledger of its connector: see conservation.py."""
+    booked: tuple[int, int, bool, int] | None = None
+    """What this session put into the ledger of its connector: from, to, attributed (else quarantined), estimated Wh."""
     raised: dict[str, int] = {}
     """Alerts that stand: rule and event time of its cause."""
     thinned: bool = False
@@ -126,9 +126,16 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     aborts: list[int] = []
     """Times of the latest zero-energy aborts."""
     opening_wh: int | None = None
-    """The first register that was ever seen; None: none yet."""
-    ledger: list[int] = msgspec.field(default_factory=lambda: [0] * 5)
-    """Wh attributed to sessions, quarantined, unattributed, dropped (resets), estimated: see conservation.py."""
+    """The ledger, see conservation.py: the first register that was ever seen (None: none yet) ..."""
+    closing_wh: int = 0
+    """... and the last one, on a scale that resets do not lower ..."""
+    offset_wh: int = 0
+    """... by this much above what the meter shows."""
+    attributed_wh: int = 0
+    quarantined_wh: int = 0
+    estimated_wh: int = 0
+    gaps: list[tuple[int, int]] = []
+    """Register movement of no session: (from, to) on that scale."""
 
 
 class Station(msgspec.Struct, array_like=True, gc=False):
