@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     ConfigSource,
     NewTopic,
     ResourceType,
+    TopicMetadata,
 )
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
@@ -56,7 +57,7 @@ def create_topics(admin: AdminClient, topics: Sequence[Declared], replication_fa
     `replication_factor` replaces the declared one. Raises WrongUsage, before anything is done, if a topic exists with
     another number of partitions; Unavailable if the broker does not answer or refuses.
     """
-    existing = _partitions(admin)
+    existing = {name: len(topic.partitions) for name, topic in _found(admin).items()}
     for topic in topics:
         if existing.get(topic.name, topic.partitions) != topic.partitions:
             raise WrongUsage(
@@ -148,14 +149,13 @@ def _read(file: Path) -> Declared:
     return topic
 
 
-def _partitions(admin: AdminClient) -> dict[str, int]:
+def _found(admin: AdminClient) -> dict[str, TopicMetadata]:
     try:
-        found = admin.list_topics(timeout=TIMEOUT_S).topics
+        return admin.list_topics(timeout=TIMEOUT_S).topics
     except KafkaException as error:
         raise Unavailable(
             f"Kafka does not answer: {_text(error)}; is it running, is CHARGELINE_KAFKA right?"
         ) from error
-    return {name: len(topic.partitions) for name, topic in found.items()}
 
 
 def _create(admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None) -> list[str]:
@@ -177,7 +177,7 @@ def _await_leaders(admin: AdminClient, names: set[str]) -> None:
     """The controller confirms before the brokers know: who went on at once would find no such topic."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
-        found = admin.list_topics(timeout=TIMEOUT_S).topics
+        found = _found(admin)
         led = {name for name in names & found.keys() if all(p.leader >= 0 for p in found[name].partitions.values())}
         if led == names:
             return
