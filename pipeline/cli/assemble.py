@@ -20,7 +20,10 @@ from pipeline.edge.replayer import Format, open_log
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "format_", type=click.Choice(["ocpp16", "events"]), default="ocpp16", show_default=True)
+@click.option(
+    "--format", "format_", type=click.Choice(["ocpp16", "events"]), default="ocpp16", show_default=True,
+    help="OCPP-J frames in their envelope, or canonical events v1.",
+)  # fmt: skip
 @sites_option
 @tariffs_option
 @click.option("--final-ticks", is_flag=True, help="Let 25 h pass after the last record, so that silent sessions close.")

@@ -30,8 +30,8 @@ from pipeline.topics import METER_EVENTS
 )
 @kafka_option
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--stations", type=click.IntRange(1), default=60, show_default=True)
-@click.option("--sites", type=click.IntRange(1), default=6, show_default=True)
+@click.option("--stations", type=click.IntRange(1), default=60, show_default=True, help="Stations of the fleet.")
+@click.option("--sites", type=click.IntRange(1), default=6, show_default=True, help="Sites that share the stations.")
 @click.option("--days", type=click.IntRange(1), default=1, show_default=True, help="Days in which cars arrive.")
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help=f"First day, UTC [default: {DEFAULT_START:%Y-%m-%d}].")
 @click.option("--sessions", type=click.FloatRange(0), default=4.0, show_default=True, help="Per connector and day.")
