@@ -50,6 +50,21 @@ def test_purposes_epochs_keys_and_types_give_different_pseudonyms() -> None:
     assert all(len(name) == 26 and set(name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") for name in names)
 
 
+def test_only_the_analytics_pseudonym_changes_with_the_epoch() -> None:
+    """Billing and assembly must recognise a driver across months; analysts must not."""
+    keyring = Keyring.decode(
+        a_file(analytics={"*": base64.b64encode(b"x" * 32).decode(), "2026-11": base64.b64encode(b"y" * 32).decode()})
+    )
+    october, november = (keyring.pseudonyms("", "T", epoch) for epoch in ("2026-10", "2026-11"))
+    assert november == (
+        keyring.pseudonym("assembly", "", "T"),
+        keyring.pseudonym("billing", "", "T"),
+        keyring.pseudonym("analytics", "", "T", "2026-11"),
+    )
+    assert october[:2] == november[:2]
+    assert october[2] != november[2]
+
+
 def test_an_epoch_without_a_key_falls_back() -> None:
     keyring = a_keyring()
     assert keyring.pseudonym("analytics", "", "T", "2026-12") == keyring.pseudonym("analytics", "", "T")

@@ -70,6 +70,14 @@ def test_the_first_answer_wins_and_later_ones_are_counted(history: tuple[bytes, 
     assert calls.surplus == 1
 
 
+def test_a_repeated_start_takes_its_first_answer_again() -> None:
+    """The repeat must not wait for an answer that nobody sends twice."""
+    calls, found = after(START, CONFIRMED, START)
+    assert [type(event) for event in found] == [SessionStarted, SessionConfirmed] * 2
+    assert found[1] == found[3] == BOUND
+    assert (calls.starts, calls.answered) == ({}, 1)
+
+
 def test_a_start_that_was_not_accepted_says_so() -> None:
     _, found = after(START, answer({"transactionId": 77, "idTagInfo": {"status": "Invalid"}}))
     assert isinstance(found[1], SessionConfirmed)

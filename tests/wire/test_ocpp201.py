@@ -112,6 +112,13 @@ def test_the_state_holds_from_the_event_and_not_from_its_older_samples() -> None
     assert (now.state, now.register_wh, now.event_time_us) == ("suspended_ev", None, NOON_US)
 
 
+def test_older_samples_alone_are_enough_to_carry_the_sequence_number() -> None:
+    entries = [{"timestamp": "2026-03-02T11:59:00Z", "sampledValue": [{"value": 1300}]}]
+    (older,) = events(transaction_event("Updated", meterValue=entries))
+    assert isinstance(older, MeterRead)
+    assert (older.seq_no, older.register_wh) == (4, 1300)
+
+
 def test_ended_comes_after_its_readings() -> None:
     end = {"value": 2.5, "context": "Transaction.End", "unitOfMeasure": {"unit": "kWh"}}
     read, ended = events(transaction_event("Ended", end, info={"stoppedReason": "EVDisconnected"}))
