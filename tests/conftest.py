@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
 from tests.containers import clickhouse_container, kafka_container, why_not
+
+# A busy machine is slow, not wrong: no example fails for its time alone.
+hypothesis.settings.register_profile("chargeline", deadline=None)
+hypothesis.settings.load_profile("chargeline")
 
 
 @pytest.fixture(scope="session")
