@@ -168,7 +168,7 @@ class Endpoint:
 
 
 def _wants_compression(parameters: Mapping[str, str]) -> bool:
-    return parameters.get("enable_http_compression", "0") not in ("0", "false")
+    return parameters.get("enable_http_compression", "1") not in ("0", "false")  # on by default, as in servers of 2026
 
 
 def _refusal(text: str, code: int, status: HTTPStatus) -> Response:

@@ -3,7 +3,7 @@
 --
 -- ORDER BY: the identity is session_id; it fixes station_id (the id is a hash over it), which comes first so that one
 -- station's sessions lie together. No PARTITION BY: a revision may correct or lose the times of a session, and
--- versions in two partitions would never replace each other.
+-- versions in two partitions are never merged.
 -- TTL: 13 months after the session ended, by the clock of whoever has the better right to it: live data by its own
 -- time but never later than its arrival (a charger's clock may run ahead), replays and simulations by their arrival.
 CREATE TABLE IF NOT EXISTS sessions

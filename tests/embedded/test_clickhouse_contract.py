@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -180,6 +181,20 @@ def test_curl_gets_and_posts(any_clickhouse: str, client: Client) -> None:
     assert http(any_clickhouse, b"SELECT 1 AS a", {"X-ClickHouse-Format": "CSVWithNames"}).text == '"a"\n1\n'
     assert http(any_clickhouse, b"SELECT currentDatabase()", database="contract").text == "contract\n"
     assert http(any_clickhouse, b"SELECT currentDatabase()", {"X-ClickHouse-Database": "contract"}).text == "contract\n"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_answers_are_encoded_as_accepted(any_clickhouse: str, encoding: str) -> None:
+    def ask(**parameters: str) -> tuple[str | None, bytes]:
+        address = f"{any_clickhouse}/?{urllib.parse.urlencode({'query': 'SELECT 1', **parameters})}"
+        request = urllib.request.Request(address, headers={"Accept-Encoding": encoding})  # noqa: S310 - our own address
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own http:// address
+            return answer.headers["Content-Encoding"], answer.read()
+
+    name, body = ask()
+    assert name == encoding
+    assert zlib.decompress(body, wbits=47) == b"1\n"
+    assert ask(enable_http_compression="0") == (None, b"1\n")
 
 
 def test_a_get_changes_nothing(any_clickhouse: str, client: Client) -> None:

@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from pipeline.storage import migrate
 from pipeline.storage.connection import connect
 from tests.storage.conftest import MIGRATIONS, Database
+from tests.storage.samples import a_session
 
 
 def write(folder: Path, **files: str) -> list[migrate.Migration]:
@@ -40,7 +41,7 @@ def test_a_later_file_is_added_and_a_changed_one_stops_everything(
     first = "CREATE TABLE t (a String) ENGINE = MergeTree ORDER BY a; -- with; a comment\nINSERT INTO t VALUES ('x;y')"
     assert migrate.migrate(client, name, write(tmp_path, m0001_t=first)) == ["0001_t.sql"]
     assert client.query("SELECT a FROM t").result_rows == [("x;y",)]
-    second = write(tmp_path, m0002_u="ALTER TABLE t ADD COLUMN b UInt8;")
+    second = write(tmp_path, m0002_u="ALTER TABLE t ADD COLUMN b UInt8;\n-- done; no more")
     assert migrate.migrate(client, name, second) == ["0002_u.sql"]
     changed = write(tmp_path, m0001_t=first + " ", m0003_v="DROP TABLE t")
     with pytest.raises(migrate.MigrationError, match=r"0001_t\.sql was changed after it was applied"):
@@ -62,6 +63,12 @@ def test_an_older_program_does_not_touch_a_newer_database(any_clickhouse: str, n
     migrate.migrate(client, name, both)
     with pytest.raises(migrate.MigrationError, match="older than the database"):
         migrate.migrate(client, name, both[:1])
+
+
+def test_a_file_is_cut_outside_quotes_and_comments() -> None:
+    sql = "/* ; */ SELECT ';', \"a;b\" -- one; two\n, 5 - 3, 6 / 2;\n\nSELECT 'it''s; \\';' ;\n-- the end; really\n"
+    cut = migrate.Migration(number=1, name="0001_x.sql", sql=sql).statements
+    assert cut == ["SELECT ';', \"a;b\" \n, 5 - 3, 6 / 2", "SELECT 'it''s; \\';'"]
 
 
 @pytest.mark.parametrize(
@@ -86,8 +93,6 @@ def test_rows_are_kept_for_13_months(database: Database, table: str) -> None:
 
 
 def test_expired_sessions_go_and_replays_of_old_logs_stay(database: Database) -> None:
-    from tests.storage.samples import a_session
-
     old = 1_600_000_000_000_000
     ahead = 4_000_000_000_000_000
     database.writer.insert_sessions(
