@@ -150,7 +150,7 @@ def log_records(
 def _with_ticks(records: Iterable[Record], clocks: Sequence[str], final_ticks: bool) -> Iterator[Record]:
     """A tick of each clock at every full minute, before the records of that minute and later.
 
-    Through a hole of more than 26 hours ticks come hourly, of more than 10 days daily: nothing happens in it but silence.
+    Through a hole of more than 26 hours ticks come hourly, of more than 10 days daily: only silence happens there.
     """
     now_us = tick_us = 0
     for record in records:

@@ -38,7 +38,7 @@ def stored(kafka: str, topic: str) -> list[list[tuple[bytes | None, bytes | None
     found: list[list[tuple[bytes | None, bytes | None]]] = [[] for _ in range(PARTITIONS)]
     ends = 0
     while ends < PARTITIONS:
-        for message in consumer.consume(1000, 10):
+        for message in consumer.consume(1000, 0.5):
             if message.error():
                 ends += 1
             else:

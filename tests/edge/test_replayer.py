@@ -91,7 +91,9 @@ def test_the_clock_of_real_time_is_replaced(tmp_path: Path) -> None:
 def test_files_are_merged_by_receive_time_and_keep_their_own_order(tmp_path: Path) -> None:
     one = write(tmp_path / "one.ndjson", heartbeat("A1", 10), heartbeat("A2", 5), heartbeat("A3", 30))
     two = write(tmp_path / "two.ndjson.gz", heartbeat("B1", 7), heartbeat("B2", 20))
-    assert stations(read(one, two)) == [b"B1", b"A1", b"A2", b"B2", b"A3"]
+    records = read(one, two)
+    assert stations(records) == [b"B1", b"A1", b"A2", b"B2", b"A3"]
+    assert [(due_us - T0) // 1_000_000 for due_us, key, _ in records if key] == [7, 10, 10, 20, 30]
 
 
 def test_frames_are_merged_by_the_time_of_their_envelope(tmp_path: Path) -> None:
