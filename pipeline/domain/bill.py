@@ -78,7 +78,7 @@ def render(plan: Plan, book: Ledger, reservation: Ledger | None, has_session: bo
     writer.write(book, "USAGE", "FLAT", "TIME")
     if not held:
         writer.adjust(book, has_session, digits)
-        if writer.lowest_tax < 0 <= writer.lowest_amount:
+        if (writer.total.tax or 0) < 0 <= writer.lowest_amount:
             held = "TAX_NEGATIVE"
     total = UNKNOWN if held else writer.total
     due = Cost(*(None if amount is None else payable(amount, digits) for amount in total))
@@ -118,10 +118,6 @@ class _Writer:
         self.total = FREE
         self.tax: dict[str | None, int] = {}
         self.lowest_amount = 0
-
-    @property
-    def lowest_tax(self) -> int:
-        return min(self.tax.values(), default=0)
 
     def write(self, ledger: Ledger, kind: str, flat_kind: str, time: str) -> None:
         """The lines of one set of books: flat fee, energy, charging time (or reservation time), idle time."""

@@ -5,6 +5,7 @@ Sums are exact integers that only grow at the end, so the running cost needs no 
 
 from __future__ import annotations
 
+from pipeline.domain.interpretation import STANDARD, Interpretation
 from pipeline.domain.plan import Active
 from pipeline.domain.rates import Unit
 from pipeline.domain.tariff import Dimension
@@ -106,13 +107,19 @@ class Volume:
         self.excl = None if self.excl is None or unit.excl is None else self.excl + unit.excl * quantity
         self.incl = None if self.incl is None or unit.incl is None else self.incl + unit.incl * quantity
 
+    def snap(self, unit: Unit | None, seconds: int) -> None:
+        """Counts priced time in whole seconds, for volumes that are stated period by period (D7)."""
+        if unit is not None:
+            self.snapped_s = (self.snapped_s or 0) + seconds
+
 
 class Ledger:
     """Energy, charging time, idle time and flat fees of a session, or of its reservation (time and fees only)."""
 
-    __slots__ = ("energy", "flats", "held", "parking", "time")
+    __slots__ = ("energy", "flats", "held", "how", "parking", "time")
 
-    def __init__(self) -> None:
+    def __init__(self, how: Interpretation = STANDARD) -> None:
+        self.how = how
         self.energy = Volume()
         self.time = Volume()
         self.parking = Volume()
@@ -121,7 +128,7 @@ class Ledger:
         """Why the bill must wait: code of the first fact that is missing and decides the price."""
 
     def copy(self) -> Ledger:
-        twin = Ledger()
+        twin = Ledger(self.how)
         twin.energy, twin.time, twin.parking = self.energy.copy(), self.time.copy(), self.parking.copy()
         twin.flats, twin.held = self.flats[:], self.held
         return twin

@@ -56,7 +56,7 @@ class Rules:
         self.active: Active | None = None
         """Set if nothing is left to decide: no condition, no signal."""
         if not self.conditions and not windows:
-            self.active = Active(_four([each[0][1].unit if each else None for each in candidates]))
+            self.active = Active(four([each[0][1].unit if each else None for each in candidates]))
 
 
 class Stretch(NamedTuple):
@@ -75,10 +75,12 @@ class Plan:
         *("has_idle", "has_power", "rates", "tariff", "zone"),
     )
 
-    def __init__(self, tariff: Tariff, zone: str | None, part: Part, tax_rate: Decimal | None) -> None:
+    def __init__(
+        self, tariff: Tariff, zone: str | None, part: Part, tax_rate: Decimal | None, scale: int | None = None
+    ) -> None:
         self.tariff = tariff
         self.zone = _checked_zone(tariff, zone)
-        self.rates = Rates(tariff, tax_rate)
+        self.rates = Rates(tariff, tax_rate, scale)
         self._elements = [
             (element, self.rates.sources(index, element)) for index, element in _elements_of(tariff, part)
         ]
@@ -131,7 +133,7 @@ class Plan:
                 if lock_us is None:
                     until_us = min(until_us, slots_until)
         is_doubtful = any(unknown) or any(unit is not None and unit.missing for unit in units)
-        return Active(_four(units), _four(unpriced), _four(unknown), until_us, until_mwh, is_doubtful)
+        return Active(four(units), four(unpriced), four(unknown), until_us, until_mwh, is_doubtful)
 
     def _compile(self, day: int, zone_name: str) -> list[Stretch]:
         zone = zone_of(zone_name)
@@ -243,6 +245,7 @@ def _in_grace(candidates: tuple[Candidate, ...], moment: Moment) -> bool:
     )
 
 
-def _four(items: Sequence[T]) -> Four[T]:
+def four(items: Sequence[T]) -> Four[T]:
+    """One item per Dimension."""
     energy, time, parking, flat = items
     return energy, time, parking, flat

@@ -68,21 +68,24 @@ class Windows(NamedTuple):
 
 
 class Rates:
-    """All unit prices of one tariff version. `tax_rate` is the site's, for tariffs that name no rate (D21)."""
+    """All unit prices of one tariff version. `tax_rate` is the site's, for tariffs that name no rate (D21).
+
+    `scale` is given where several tariffs share one book: a common multiple of theirs.
+    """
 
     __slots__ = ("_composed", "_tariff", "_tax_rate", "idle_cap", "max_price", "min_price", "only_rate", "scale")
 
-    def __init__(self, tariff: Tariff, tax_rate: Decimal | None) -> None:
+    def __init__(self, tariff: Tariff, tax_rate: Decimal | None, scale: int | None = None) -> None:
         self._tariff = tariff
         self._tax_rate = tax_rate
         self._composed: dict[tuple[object, ...], Unit] = {}
         components = [component for element in tariff.elements for component in element.components]
-        self.scale = lcm(MONEY_SCALE, *(self._denominator(component) for component in components))
+        self.scale = scale or lcm(MONEY_SCALE, *(self._denominator(component) for component in components))
         self.min_price = _limit(tariff.min_price)
         self.max_price = _limit(tariff.max_price)
         self.idle_cap = None if tariff.idle_cap is None else _in_money(tariff.idle_cap)
-        rates = {self._rate(component) for component in components}
-        self.only_rate = _with_tax(rates.pop()) if len(rates) == 1 else None
+        rates = {_with_tax(self._rate(component)) for component in components}
+        self.only_rate = rates.pop() if len(rates) == 1 else None
         """1 + rate, if the whole tariff has one: the tax of a limit where no amount carries any (D20)."""
 
     def sources(self, index: int, element: Element) -> tuple[Source, ...]:

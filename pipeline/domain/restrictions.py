@@ -47,6 +47,10 @@ class Calendar:
     end_date: date | None = None
     days: frozenset[int] = frozenset()
     """Monday is 0; empty restricts nothing."""
+    by_instant: bool = False
+    """Another reading of D3: after midnight the window belongs to the day of the instant."""
+    one_pass: bool = False
+    """Another reading of D4: the second pass of the repeated hour does not match."""
 
     def holds(self, label: datetime) -> bool:
         """True if the local label is inside; needs no zone, because labels are compared with labels."""
@@ -58,10 +62,11 @@ class Calendar:
             inside = True
         else:
             inside = clock >= self.start or clock < self.end
-            if clock < self.end:
+            if clock < self.end and not self.by_instant:
                 day -= timedelta(days=1)
         return (
             inside
+            and not (self.one_pass and label.fold)
             and (not self.days or day.weekday() in self.days)
             and (self.start_date is None or day >= self.start_date)
             and (self.end_date is None or day < self.end_date)
@@ -98,10 +103,8 @@ class _Bounds:
         if values is None:
             return None
         first, last = self.contains(values[0]), self.contains(values[1])
-        if first != last:
-            return None
-        straddles = self.low is not None and values[0] < self.low <= values[1]
-        return None if straddles and not first else first
+        is_across = self.low is not None and values[0] < self.low <= values[1]
+        return None if first != last or is_across else first
 
     def next_above(self, value: int) -> int | None:
         """The next bound that a growing value will reach."""

@@ -126,7 +126,7 @@ def last_priced(volume: Volume) -> Run | None:
 
 def extras(book: Ledger) -> tuple[int, int, int]:
     """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
-    return _steps(_sums(book.energy), _sums(book.time), _sums(book.parking))
+    return _steps(book, _sums(book.energy), _sums(book.time), _sums(book.parking))
 
 
 def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
@@ -197,7 +197,7 @@ def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
     incl: int | None = 0
     for flat in ledger.flats:
         excl, incl = Cost(excl, incl).plus(Cost(*flat.unit.once if flat.unit is not None else FREE))
-    steps = _steps(energy, time, parking)
+    steps = _steps(ledger, energy, time, parking)
     for sums, extra, scale in zip((energy, time, parking), steps, (ENERGY_SCALE, TIME_SCALE, TIME_SCALE), strict=True):
         unit = sums.unit
         if unit is None:
@@ -214,11 +214,14 @@ def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
     return Cost(excl, incl)
 
 
-def _steps(energy: Sums, time: Sums, parking: Sums) -> tuple[int, int, int]:
+def _steps(ledger: Ledger, energy: Sums, time: Sums, parking: Sums) -> tuple[int, int, int]:
+    rounds_parking = parking.unit is not None
+    if ledger.how.step_of_last_time and time.unit is not None and rounds_parking:
+        rounds_parking = ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
     return (
         _energy_step(energy) if energy.unit is not None else 0,
-        _time_step(time) if time.unit is not None and parking.unit is None else 0,
-        _time_step(parking) if parking.unit is not None else 0,
+        _time_step(time, ledger.how.no_snap) if time.unit is not None and not rounds_parking else 0,
+        _time_step(parking, ledger.how.no_snap) if rounds_parking else 0,
     )
 
 
@@ -228,11 +231,13 @@ def _energy_step(sums: Sums) -> int:
     return -sums.quantity % (step * 1000) if step else 0
 
 
-def _time_step(sums: Sums) -> int:
+def _time_step(sums: Sums, no_snap: bool) -> int:
     """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
     step = sums.unit.step if sums.unit is not None else 0
     if not step:
         return 0
+    if no_snap:
+        return -sums.quantity % (step * US_PER_S)
     seconds = (sums.quantity + US_PER_S // 2) // US_PER_S if sums.snapped_s is None else sums.snapped_s
     return (seconds + -seconds % step) * US_PER_S - sums.quantity
 
