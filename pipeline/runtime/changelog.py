@@ -1,0 +1,65 @@
+"""What the records of the changelog and the metadata of a committed offset look like.
+
+A main record (key: the key of the state) is a header and what Logic.dump made; an archive record (key: the state's
+key, a zero byte, the name) is what the Logic put. Metadata names the oldest offset that is not in the records.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+FORMAT = 1
+_HEADER = struct.Struct(">BHQ")
+SEPARATOR = b"\x00"
+LONGEST_KEY = 1024
+
+
+class UnreadableState(Exception):
+    """A changelog record or an offset's metadata that this version cannot read: stop, never guess."""
+
+
+class StateRecord(NamedTuple):
+    version: int
+    """Codec version of the Logic that dumped the body."""
+    through: int
+    """All records of the key below this source offset are in the state."""
+    body: bytes
+
+
+def encode_state(record: StateRecord) -> bytes:
+    return _HEADER.pack(FORMAT, record.version, record.through) + record.body
+
+
+def decode_state(value: bytes) -> StateRecord:
+    """Raises UnreadableState when the header is of another format."""
+    if len(value) < _HEADER.size or value[0] != FORMAT:
+        raise UnreadableState(f"changelog record of format {value[:1].hex() or 'none'}, this version reads {FORMAT}")
+    _, version, through = _HEADER.unpack_from(value)
+    return StateRecord(version, through, value[_HEADER.size :])
+
+
+def archive_key(key: bytes, name: bytes) -> bytes:
+    return key + SEPARATOR + name
+
+
+def split_key(key: bytes) -> tuple[bytes, bytes | None]:
+    """The state's key and the archive name, which is None for a main record."""
+    owner, separator, name = key.partition(SEPARATOR)
+    return owner, name if separator else None
+
+
+def encode_metadata(oldest: int) -> str:
+    return f"{FORMAT}:{oldest}"
+
+
+def decode_metadata(metadata: str | None) -> int | None:
+    """The oldest offset, or None when a tool set the offset without metadata. Raises UnreadableState."""
+    if not metadata:
+        return None
+    version, _, oldest = metadata.partition(":")
+    if version != str(FORMAT) or not oldest.isdecimal():
+        raise UnreadableState(
+            "metadata of the committed offset is not of this version; start the version that wrote it"
+        )
+    return int(oldest)

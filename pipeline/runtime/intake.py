@@ -1,0 +1,331 @@
+"""Reads records with librdkafka in a thread of its own and hands them over, one batch per partition and poll.
+
+The thread owns the consumer, and only it may call it: confluent-kafka 2.16 deadlocks when a second thread asks for
+the membership or a watermark while the first one polls (measured). Others put calls into its mailbox, which it serves
+between polls and whenever it waits for the feed. A partition that was assigned stays paused until `start`; after
+`hold` or a revoke nothing of it is handed over any more. The group is cooperative-sticky: who keeps a partition
+through a rebalance is not disturbed by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from itertools import groupby
+from typing import NamedTuple, Protocol, TypeVar
+
+import confluent_kafka as ck
+
+from pipeline.runtime.config import GroupConfig
+from pipeline.runtime.ports import TransactionLost
+
+log = logging.getLogger(__name__)
+
+LARGEST_BATCH = 4000
+"""Records per poll: bounds how long the event loop is kept busy at a time."""
+POLL_S = 0.02
+"""Bounds how long a call in the mailbox waits."""
+FULL_S = 1.0
+"""So long the feed may take no batch before its partitions are paused and polling goes on."""
+ANSWER_S = 20.0
+
+Result = TypeVar("Result")
+
+
+class Lease:
+    """One partition while this worker owns it. `epoch` rises whenever what was read before became void."""
+
+    __slots__ = ("end", "epoch", "high", "number", "owned", "running", "topic")
+
+    def __init__(self, topic: str, number: int) -> None:
+        self.topic = topic
+        self.number = number
+        self.epoch = 0
+        self.owned = True
+        self.running = False
+        self.end = 0
+        """The offset after the last record that was handed over."""
+        self.high = 0
+        """End of the partition as seen within the last second."""
+
+    def hold(self) -> None:
+        """Called by the feed: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
+        self.running = False
+        self.epoch += 1
+
+
+class Batch(NamedTuple):
+    lease: Lease
+    epoch: int
+    start: int
+    """The end of the batch before it: a gap between the two would be lost records."""
+    messages: Sequence[ck.Message]
+
+
+class Feed(Protocol):
+    """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
+
+    def assigned(self, leases: Sequence[Lease]) -> None: ...
+
+    def revoked(self, leases: Sequence[Lease]) -> Future[None]:
+        """Done when everything applied of these is committed, or given up."""
+        ...
+
+    def lost(self, leases: Sequence[Lease]) -> Future[None]:
+        """Somebody else may own them already."""
+        ...
+
+    def offer(self, batches: Sequence[Batch]) -> Future[None]:
+        """Done when there was room for all."""
+        ...
+
+    def finish(self) -> Future[None]:
+        """The last call before the group is left."""
+        ...
+
+    def failed(self, error: BaseException) -> None: ...
+
+
+class Intake:
+    """A consumer of `config.topics` in its own thread."""
+
+    def __init__(self, config: GroupConfig, feed: Feed) -> None:
+        self.beat = time.monotonic()
+        """When the thread last came around; the watchdog looks at it."""
+        self._config = config
+        self._feed = feed
+        self._leases: dict[tuple[str, int], Lease] = {}
+        self._member: str | None = None
+        self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._looked = 0.0
+        self._stopping = threading.Event()
+        self._throttled = False
+        self._thread = threading.Thread(target=self._run, name=f"{config.name}-intake", daemon=True)
+        self._consumer = ck.Consumer(
+            dict(config.client)
+            | {
+                "group.id": config.group,
+                "auto.offset.reset": "earliest",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "isolation.level": "read_committed",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": config.session_timeout_ms,
+                "heartbeat.interval.ms": max(200, min(1000, config.session_timeout_ms // 6)),
+                "fetch.wait.max.ms": 50,
+                "fetch.message.max.bytes": 4_000_000,
+                "queued.min.messages": 50_000,
+                "queued.max.messages.kbytes": 65_536,
+            },
+        )
+
+    def open(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finishes the feed, leaves the group, returns when the thread has ended."""
+        self._stopping.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def start(self, lease: Lease, offset: int | None) -> None:
+        """Hands over from `offset` on; None: from where the group has committed. From any thread."""
+        self._mailbox.put(lambda: self._start(lease, offset))
+
+    def membership(self) -> object:
+        """The group's metadata, for a transaction; from any thread but the intake's own.
+
+        Raises TransactionLost when we are not the member any more that the partitions were given to: the broker
+        would take offsets without a membership, or with a later one.
+        """
+        return self._call(self._membership)
+
+    def commit(self, offsets: Sequence[ck.TopicPartition]) -> None:
+        """Commits offsets of a sink; from any thread but the intake's own. Raises KafkaException."""
+        self._call(lambda: self._consumer.commit(offsets=list(offsets), asynchronous=False))
+
+    def _call(self, what: Callable[[], Result]) -> Result:
+        answer: Future[Result] = Future()
+
+        def serve() -> None:
+            try:
+                answer.set_result(what())
+            except Exception as error:
+                answer.set_exception(error)
+
+        self._mailbox.put(serve)
+        return answer.result(ANSWER_S)
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._consumer.subscribe(
+                list(self._config.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not self._stopping.is_set():
+                self._poll()
+            self._await(self._feed.finish())
+        except BaseException as error:  # the thread's last words, the supervisor ends the process
+            self._feed.failed(error)
+        finally:
+            self._consumer.close()
+
+    def _poll(self) -> None:
+        self.beat = time.monotonic()
+        for _ in range(self._mailbox.qsize()):
+            self._mailbox.get()()
+        messages = self._consumer.consume(LARGEST_BATCH, POLL_S)
+        if messages:
+            if any(map(ck.Message.error, messages)):
+                messages = [message for message in messages if not _report(message)]
+            taken = self._feed.offer(self._batches(messages))
+            while not self._await(taken, FULL_S) and not self._stopping.is_set():
+                self._throttle()  # the feed itself waits for something
+            self._relax()
+        if self.beat - self._looked > 0.5:
+            self._looked = self.beat
+            for lease in self._leases.values():
+                lease.high = self._consumer.get_watermark_offsets(_place(lease), cached=True)[1]
+
+    def _await(self, done: Future[None], timeout_s: float | None = None) -> bool:
+        """Serves the mailbox until `done`, or returns False after `timeout_s`; raises what `done` raises."""
+        done.add_done_callback(lambda _: self._mailbox.put(_wake))
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not done.done():
+            try:
+                self._mailbox.get(timeout=None if until is None else max(0.0, until - time.monotonic()))()
+            except queue.Empty:
+                return False
+        done.result()
+        return True
+
+    def _throttle(self) -> None:
+        """Polling must go on for the group; paused, it brings nothing (what was fetched is fetched again later)."""
+        if not self._throttled:
+            self._throttled = True
+            self._consumer.pause([_place(lease) for lease in self._leases.values()])
+        self.beat = time.monotonic()
+        late = self._consumer.consume(LARGEST_BATCH, 0.0)
+        for message in late:
+            if not _report(message):
+                raise RuntimeError("a paused partition delivered a record")
+
+    def _relax(self) -> None:
+        if self._throttled:
+            self._throttled = False
+            self._consumer.resume([_place(lease) for lease in self._leases.values() if lease.running])
+
+    def _batches(self, messages: Iterable[ck.Message]) -> Sequence[Batch]:
+        batches: list[Batch] = []
+        topic = self._config.topics[0]
+        several = len(self._config.topics) > 1
+        runs = groupby(messages, _topic_and_partition if several else ck.Message.partition)
+        for place, run in runs:
+            lease = self._leases.get(place if several else (topic, place))  # type: ignore[arg-type]  # as `several` says
+            if lease is None:
+                continue  # revoked within this poll
+            epoch = lease.epoch  # before `running`: a hold in between makes the batch stale
+            if not lease.running:
+                self._consumer.pause([_place(lease)])
+                continue
+            batch = list(run)
+            start, lease.end = lease.end, (batch[-1].offset() or 0) + 1
+            batches.append(Batch(lease, epoch, start, batch))
+        return batches
+
+    def _start(self, lease: Lease, offset: int | None) -> None:
+        if not lease.owned:
+            return
+        place = _place(lease)
+        if offset is None:
+            committed = self._consumer.committed([place], 10.0)[0]
+            offset = committed.offset if committed.offset >= 0 else self._first(place)
+        place.offset = offset
+        try:
+            self._consumer.seek(place)
+        except ck.KafkaException as error:
+            if error.args[0].code() != ck.KafkaError._STATE:
+                raise
+            self.start(lease, offset)  # assigned a moment ago, its fetcher does not run yet: after the next poll
+            return
+        lease.end = offset
+        lease.running = True
+        if not self._throttled:
+            self._consumer.resume([place])
+
+    def _membership(self) -> object:
+        metadata = self._consumer.consumer_group_metadata()
+        member = self._consumer.memberid()  # after the metadata: an id never comes back, so it was valid then
+        if not member or member != self._member:
+            raise TransactionLost("not a member of the consumer group any more")
+        return metadata
+
+    def _first(self, place: ck.TopicPartition) -> int:
+        return self._consumer.get_watermark_offsets(place, 10.0)[0]
+
+    def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        self._member = consumer.memberid()
+        if not partitions:
+            return
+        for partition in partitions:
+            partition.offset = 0  # `start` seeks; without it the committed offset would be asked for in vain
+        consumer.incremental_assign(partitions)
+        consumer.pause(partitions)
+        leases = [Lease(partition.topic, partition.partition) for partition in partitions]
+        self._leases.update({(lease.topic, lease.number): lease for lease in leases})
+        log.info("%s: assigned %s", self._config.name, _names(leases))
+        self._feed.assigned(leases)
+
+    def _on_revoke(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        leases = self._take_back(partitions)
+        log.info("%s: revoked %s", self._config.name, _names(leases))
+        self._await(self._feed.revoked(leases))
+
+    def _on_lost(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
+        leases = self._take_back(partitions)
+        log.warning("%s: lost %s: this worker was away for longer than its session", self._config.name, _names(leases))
+        self._await(self._feed.lost(leases))
+
+    def _take_back(self, partitions: Iterable[ck.TopicPartition]) -> Sequence[Lease]:
+        leases = [
+            self._leases.pop((p.topic, p.partition)) for p in partitions if (p.topic, p.partition) in self._leases
+        ]
+        for lease in leases:
+            lease.owned = lease.running = False
+        return leases
+
+
+def _wake() -> None:
+    """Ends a wait for the mailbox."""
+
+
+def _topic_and_partition(message: ck.Message) -> tuple[str | None, int | None]:
+    return message.topic(), message.partition()
+
+
+def _place(lease: Lease) -> ck.TopicPartition:
+    return ck.TopicPartition(lease.topic, lease.number)
+
+
+def _names(leases: Iterable[Lease]) -> str:
+    return ", ".join(sorted(f"{lease.topic}-{lease.number}" for lease in leases)) or "nothing"
+
+
+def _report(message: ck.Message) -> bool:
+    """True for an error in place of a record. Most heal by themselves and are logged; the rest ends the worker."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.fatal() or error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
+        raise ck.KafkaException(error)
+    log.warning("consumer: %s: %s", error.name(), error.str())
+    return True

@@ -1,0 +1,286 @@
+"""The ports of the stage on a real broker: confluent-kafka's transactional producer, and a reader for restores.
+
+Every failure ends in one of three ways: waited for (retriable), TransactionLost (abort and restore), or raised (bug).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pipeline import topics
+from pipeline.errors import WrongUsage
+from pipeline.runtime.changelog import decode_metadata, encode_metadata
+from pipeline.runtime.config import StageConfig
+from pipeline.runtime.ports import Committed, Headers, Position, TransactionLost
+from pipeline.runtime.retry import Backoff, Waits
+
+log = logging.getLogger(__name__)
+
+BROKER = "broker"
+CALL_S = 5.0
+"""How long one call may wait before it counts as unanswered and is tried again."""
+
+Result = TypeVar("Result")
+
+
+class Cancelled(Exception):
+    """The partitions of a restore were revoked while it ran."""
+
+
+class KafkaTransaction:
+    """runtime.ports.Transaction. One producer; used by one thread at a time, as the stage's lock ensures."""
+
+    def __init__(self, config: StageConfig, membership: Callable[[], object], waits: Waits) -> None:
+        self._config = config
+        self._membership = membership
+        self._waits = waits
+        self._producer: ck.Producer | None = None
+        self.open = False
+
+    def connect(self) -> None:
+        """Makes the producer; aborts what a predecessor in the same slot left open. Waits for the broker."""
+        if self._producer is not None:
+            return
+        largest = topics.LARGEST_RECORD + 3 * 128 * 1024  # the dead letter of a largest record, with its headers
+        producer = ck.Producer(
+            dict(self._config.client)
+            | {
+                "transactional.id": self._config.transactional_id,
+                "transaction.timeout.ms": self._config.transaction_timeout_ms,
+                "partitioner": "murmur2_random",
+                "compression.type": "lz4",
+                "linger.ms": 5,
+                "message.max.bytes": largest,
+                "queue.buffering.max.messages": 500_000,
+                "queue.buffering.max.kbytes": 262_144,
+                "delivery.report.only.error": True,
+                "retry.backoff.ms": 50,
+            },
+        )
+        self._persist("init_transactions", lambda: producer.init_transactions(CALL_S))
+        self._producer = producer
+        self.open = False
+
+    def begin(self) -> None:
+        if not self.open:
+            self._ready().begin_transaction()
+            self.open = True
+
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
+    ) -> None:
+        producer = self._ready()
+        while True:
+            try:
+                producer.produce(topic, value, key, partition, headers=list(headers) or None)
+            except BufferError:  # its queue is full: room comes with acknowledgements
+                with self._waits.declared(BROKER):
+                    producer.poll(0.1)
+            except ck.KafkaException as error:
+                raise _lost_or(error, f"produce to {topic}") from error
+            else:
+                return
+
+    def serve(self) -> None:
+        """Frees what is acknowledged; once per batch."""
+        self._ready().poll(0)
+
+    def flush(self) -> None:
+        """A record that cannot be delivered makes the transaction abortable, which `send_offsets` then reports."""
+        producer = self._ready()
+        if producer.flush(0.5):
+            with self._waits.declared(BROKER):
+                while producer.flush(CALL_S):
+                    pass  # ends at the latest with the records' own time-out, which is the transaction's
+
+    def send_offsets(self, positions: Sequence[Position]) -> None:
+        offsets = [
+            ck.TopicPartition(self._config.source, number, offset, encode_metadata(oldest))
+            for number, offset, oldest in positions
+        ]
+        producer = self._ready()
+        self._persist(
+            "send_offsets_to_transaction",
+            lambda: producer.send_offsets_to_transaction(offsets, self._membership(), CALL_S),
+        )
+
+    def commit(self) -> None:
+        producer = self._ready()
+        self._persist("commit_transaction", lambda: producer.commit_transaction(CALL_S))
+        self.open = False
+
+    def abort(self) -> None:
+        """Whatever state it is in, afterwards no transaction is open and a new one can begin."""
+        if self._producer is not None and self.open:
+            producer = self._producer
+            try:
+                self._persist("abort_transaction", lambda: producer.abort_transaction(CALL_S))
+            except TransactionLost as error:  # fatal, e.g. fenced: only a new producer can go on
+                log.warning("%s: new producer: %s", self._config.name, error)
+                self._producer = None
+        self.open = False
+        self.connect()
+
+    def discard(self) -> None:
+        """One attempt to abort at the end of a worker that failed, so that nobody waits for the time-out."""
+        try:
+            self._ready().abort_transaction(CALL_S)
+        except (ck.KafkaException, TransactionLost) as error:
+            log.warning("%s: the open transaction stays until its time-out: %s", self._config.name, error)
+        self.open = False
+
+    def _ready(self) -> ck.Producer:
+        if self._producer is None:
+            raise TransactionLost("there is no producer")
+        return self._producer
+
+    def _persist(self, what: str, call: Callable[[], None]) -> None:
+        """Repeats a call of the transactional API as long as its error says that this can help."""
+        backoff, began = Backoff(), time.monotonic()
+        while True:
+            try:
+                call()
+            except ck.KafkaException as error:
+                cause = error.args[0]
+                if cause.fatal() or cause.txn_requires_abort() or not cause.retriable():
+                    raise TransactionLost(f"{what}: {cause.name()}: {cause.str()}") from error
+                self._waits.missed(BROKER, what, cause.name(), began)
+                with self._waits.declared(BROKER):
+                    time.sleep(backoff.pause_s())
+            else:
+                return
+
+
+def _lost_or(error: ck.KafkaException, what: str) -> Exception:
+    cause = error.args[0]
+    if cause.code() == ck.KafkaError.MSG_SIZE_TOO_LARGE:
+        return ValueError(f"{what}: {cause.str()}")
+    return TransactionLost(f"{what}: {cause.name()}")
+
+
+def partitions_of(config: StageConfig, waits: Waits) -> int:
+    """Partitions of the source; waits for the broker. Raises WrongUsage when a topic is missing or does not fit."""
+    admin = AdminClient(dict(config.client))
+    backoff, began = Backoff(), time.monotonic()
+    while True:
+        try:
+            found = admin.list_topics(timeout=CALL_S).topics
+            break
+        except ck.KafkaException as error:
+            waits.missed(BROKER, "listing topics", error.args[0].name(), began)
+            with waits.declared(BROKER):
+                time.sleep(backoff.pause_s())
+    for topic in (config.source, config.changelog):
+        if topic not in found:
+            raise WrongUsage(f"topic {topic} does not exist on {config.client['bootstrap.servers']}: create the topics")
+    source, changelog = len(found[config.source].partitions), len(found[config.changelog].partitions)
+    if source != changelog:
+        raise WrongUsage(f"{config.changelog} has {changelog} partitions, it needs the {source} of {config.source}")
+    return source
+
+
+class KafkaHistory:
+    """runtime.ports.History. One per restore; `cancelled` is asked between its calls."""
+
+    def __init__(self, config: StageConfig, waits: Waits, cancelled: Callable[[], bool]) -> None:
+        self._config = config
+        self._waits = waits
+        self._cancelled = cancelled
+        self.progress = "no record yet"
+        self._reader = ck.Consumer(
+            dict(config.client)
+            | {
+                "group.id": config.group,  # to ask for its offsets; it never joins and never commits
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 50,
+            },
+        )
+        self._admin = AdminClient(dict(config.client))
+
+    def close(self) -> None:
+        self._reader.close()
+
+    def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
+        source = [ck.TopicPartition(self._config.source, number) for number in partitions]
+        answers = self._ask("committed offsets", lambda: _sound(self._reader.committed(source, CALL_S)))
+        found: dict[int, Committed] = {}
+        for answer in answers:
+            place = ck.TopicPartition(self._config.source, answer.partition)
+            first, _ = self._ask("first offset", lambda p=place: self._reader.get_watermark_offsets(p, CALL_S))  # type: ignore[misc]  # binds p
+            if answer.offset < 0:
+                found[answer.partition] = Committed(None, None, first)
+            else:
+                found[answer.partition] = Committed(answer.offset, decode_metadata(answer.metadata), first)
+        return found
+
+    def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
+        asked = {ck.TopicPartition(self._config.changelog, number): latest for number in partitions}
+
+        def ask() -> Mapping[int, int]:
+            answers = self._admin.list_offsets(asked, isolation_level=ck.IsolationLevel.READ_UNCOMMITTED)
+            return {place.partition: answer.result(CALL_S).offset for place, answer in answers.items()}
+
+        return self._ask("ends of the changelog", ask)
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[Sequence[tuple[int, bytes, bytes | None]]]:
+        waiting = {number for number, end in ends.items() if end > 0}
+        topic = self._config.changelog
+        total, done = sum(ends.values()), 0
+        self._reader.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in waiting])
+        while waiting:
+            chunk: list[tuple[int, bytes, bytes | None]] = []
+            for message in self._consume():
+                number, offset = message.partition() or 0, message.offset() or 0
+                error = message.error()
+                if error is None:
+                    chunk.append((number, message.key() or b"", message.value()))
+                    offset += 1
+                elif error.code() != ck.KafkaError._PARTITION_EOF:
+                    if error.fatal():
+                        raise ck.KafkaException(error)
+                    self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
+                    continue
+                if offset >= ends[number]:
+                    waiting.discard(number)
+            done += len(chunk)
+            self.progress = f"{done} records of offsets up to {total}, partitions left: {sorted(waiting)}"
+            yield chunk
+
+    def _consume(self) -> list[ck.Message]:
+        if self._cancelled():
+            raise Cancelled
+        found = self._reader.consume(10_000, 0.05)
+        if found:
+            return found
+        with self._waits.declared("open transaction or broker"):  # of a dead owner: ends with its time-out
+            return self._reader.consume(10_000, 0.5)
+
+    def _ask(self, what: str, call: Callable[[], Result]) -> Result:
+        backoff, began = Backoff(), time.monotonic()
+        while True:
+            if self._cancelled():
+                raise Cancelled
+            try:
+                with self._waits.declared(BROKER):
+                    return call()
+            except (ck.KafkaException, TimeoutError) as error:
+                self._waits.missed(BROKER, what, error, began)
+                with self._waits.declared(BROKER):
+                    time.sleep(backoff.pause_s())
+
+
+def _sound(answers: list[ck.TopicPartition]) -> list[ck.TopicPartition]:
+    for answer in answers:
+        if answer.error is not None:
+            raise ck.KafkaException(answer.error)
+    return answers

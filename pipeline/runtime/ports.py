@@ -1,0 +1,91 @@
+"""What the stage needs of a broker, as narrow protocols. Kafka's is in kafka.py, the simulated one in the tests.
+
+The order in which these calls are made is the subject of checkpoint.py and restore.py; nothing here decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class TransactionLost(Exception):
+    """The open transaction can never be committed: fenced, timed out, or the group gave our partitions away.
+
+    Remedy of the stage: abort, drop all state, restore from what is committed.
+    """
+
+
+class Message(Protocol):
+    """A record as librdkafka hands it out; the hot path calls these methods and no other."""
+
+    def key(self) -> bytes | None: ...
+    def value(self) -> bytes | None: ...
+    def offset(self) -> int | None: ...
+    def timestamp(self) -> tuple[int, int]: ...
+
+
+class Produce(Protocol):
+    """Adds one record to the open transaction; partition -1: by murmur2 of the key."""
+
+    def __call__(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
+    ) -> None: ...
+
+
+class Position(NamedTuple):
+    """How far a partition is applied, and where a restore must begin to read again."""
+
+    partition: int
+    offset: int
+    """The next record to apply; everything below is in the outputs of this or an earlier transaction."""
+    oldest: int
+    """The oldest record that is not yet in the state records; at most `offset`."""
+
+
+class Transaction(Protocol):
+    """The open transaction of this worker. Every method may raise TransactionLost."""
+
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
+    ) -> None: ...
+
+    def flush(self) -> None:
+        """Returns when every record of the transaction is in the log."""
+        ...
+
+    def send_offsets(self, positions: Sequence[Position]) -> None:
+        """Adds the positions, fenced by this worker's membership of the consumer group."""
+        ...
+
+    def commit(self) -> None: ...
+
+
+class Committed(NamedTuple):
+    """What the group has committed for a partition; `offset` None: nothing yet."""
+
+    offset: int | None
+    oldest: int | None
+    first: int
+    """The first offset that the source still holds."""
+
+
+class History(Protocol):
+    """What was committed before, for a restore."""
+
+    def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
+        """Stable: waits while a transaction with offsets of these partitions is open."""
+        ...
+
+    def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
+        """Ends of the changelog, records of open transactions included."""
+        ...
+
+    def read(self, ends: Mapping[int, int]) -> Iterator[Sequence[tuple[int, bytes, bytes | None]]]:
+        """Committed changelog records (partition, key, value) below `ends`, in chunks; an empty chunk: still waiting.
+
+        Ends only when every partition is read to its end, so it waits for open transactions below it.
+        """
+        ...

@@ -1,0 +1,66 @@
+"""A dependency is down: wait with backoff, say so in a gauge, and count as alive meanwhile.
+
+Whoever waits declares it here; the watchdog (liveness.py) leaves a declared wait alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.metrics import RETRIES, WAITING, Meters
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 2.0
+
+
+class Backoff:
+    """Pauses of 0.05 s, doubled up to LONGEST_PAUSE_S."""
+
+    def __init__(self) -> None:
+        self._next = 0.05
+
+    def pause_s(self) -> float:
+        pause, self._next = self._next, min(self._next * 2, LONGEST_PAUSE_S)
+        return pause
+
+
+class Waits:
+    """The declared waits of one stage or sink. Used from several threads."""
+
+    def __init__(self, stage: str, meters: Meters) -> None:
+        self._stage = stage
+        self._meters = meters
+        self._lock = threading.Lock()
+        self._depths: dict[str, int] = {}
+
+    @property
+    def active(self) -> bool:
+        return bool(self._depths)
+
+    @contextmanager
+    def declared(self, dependency: str) -> Iterator[None]:
+        """While inside, the stage is waiting for `dependency`."""
+        with self._lock:
+            self._depths[dependency] = self._depths.get(dependency, 0) + 1
+        self._meters.set(WAITING, self._stage, dependency, value=1)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depths[dependency] -= 1
+                over = not self._depths[dependency]
+                if over:
+                    del self._depths[dependency]
+            if over:
+                self._meters.set(WAITING, self._stage, dependency, value=0)
+
+    def missed(self, dependency: str, what: str, error: object, began: float) -> None:
+        """One attempt had no answer; `began` is the monotonic time of the first one."""
+        self._meters.count(RETRIES, self._stage, dependency)
+        waited = time.monotonic() - began
+        log.warning("%s: %s: %s not possible for %.1f s: %s", self._stage, dependency, what, waited, error)

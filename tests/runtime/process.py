@@ -1,0 +1,44 @@
+"""A worker process for the failure tests: the counting stage, its config as JSON in the first argument."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from faust import StreamT
+
+from pipeline.metrics import Meters
+from pipeline.runtime.config import StageConfig
+from pipeline.runtime.intake import Batch
+from pipeline.runtime.phases import Phases
+from pipeline.runtime.stage import DurableStage
+from pipeline.runtime.transport import faust_app
+from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
+from tests.runtime.counting import Count, Counting
+
+
+async def main(options: dict[str, Any]) -> None:
+    phases = Phases(Path(options["phase_file"]) if options.get("phase_file") else None, options.get("pause_at", ""))
+    meters = Meters()
+    stage: DurableStage[Count] = DurableStage(
+        StageConfig(**options["stage"]), Counting(options["output"]), meters, phases
+    )
+    app = faust_app(stage.name)
+
+    @app.agent(stage.channel(app), name="count")
+    async def count(batches: StreamT[Batch]) -> None:
+        async for batch in batches:
+            await stage.process(batch)
+
+    port = options.get("probe_port")
+    probes = None if port is None else ProbeAddress("127.0.0.1", port)
+    await run_worker([Unit(app, stage)], meters, stall_limit_s=options.get("stall_limit_s", 25), probes=probes)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    asyncio.run(main(json.loads(sys.argv[1])))
