@@ -38,6 +38,10 @@ COMMANDS: Mapping[str, Lazy] = {
     "replay": Lazy("pipeline.cli.replay", "Send recorded events or OCPP logs to Kafka."),
     "assemble": Lazy("pipeline.cli.assemble", "Files of events in, sessions as JSON lines out; no broker."),
     "report": Lazy("pipeline.cli.report", "Sessions, energy, revenue, demand and anomalies from ClickHouse."),
+    "price": Lazy("pipeline.cli.price", "What a CDR or a session costs by its tariff, line by line; offline."),
+    "verify": Lazy("pipeline.cli.verify", "Is somebody else's CDR right? Offline; exit 0, 1 (mismatch) or 3."),
+    "lint": Lazy("pipeline.cli.lint", "What is wrong or doubtful about OCPI tariffs; offline."),
+    "preview": Lazy("pipeline.cli.preview", "What a session would cost under one or several tariffs."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }
 

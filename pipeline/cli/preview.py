@@ -1,0 +1,109 @@
+"""`chargeline preview`: what a session would cost under one or several tariffs, before anybody plugs in."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cli.options import json_option, print_json
+from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
+from pipeline.domain.bill import Bill
+from pipeline.domain.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing import price
+from pipeline.domain.tariff import CannotPrice
+from pipeline.domain.units import MWH_PER_KWH
+from pipeline.errors import InvalidMessage, WrongUsage
+from pipeline.wire.bills import bill_document
+from pipeline.wire.json_values import instant
+
+
+@click.command("preview")
+@tariff_option
+@zone_option
+@signals_option
+@click.option("--from", "begin", metavar="TIME", required=True, help="Plugged in, ISO 8601; no offset: UTC.")
+@click.option("--to", "end", metavar="TIME", required=True, help="Unplugged.")
+@click.option("--energy", metavar="KWH", required=True, help="Energy of the whole session.")
+@click.option("--charged-by", metavar="TIME", help="When charging ends and idling begins; without it: at --to.")
+@json_option
+def command(
+    tariff_files: tuple[Path, ...],
+    time_zone: str | None,
+    signals_file: Path | None,
+    begin: str,
+    end: str,
+    energy: str,
+    charged_by: str | None,
+    as_json: bool,
+) -> None:
+    """What a session from A to B with this energy costs under each tariff, cheapest first.
+
+    Power is taken as even while charging. For drivers who choose a time, and for operators who choose a tariff.
+    """
+    given = basis(tariff_files, time_zone, signals_file)
+    if not given.tariffs:
+        raise WrongUsage("give at least one --tariff FILE")
+    facts = _facts(_time("--from", begin), _time("--to", end), _kwh(energy), charged_by)
+    bills: list[Bill] = []
+    for tariff in given.tariffs:
+        try:
+            bills.append(price(facts, tariff, given.zone, given.signals, final=False))
+        except CannotPrice as missing:
+            raise InvalidMessage(missing.code, missing.detail) from missing
+    bills.sort(key=_rank)
+    if as_json:
+        print_json([bill_document(bill) for bill in bills])
+        return
+    for bill in bills:
+        _show(bill)
+
+
+def _facts(begin_us: int, end_us: int, mwh: int, charged_by: str | None) -> Facts:
+    charged_us = end_us if charged_by is None else _time("--charged-by", charged_by)
+    if not begin_us < charged_us <= end_us:
+        raise WrongUsage("--from must be before --charged-by, and that not after --to")
+    activity = [Stretch(begin_us, "charging")]
+    if charged_us < end_us:
+        activity.append(Stretch(charged_us, "idle"))
+    return Facts(begin_us, end_us, [Reading(begin_us, 0), Reading(charged_us, mwh)], activity)
+
+
+def _show(bill: Bill) -> None:
+    total = f"{bill.payable_incl or '?'} {bill.currency} with tax, {bill.payable_excl or '?'} without"
+    table = Table(title=f"{bill.tariff_id}: {total}" if bill.held_reason is None else f"{bill.tariff_id}: held")
+    for name in ("from", "to", "what", "quantity", "price", "amount excl.", "window"):
+        table.add_column(name)
+    for line in bill.lines:
+        quantity = (
+            f"{line.billed_quantity} {line.unit}" if line.unit_price is not None else f"{line.quantity} {line.unit}"
+        )
+        what = f"{line.kind} {line.dimension}".strip()
+        amount, unit_price = line.amount_excl or "?", line.unit_price or ""
+        table.add_row(line.local_from, line.local_to, what, quantity, unit_price, amount, line.window)
+    Console().print(table)
+
+
+def _rank(bill: Bill) -> tuple[bool, Decimal, str]:
+    total = bill.total_incl or bill.total_excl
+    return total is None, Decimal(total or 0), bill.tariff_id
+
+
+def _time(name: str, text: str) -> int:
+    try:
+        return instant(text)
+    except ValueError as error:
+        raise WrongUsage(f"{name} {text!r} is not a time such as 2025-06-13T19:30:00Z") from error
+
+
+def _kwh(text: str) -> int:
+    try:
+        mwh = Decimal(text) * MWH_PER_KWH
+        if mwh < 0 or mwh != int(mwh):
+            raise ValueError
+    except (InvalidOperation, ValueError, OverflowError) as error:
+        raise WrongUsage(f"--energy {text!r} is not an energy in kWh with at most 6 decimals") from error
+    return int(mwh)

@@ -1,0 +1,54 @@
+"""`chargeline price`: what a CDR or a session costs by its tariff, explained line by line. Works offline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import print_json
+from pipeline.cli.pricing_files import Basis, basis, cdr_or_session, signals_option, tariff_option, zone_option
+from pipeline.cli.reference import FILE
+from pipeline.domain import verify
+from pipeline.domain.bill import Bill
+from pipeline.domain.cdr import Cdr
+from pipeline.domain.pricing import price
+from pipeline.domain.signals import Signals
+from pipeline.domain.tariff import CannotPrice, choose
+from pipeline.errors import InvalidMessage
+from pipeline.wire.bills import bill_document
+from pipeline.wire.session_facts import SessionDocument
+
+
+@click.command("price")
+@click.argument("file", metavar="CDR.json", type=FILE)
+@tariff_option
+@zone_option
+@signals_option
+def command(file: Path, tariff_files: tuple[Path, ...], time_zone: str | None, signals_file: Path | None) -> None:
+    """Price an OCPI CDR, or a session document with meter readings, and print the bill as JSON.
+
+    The claimed amounts of a CDR are not used. A tariff with clock times needs --time-zone: a CDR does not hold it, and
+    a guessed zone gives a bill that looks right and is wrong by hours. Unknown amounts are null.
+    """
+    given = basis(tariff_files, time_zone, signals_file)
+    found = cdr_or_session(file)
+    try:
+        bill = _cdr_bill(found, given) if isinstance(found, Cdr) else session_bill(found, given)
+    except CannotPrice as missing:
+        raise InvalidMessage(missing.code, f"{file}: {missing.detail}") from missing
+    print_json(bill_document(bill))
+
+
+def session_bill(session: SessionDocument, given: Basis) -> Bill:
+    """The bill of recorded facts: the very function of the stream."""
+    ids = [tariff.id for tariff in given.tariffs]
+    tariff = choose(given.tariffs, ids, session.facts.start_us) if len(ids) != 1 else given.tariffs[0]
+    signals = given.signals or Signals(session.signals)
+    return price(session.facts, tariff, given.zone or session.time_zone, signals, tax_rate=session.tax_rate)
+
+
+def _cdr_bill(cdr: Cdr, given: Basis) -> Bill:
+    tariffs = given.tariffs or list(cdr.tariffs)
+    with_what = verify.Basis(tariffs=tariffs, zone=given.zone, signals=given.signals)
+    return verify.price_cdr(cdr, verify.tariff_of(cdr, tariffs), tariffs, with_what).bill

@@ -1,0 +1,55 @@
+"""What the offline pricing commands read: tariffs, signals, a CDR or the facts of a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from pipeline.cli.reference import FILE, read
+from pipeline.domain.cdr import Cdr
+from pipeline.domain.localtime import zone_of
+from pipeline.domain.signals import Signals
+from pipeline.domain.tariff import Tariff
+from pipeline.errors import WrongUsage
+from pipeline.wire.cdr import decode_cdr
+from pipeline.wire.json_values import parse
+from pipeline.wire.price_signals import decode_signals
+from pipeline.wire.session_facts import SessionDocument, decode_session
+from pipeline.wire.tariffs import decode_tariffs
+
+tariff_option = click.option(
+    "--tariff", "tariff_files", multiple=True, type=FILE, help="OCPI tariff (JSON); replaces those inside the CDR."
+)
+zone_option = click.option("--time-zone", metavar="ZONE", help="IANA zone of the site, such as Europe/Berlin.")
+signals_option = click.option("--signals", "signals_file", type=FILE, help="Price signal slots (JSON).")
+
+
+class Basis(NamedTuple):
+    """What the options give."""
+
+    tariffs: list[Tariff]
+    zone: str | None
+    signals: Signals | None
+
+
+def basis(tariff_files: tuple[Path, ...], zone: str | None, signals_file: Path | None) -> Basis:
+    """Raises WrongUsage (no such file or zone) or InvalidMessage (content), naming file and element."""
+    if zone is not None:
+        try:
+            zone_of(zone)
+        except ValueError as error:
+            raise WrongUsage(f"--time-zone {error}") from error
+    tariffs = [tariff for path in tariff_files for tariff in decode_tariffs(read(path, "tariff"), str(path))]
+    slots = None if signals_file is None else decode_signals(read(signals_file, "signals"), str(signals_file))
+    return Basis(tariffs, zone, None if slots is None else Signals(slots))
+
+
+def cdr_or_session(path: Path) -> Cdr | SessionDocument:
+    """A CDR, or a session document with readings; told apart by the fields that only one of them has."""
+    data = read(path, "CDR")
+    document = parse(data, str(path))
+    if isinstance(document, dict) and "readings" in document:
+        return decode_session(data, str(path))
+    return decode_cdr(data, str(path))
