@@ -1,4 +1,4 @@
-"""Dead letters of the stage: what their headers say, and when so many of them mean that something else is wrong.
+"""When so many dead letters mean that something else is wrong. What one looks like is in wire/dead_letters.py.
 
 A flood stops the worker: a schema or a firmware changed, and the topic must not be emptied into the dead letters.
 """
@@ -7,23 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.runtime.ports import Headers
-
 WINDOW = 10_000
 """Records over which the share of dead letters is taken."""
 
 
 class DeadLetterFlood(Exception):
     """Too many dead letters: nothing of this transaction is committed and the worker stops."""
-
-
-def headers_of(reason: str, detail: str, topic: str, partition: int, offset: int) -> Headers:
-    """Why, and where the record was read."""
-    return (("reason", reason.encode()), ("detail", detail.encode()), *place(topic, partition, offset))
-
-
-def place(topic: str, partition: int, offset: int) -> Headers:
-    return (("topic", topic.encode()), ("partition", b"%d" % partition), ("offset", b"%d" % offset))
 
 
 class FloodGate:

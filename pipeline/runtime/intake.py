@@ -33,6 +33,20 @@ FULL_S = 1.0
 """So long the feed may take no batch before its partitions are paused and polling goes on."""
 ANSWER_S = 20.0
 
+TRY_AGAIN = frozenset(
+    {
+        ck.KafkaError._STATE,  # assigned a moment ago, its fetcher does not run yet
+        ck.KafkaError._TIMED_OUT,
+        ck.KafkaError._TRANSPORT,
+        ck.KafkaError._ALL_BROKERS_DOWN,
+        ck.KafkaError.UNSTABLE_OFFSET_COMMIT,
+        ck.KafkaError.NOT_COORDINATOR,
+        ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
+        ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    }
+)
+"""Failures of a seek or a look-up that the next poll may heal."""
+
 Result = TypeVar("Result")
 
 
@@ -246,18 +260,15 @@ class Intake:
         if not lease.owned:
             return
         place = _place(lease)
-        if offset is None:
-            committed = self._consumer.committed([place], 10.0)[0]
-            offset = committed.offset if committed.offset >= 0 else self._first(place)
-        place.offset = offset
         try:
+            place.offset = end = self._committed(place) if offset is None else offset
             self._consumer.seek(place)
         except ck.KafkaException as error:
-            if error.args[0].code() != ck.KafkaError._STATE:
+            if error.args[0].code() not in TRY_AGAIN:
                 raise
-            self.start(lease, offset)  # assigned a moment ago, its fetcher does not run yet: after the next poll
+            self.start(lease, offset)  # after the next poll
             return
-        lease.end = offset
+        lease.end = end
         lease.running = True
         if not self._throttled:
             self._consumer.resume([place])
@@ -269,8 +280,12 @@ class Intake:
             raise TransactionLost("not a member of the consumer group any more")
         return metadata
 
-    def _first(self, place: ck.TopicPartition) -> int:
-        return self._consumer.get_watermark_offsets(place, 10.0)[0]
+    def _committed(self, place: ck.TopicPartition) -> int:
+        """Where the group goes on, or the first record that there is."""
+        committed = self._consumer.committed([place], 2.0)[0]
+        if committed.error is not None:
+            raise ck.KafkaException(committed.error)
+        return committed.offset if committed.offset >= 0 else self._consumer.get_watermark_offsets(place, 2.0)[0]
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._member = consumer.memberid()

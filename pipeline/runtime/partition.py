@@ -15,10 +15,11 @@ from pipeline import topics
 from pipeline.errors import InvalidMessage
 from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord
-from pipeline.runtime.dead_letters import FloodGate, headers_of, place
+from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import NEVER, Logic, Output, State, Tick
 from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.ports import Headers, Message, Position, Produce
+from pipeline.wire import dead_letters
 
 CLEAN = -1
 DEAD_LETTERS = topics.DEAD_LETTERS.name
@@ -184,7 +185,7 @@ class Partition(Generic[State]):
     def _send(self, outputs: Sequence[Output], message: Message, produce: Produce) -> None:
         for topic, key, value, headers in outputs:
             if topic == DEAD_LETTERS:
-                read_at = place(self._source, self.number, _offset(message))
+                read_at = dead_letters.where(self._source, self.number, _offset(message))
                 if produce is not _discard:
                     self._gate.part_refused(_reason(headers))
                 produce(topic, value, key, -1, (*headers, *read_at))
@@ -195,7 +196,10 @@ class Partition(Generic[State]):
         if produce is _discard:
             return
         offset = _offset(message)
-        headers = headers_of(error.reason, error.detail, self._source, self.number, offset)
+        headers = (
+            *dead_letters.why(error.reason, error.detail),
+            *dead_letters.where(self._source, self.number, offset),
+        )
         produce(DEAD_LETTERS, message.value(), message.key(), -1, headers)
         self._gate.refused(self.number, offset, error.reason)
 

@@ -1,0 +1,68 @@
+"""Workers are killed, paused and moved while records pass: everything is told exactly once, and the right thing."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtime.workers import Arena, numbers
+
+
+@pytest.fixture
+def arena(kafka: str, tmp_path: Path) -> Iterator[Arena]:
+    made = Arena(kafka, tmp_path)
+    yield made
+    for process in made.processes.values():
+        process.kill()
+
+
+def agrees(arena: Arena, timeout_s: float) -> None:
+    """Every output that the records mean, once, and no other."""
+    expected = arena.expected()
+    found = arena.outputs(len(expected), timeout_s)
+    repeated = {key for key, times in Counter(key for key, _ in found).items() if times > 1}
+    got = dict(found)
+    different = {key for key in got if got[key] != expected.get(key)}
+    assert (len(expected.keys() - got.keys()), len(repeated), len(different)) == (0, 0, 0)
+
+
+def test_one_worker_tells_what_the_offline_run_tells_and_stops_in_time(arena: Arena) -> None:
+    arena.fill(numbers(keys=300, count=60_000))
+    arena.start("a")
+    agrees(arena, 40)
+    began = time.monotonic()
+    assert arena.stop_all() == {"a": 0}
+    assert time.monotonic() - began < 10
+
+
+def test_a_restarted_worker_goes_on_where_the_last_one_stopped(arena: Arena) -> None:
+    arena.fill(numbers(keys=300, count=15_005))
+    arena.start("a")
+    agrees(arena, 30)
+    assert arena.stop_all() == {"a": 0}
+    arena.fill((key, b"7") for key, _ in numbers(keys=300, count=15_005))
+    arena.start("a")
+    agrees(arena, 30)
+    assert arena.stop_all() == {"a": 0}
+
+
+def test_workers_that_are_killed_at_any_moment_lose_and_repeat_nothing(arena: Arena) -> None:
+    chance = random.Random(7)  # noqa: S311 - a schedule, not a secret
+    arena.fill(numbers(keys=300, count=20_000))
+    slots = ["a", "b", "c"]
+    for slot in slots:
+        arena.start(slot)
+    for _ in range(6):
+        arena.fill(numbers(keys=300, count=10_000), pace_s=0.05)
+        slot = chance.choice(slots)
+        time.sleep(chance.random())
+        arena.kill(slot)
+        arena.fill(numbers(keys=300, count=5_000), pace_s=0.05)
+        arena.start(slot)
+    agrees(arena, 60)
+    assert set(arena.stop_all().values()) == {0}
