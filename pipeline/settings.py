@@ -100,3 +100,13 @@ def _parse(type_name: str, text: str) -> object:
             if not text:
                 raise ValueError("must not be empty")
             return text
+
+
+def secret(file: Path | None) -> str:
+    """The text of a secret's file, without the line end; "" where no file is named. Raises WrongUsage."""
+    if file is None:
+        return ""
+    try:
+        return file.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"{file}: cannot read the secret: {type(error).__name__}") from error

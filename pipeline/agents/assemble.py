@@ -15,7 +15,7 @@ from pipeline.runtime.stage import DurableStage
 
 
 def attach(app: faust.App, stage: DurableStage[Station]) -> None:
-    @app.agent(stage.channel(app), name="assemble")  # type: ignore[untyped-decorator]  # Faust's agents are not typed
+    @app.agent(stage.channel(app), name="assemble")
     async def assemble(batches: AsyncIterable[Batch]) -> None:
         async for batch in batches:
             await stage.process(batch)

@@ -8,21 +8,15 @@ from contextlib import contextmanager
 import click
 from clickhouse_connect.driver.exceptions import Error
 
-from pipeline.errors import Unavailable, WrongUsage
-from pipeline.settings import Settings
+from pipeline.errors import Unavailable
+from pipeline.settings import Settings, secret
 from pipeline.storage.connection import NotMigrated, reason
 from pipeline.storage.migrate import MigrationError
 
 
 def password(chosen: Settings) -> str:
     """ClickHouse's password from its file; "" where none is set. Raises WrongUsage if the file cannot be read."""
-    file = chosen.clickhouse_password_file
-    if file is None:
-        return ""
-    try:
-        return file.read_text("utf-8").strip()
-    except OSError as error:
-        raise WrongUsage(f"CHARGELINE_CLICKHOUSE_PASSWORD_FILE: cannot read {file}: {error.strerror}") from error
+    return secret(chosen.clickhouse_password_file)
 
 
 @contextmanager

@@ -45,8 +45,7 @@ def passing_keyring() -> Keyring:
 
 def rating(settings: Settings, keys: Keyring) -> Rating:
     """Reference data of the settings. Raises WrongUsage (file) or InvalidMessage (content), naming file and field."""
-    sites = decode_sites(read(settings.sites_file, "sites"), str(settings.sites_file)) if settings.sites_file else []
-    tariffs = (
-        decode_tariffs(read(settings.tariffs_file, "tariffs"), str(settings.tariffs_file)) if settings.tariffs_file else []
-    )
+    sites_file, tariffs_file = settings.sites_file, settings.tariffs_file
+    sites = decode_sites(read(sites_file, "sites"), str(sites_file)) if sites_file else []
+    tariffs = decode_tariffs(read(tariffs_file, "tariffs"), str(tariffs_file)) if tariffs_file else []
     return Rating(keys, sites, tariffs)

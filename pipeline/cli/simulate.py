@@ -75,7 +75,7 @@ def command(
         faults=parse_faults(faults),
     )
     if documents is not None:
-        _write_documents(plan, documents)
+        write_documents(plan, documents)
     with ExitStack() as files:
         on_truth = _truth_writer(files.enter_context(_created(truth))) if truth is not None else ignore
         records = limited_rate(paced(_limited(simulate(plan, on_truth), limit), speed), rate)
@@ -134,7 +134,7 @@ def _truth_writer(out: IO[bytes]) -> Callable[[Truth], None]:
     return write
 
 
-def _write_documents(plan: Plan, folder: Path) -> None:
+def write_documents(plan: Plan, folder: Path) -> None:
     sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,61 @@
+"""sessions, anomalies, dead-letters -> ClickHouse, in batches, by a consumer of its own: alerts never wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+
+import faust
+from confluent_kafka import Message
+
+from pipeline import topics
+from pipeline.runtime.intake import Batch
+from pipeline.runtime.sink import Sink
+from pipeline.storage.rows import DeadLetter
+from pipeline.storage.writer import Writer
+from pipeline.wire import dead_letters
+from pipeline.wire.sessions import decode_alert, decode_session
+
+TOPICS = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name)
+
+
+def attach(app: faust.App, sink: Sink) -> None:
+    @app.agent(sink.channel(app), name="store")
+    async def store(batches: AsyncIterable[Batch]) -> None:
+        async for batch in batches:
+            await sink.process(batch)
+
+
+def rows_into(writer: Writer) -> Callable[[Mapping[str, Sequence[Message]]], None]:
+    """The sink's write. Raises Unavailable while ClickHouse is away; InvalidMessage in our own topics is our bug."""
+
+    def write(records: Mapping[str, Sequence[Message]]) -> None:
+        writer.insert_sessions([decode_session(value) for value in _values(records, topics.SESSIONS.name)])
+        writer.insert_anomalies([decode_alert(value) for value in _values(records, topics.ANOMALIES.name)])
+        writer.insert_dead_letters([_dead_letter(message) for message in records.get(topics.DEAD_LETTERS.name, ())])
+
+    return write
+
+
+def _values(records: Mapping[str, Sequence[Message]], topic: str) -> list[bytes]:
+    return [value for message in records.get(topic, ()) if (value := message.value()) is not None]
+
+
+def _headers(message: Message) -> list[tuple[str, bytes | None]]:
+    found = message.headers() or []
+    pairs = found.items() if isinstance(found, dict) else found
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
+
+
+def _dead_letter(message: Message) -> DeadLetter:
+    """Where it stands and why; nothing of its content, which may hold identifiers."""
+    cause = dead_letters.decode(_headers(message))
+    partition, offset = message.partition(), message.offset()
+    return DeadLetter(
+        partition=-1 if partition is None else partition,
+        offset=-1 if offset is None else offset,
+        source_topic=cause.topic,
+        source_partition=cause.partition,
+        source_offset=cause.offset,
+        reason=cause.reason,
+        sent_at_ms=message.timestamp()[1],
+    )

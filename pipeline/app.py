@@ -1,0 +1,94 @@
+"""The composition root: Settings -> clients, stages, agents. Nothing happens at import.
+
+Which stages a process runs is the caller's choice; each has a Faust app, a consumer and a group of its own, so one that
+waits stops no other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from confluent_kafka import Producer
+
+from pipeline import topics
+from pipeline.agents import assemble, store, tick
+from pipeline.agents.assembly import Assembly
+from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.rating import Rating
+from pipeline.domain.station import Station
+from pipeline.kafka_config import client_config
+from pipeline.metrics import Meters
+from pipeline.runtime.config import SinkConfig, StageConfig
+from pipeline.runtime.phases import Phases
+from pipeline.runtime.sink import Sink
+from pipeline.runtime.stage import DurableStage
+from pipeline.runtime.transport import faust_app
+from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
+from pipeline.settings import Settings, secret
+from pipeline.storage.writer import ClickHouseWriter
+from pipeline.wire.meter_events import Decoder
+
+TICK_LASTS_MS = 5000
+"""A tick that the broker did not take within this time is superseded by younger ones."""
+
+
+async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring: Keyring) -> None:
+    """Runs `stages` (names in STAGES) until SIGTERM. Raises what ended one of them."""
+    meters, phases = Meters(), Phases(settings.phase_file)
+    units = [STAGES[name](settings, rating, keyring, meters, phases) for name in stages]
+    probes = ProbeAddress(settings.web_host, settings.web_port) if settings.web_port else None
+    await run_worker(units, meters, stall_limit_s=settings.stall_limit_s, probes=probes)
+
+
+def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
+    client = client_config(settings)
+    config = StageConfig(
+        name="assemble",
+        topics=[topics.METER_EVENTS.name],
+        changelog=topics.STATION_STATE.name,
+        group=f"{settings.group}-assemble",
+        slot=settings.slot,
+        client=client,
+        session_timeout_ms=settings.session_timeout_ms,
+        transaction_timeout_ms=settings.transaction_timeout_ms,
+        checkpoint_s=settings.checkpoint_ms / 1000,
+        state_write_s=settings.state_write_s,
+        max_keys=settings.max_stations,
+        dead_letter_run=settings.dead_letter_run,
+        dead_letter_percent=settings.dead_letter_percent,
+    )
+    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring)), meters, phases)
+    app = faust_app(config.name)
+    assemble.attach(app, stage)
+    if settings.tick_ms:
+        ticks = Producer(dict(client) | {"message.timeout.ms": TICK_LASTS_MS})
+        tick.attach(app, ticks, stage.owned, settings.tick_ms / 1000)
+    return Unit(app, stage)
+
+
+def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
+    writer = ClickHouseWriter(
+        settings.clickhouse_url,
+        settings.clickhouse_user,
+        secret(settings.clickhouse_password_file),
+        settings.clickhouse_database,
+    )
+    config = SinkConfig(
+        name="store",
+        topics=store.TOPICS,
+        group=f"{settings.group}-store",
+        client=client_config(settings),
+        session_timeout_ms=settings.session_timeout_ms,
+        batch_rows=settings.sink_batch_rows,
+        batch_s=settings.sink_batch_ms / 1000,
+    )
+    sink = Sink(config, store.rows_into(writer), meters, phases)
+    app = faust_app(config.name)
+    store.attach(app, sink)
+    return Unit(app, sink)
+
+
+STAGES: Mapping[str, Callable[[Settings, Rating, Keyring, Meters, Phases], Unit]] = {
+    "assemble": _assemble,
+    "store": _store,
+}

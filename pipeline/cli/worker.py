@@ -1,0 +1,40 @@
+"""`chargeline worker`: the stages of the pipeline, until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from pathlib import Path
+
+import click
+
+from pipeline.app import STAGES, run
+from pipeline.cli.options import clickhouse_option, kafka_option, settings
+from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
+
+
+@click.command()
+@click.option("--stage", "stages", multiple=True, type=click.Choice(list(STAGES)), help="Which ones [default: all].")
+@click.option("--slot", help="Stable name of this worker among its peers [CHARGELINE_SLOT, default 0].")
+@kafka_option
+@clickhouse_option
+@sites_option
+@tariffs_option
+def command(
+    stages: tuple[str, ...],
+    slot: str | None,
+    kafka: str | None,
+    clickhouse_url: str | None,
+    sites: Path | None,
+    tariffs: Path | None,
+) -> None:
+    """Assemble, rate and strip sessions (stage assemble), and store them in ClickHouse (stage store).
+
+    Runs until SIGTERM or Ctrl-C: then a last checkpoint, exit 0. Any number of workers share the work; each needs a
+    slot of its own that it keeps over restarts. CHARGELINE_KEYS_FILE must name a keyring: without one no pseudonym can
+    be made, and the worker refuses to start.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    found = settings(slot=slot, kafka=kafka, clickhouse_url=clickhouse_url, sites_file=sites, tariffs_file=tariffs)
+    keys = keyring(found)
+    asyncio.run(run(found, stages or tuple(STAGES), rating(found, keys), keys))
