@@ -75,15 +75,13 @@ def _facts(begin_us: int, end_us: int, mwh: int, charged_by: str | None) -> Fact
 def _show(bill: Bill) -> None:
     total = f"{bill.payable_incl or '?'} {bill.currency} with tax, {bill.payable_excl or '?'} without"
     table = Table(title=f"{bill.tariff_id}: {total}" if bill.held_reason is None else f"{bill.tariff_id}: held")
-    for name in ("from", "to", "what", "quantity", "price", "amount excl.", "window"):
+    for name in ("when", "what", "quantity", "price", "excl. tax", "window"):
         table.add_column(name)
     for line in bill.lines:
-        quantity = (
-            f"{line.billed_quantity} {line.unit}" if line.unit_price is not None else f"{line.quantity} {line.unit}"
-        )
-        what = f"{line.kind} {line.dimension}".strip()
-        amount, unit_price = line.amount_excl or "?", line.unit_price or ""
-        table.add_row(line.local_from, line.local_to, what, quantity, unit_price, amount, line.window)
+        when = f"{line.local_from[5:16]} - {line.local_to[11:16]}".replace("T", " ") if line.local_from else ""
+        what = line.dimension if line.kind in ("USAGE", "FLAT") else f"{line.kind} {line.dimension}".rstrip()
+        quantity = f"{line.billed_quantity if line.unit_price else line.quantity} {line.unit}" if line.unit else ""
+        table.add_row(when, what, quantity, line.unit_price or "", line.amount_excl or "?", line.window)
     Console().print(table)
 
 

@@ -43,8 +43,11 @@ class Tolerance(NamedTuple):
     def of_amount(self, stated: Decimal) -> Fraction:
         if self.fixed is not None:
             return Fraction(self.fixed)
-        places = min(4, max(minor_units(self.currency), decimals(stated)))
-        return Fraction(1, 2 * 10**places)
+        return Fraction(1, 2 * 10 ** self.places(stated))
+
+    def places(self, stated: Decimal) -> int:
+        """Decimals that count: JSON drops the zeros of 7.20."""
+        return min(4, max(minor_units(self.currency), decimals(stated)))
 
     def words(self) -> str:
         if self.fixed is not None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from pipeline.domain.bill import Bill
 from pipeline.domain.cdr import Cdr
-from pipeline.domain.figures import Finding, Tolerance, decimals, sum_of
+from pipeline.domain.figures import Finding, Tolerance, sum_of
 from pipeline.domain.interpretation import STANDARD, Interpretation
 from pipeline.domain.tariff import Tariff
 
@@ -31,9 +31,9 @@ def hints(
 
     is_off = abs(claimed - ours) > slack
     found = []
-    if is_off and _cut(ours, stated.excl) == claimed:
+    if is_off and _cut(ours, tolerance.places(stated.excl)) == claimed:
         found.append(("TRUNCATED", f"{bill.total_excl} was cut to {stated.excl}, not rounded"))
-    if _is_taxed_after_rounding(bill, stated.excl, stated.incl):
+    if _is_taxed_after_rounding(bill, stated.excl, stated.incl, tolerance):
         found.append(("TAX_ON_ROUNDED", f"tax was added to the rounded {stated.excl}"))
     limited = sum_of([line for line in bill.lines if line.reason == "LIMIT"], "excl")
     if is_off and limited and abs(ours - limited - claimed) <= slack:
@@ -58,19 +58,17 @@ def hints(
     return [Finding(kind="HINT", code=code, where="total_cost", text=text) for code, text in found]
 
 
-def _cut(value: Fraction, like: Decimal) -> Fraction:
-    """Towards zero, to as many decimals as `like` has."""
-    scale = 10 ** decimals(like)
-    return Fraction(int(value * scale), scale)
+def _cut(value: Fraction, places: int) -> Fraction:
+    """Towards zero, to so many decimals."""
+    return Fraction(int(value * 10**places), 10**places)
 
 
-def _is_taxed_after_rounding(bill: Bill, excl: Decimal, incl: Decimal | None) -> bool:
+def _is_taxed_after_rounding(bill: Bill, excl: Decimal, incl: Decimal | None, tolerance: Tolerance) -> bool:
     """With one rate: incl. is the stated excl. with tax, rounded, but not our total with tax."""
     if incl is None or len(bill.tax) != 1 or bill.tax[0].rate is None or bill.total_incl is None:
         return False
-    if abs(Fraction(bill.total_excl or 0) - Fraction(excl)) >= Fraction(1, 10 ** decimals(excl)):
+    if abs(Fraction(bill.total_excl or 0) - Fraction(excl)) >= Fraction(1, 10 ** tolerance.places(excl)):
         return False
     taxed = Fraction(excl) * (1 + Fraction(bill.tax[0].rate) / 100)
-    half = Fraction(1, 2 * 10 ** decimals(incl))
-    is_ours = abs(Fraction(bill.total_incl) - Fraction(incl)) <= half
-    return not is_ours and abs(taxed - Fraction(incl)) <= half
+    half = Fraction(1, 2 * 10 ** tolerance.places(incl))
+    return abs(Fraction(bill.total_incl) - Fraction(incl)) > half >= abs(taxed - Fraction(incl))

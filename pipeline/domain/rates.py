@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.domain.restrictions import SinceCharging
 from pipeline.domain.signals import Signals, Slot, compose
 from pipeline.domain.tariff import Dimension, Dynamic, Element, Limit, PriceComponent, Tariff, Window
-from pipeline.domain.units import MONEY_SCALE, NEVER_US, rounded
+from pipeline.domain.units import MONEY_SCALE, NEVER_US, minor_units, rounded
 
 _KEPT = 20_000
 """Composed prices that are remembered; a fleet prices by the same slots again and again."""
@@ -94,7 +94,7 @@ class Rates:
         for place, component in enumerate(element.components):
             unit = self._unit(index, place, element, component)
             self._set_price(unit, *self._prices(component))
-            unit.price_text = f"{component.price:f}"
+            unit.price_text = _price_text(component.price, minor_units(self._tariff.currency))
             found.append(Source(component, unit))
         return tuple(found)
 
@@ -211,6 +211,13 @@ def _limit(limit: Limit | None) -> tuple[int, int | None] | None:
     if limit is None:
         return None
     return _in_money(limit.excl), None if limit.incl is None else _in_money(limit.incl)
+
+
+def _price_text(price: Decimal, digits: int) -> str:
+    """All decimals of the price, at least those of the currency; zeros that somebody wrote or left out play no part."""
+    whole, _, decimals = f"{price:f}".partition(".")
+    decimals = decimals.rstrip("0").ljust(digits, "0")
+    return f"{whole}.{decimals}" if decimals else whole
 
 
 def _in_money(value: Decimal | Fraction) -> int:

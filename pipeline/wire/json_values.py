@@ -20,7 +20,11 @@ def parse(data: bytes, source: str) -> Any:
     """The document with every number as Decimal; raises InvalidMessage `bad_json` with line and column."""
     try:
         return json.loads(
-            data, parse_float=Decimal, parse_int=Decimal, parse_constant=_refuse, object_pairs_hook=_object
+            data.decode("utf-8-sig"),
+            parse_float=Decimal,
+            parse_int=Decimal,
+            parse_constant=_refuse,
+            object_pairs_hook=_object,
         )
     except UnicodeDecodeError as error:
         raise InvalidMessage("bad_json", f"{source}: not UTF-8 at byte {error.start}") from error
@@ -226,6 +230,8 @@ def _shown(value: object) -> str:
 def canonical(value: object) -> str:
     """The document as one text that depends on its content only: keys sorted, numbers in plain notation."""
     if isinstance(value, Decimal):
+        if abs(int(value.as_tuple().exponent)) > 40:  # written out, 1e999999999 would not fit in memory
+            return str(value)
         plain = f"{value:f}"
         return plain.rstrip("0").rstrip(".") if "." in plain else plain
     if isinstance(value, dict):

@@ -89,7 +89,9 @@ def _total(
             elif before:
                 limited = _round(incl * excl / before, 4)
             elif excl:
-                rates = {_number(part.get("vat", 0)) for each in tariff["elements"] for part in each["price_components"]}
+                rates = {
+                    _number(part.get("vat", 0)) for each in tariff["elements"] for part in each["price_components"]
+                }
                 limited = _round(excl * (1 + rates.pop() / 100), 4) if len(rates) == 1 else None
     return Expected(excl, limited, _round(excl, 2), None if limited is None else _round(limited, 2), volumes)
 

@@ -1,4 +1,4 @@
-"""Generated tariffs and sessions. Every bound lies on a whole minute, so that the oracle can follow minute by minute."""
+"""Generated tariffs and sessions. Every bound lies on a whole minute, as the oracle goes minute by minute."""
 
 from __future__ import annotations
 
@@ -37,9 +37,20 @@ def components(draw: st.DrawFn, dimension: str) -> dict[str, Any]:
 @st.composite
 def restrictions(draw: st.DrawFn, is_session_independent: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    kinds = ["clock", "start", "end", "days"] if is_session_independent else [
-        "clock", "start", "end", "days", "kwh", "duration", "power", "idle",
-    ]
+    kinds = (
+        ["clock", "start", "end", "days"]
+        if is_session_independent
+        else [
+            "clock",
+            "start",
+            "end",
+            "days",
+            "kwh",
+            "duration",
+            "power",
+            "idle",
+        ]
+    )
     for kind in draw(st.lists(st.sampled_from(kinds), max_size=2, unique=True)):
         match kind:
             case "clock":
@@ -64,16 +75,25 @@ def restrictions(draw: st.DrawFn, is_session_independent: bool) -> dict[str, Any
 @st.composite
 def tariffs(draw: st.DrawFn, *, is_session_independent: bool = False) -> dict[str, Any]:
     """An OCPI document; without flat fee, limit and cumulative restriction if session-independent (I6)."""
-    dimensions = ["ENERGY", "TIME", "PARKING_TIME"] if is_session_independent else [
-        "ENERGY", "TIME", "PARKING_TIME", "FLAT",
-    ]
+    dimensions = (
+        ["ENERGY", "TIME", "PARKING_TIME"]
+        if is_session_independent
+        else [
+            "ENERGY",
+            "TIME",
+            "PARKING_TIME",
+            "FLAT",
+        ]
+    )
     elements = []
     for _ in range(draw(st.integers(1, 4))):
         chosen = draw(st.lists(st.sampled_from(dimensions), min_size=1, max_size=3, unique=True))
-        elements.append({
-            "price_components": [draw(components(dimension)) for dimension in chosen],
-            "restrictions": draw(restrictions(is_session_independent)),
-        })
+        elements.append(
+            {
+                "price_components": [draw(components(dimension)) for dimension in chosen],
+                "restrictions": draw(restrictions(is_session_independent)),
+            }
+        )
     tariff: dict[str, Any] = {"id": "G1", "currency": "EUR", "elements": elements}
     if not is_session_independent and draw(st.booleans()):
         name = draw(st.sampled_from(["min_price", "max_price"]))

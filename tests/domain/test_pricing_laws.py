@@ -1,4 +1,4 @@
-"""Laws of pricing (pricing.md 6.3) on generated tariffs and sessions, and agreement with the minute-by-minute oracle."""
+"""Laws of pricing (pricing.md 6.3) on generated tariffs and sessions, and agreement with the oracle."""
 
 from __future__ import annotations
 
@@ -85,10 +85,8 @@ def test_lines_tile_the_session(document: dict[str, Any], session: tuple[Facts, 
 
 
 @many
-@given(tariffs(), sessions(), st.data())
-def test_the_running_cost_is_the_bill_of_the_facts_so_far(
-    document: dict[str, Any], session: tuple[Facts, str], data: st.DataObject
-) -> None:
+@given(tariffs(), sessions())
+def test_the_running_cost_is_the_bill_of_the_facts_so_far(document: dict[str, Any], session: tuple[Facts, str]) -> None:
     """I5: at every reading and change of activity, and whatever was asked of the fold in between."""
     facts, zone = session
     tariff = as_tariff(document)
@@ -107,7 +105,9 @@ def test_the_running_cost_is_the_bill_of_the_facts_so_far(
             readings = [Reading(facts.start_us, facts.readings[0].register_mwh)]
         bill = price(
             Facts(facts.start_us, now_us, readings, [each for each in so_far if isinstance(each, Stretch)]),
-            tariff, zone, final=False,
+            tariff,
+            zone,
+            final=False,
         )
         assert fold.running() == (bill.total_excl, bill.total_incl)
         assert fold.running() == (bill.total_excl, bill.total_incl), "asking changes nothing"
@@ -184,7 +184,7 @@ def measured(lines: tuple[Line, ...]) -> dict[str, Fraction]:
 
 
 def steps_of(document: dict[str, Any]) -> int:
-    return max(part["step_size"] for element in document["elements"] for part in element["price_components"])
+    return max(int(part["step_size"]) for element in document["elements"] for part in element["price_components"])
 
 
 def stripped(bill: Bill) -> Bill:

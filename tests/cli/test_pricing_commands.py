@@ -1,0 +1,128 @@
+"""Commands price, verify, lint and preview: outputs, exit codes, one clear sentence for bad files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.cli import run
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "pricing"
+CASE = GOLDEN / "1-time-of-use-across-midnight"
+
+
+def cdr(**changes: Any) -> dict[str, Any]:
+    component = {"type": "ENERGY", "price": 0.30, "vat": 20, "step_size": 1}
+    window = {"start_time": "22:00", "end_time": "06:00"}
+    return {
+        "start_date_time": "2025-06-13T21:00:00Z",
+        "end_date_time": "2025-06-13T22:00:00Z",
+        "currency": "EUR",
+        "tariffs": [
+            {"id": "C1", "currency": "EUR", "elements": [{"price_components": [component], "restrictions": window}]}
+        ],
+        "charging_periods": [
+            {"start_date_time": "2025-06-13T21:00:00Z", "dimensions": [{"type": "ENERGY", "volume": 10}]}
+        ],
+        "total_cost": {"excl_vat": 3.0, "incl_vat": 3.6},
+        "total_energy": 10,
+        **changes,
+    }
+
+
+@pytest.fixture
+def cdr_file(tmp_path: Path) -> Path:
+    path = tmp_path / "cdr.json"
+    path.write_text(json.dumps(cdr()))
+    return path
+
+
+def test_price_prints_the_bill_of_a_cdr(cdr_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["price", str(cdr_file), "--time-zone", "Europe/Berlin"]) == 0
+    bill = json.loads(capsys.readouterr().out)
+    assert bill["total"] == {"excl_vat": "3.0000", "incl_vat": "3.6000"}
+    assert bill["payable"] == {"excl_vat": "3.00", "incl_vat": "3.60"}
+    assert bill["billed_volumes"]["ENERGY"] == {
+        "unit": "kWh", "quantity": "10.000000", "billed_quantity": "10.000000",
+    }  # fmt: skip
+    assert bill["lines"][0]["from_utc"] == "2025-06-13T21:00:00Z"
+    assert bill["lines"][0]["local_from"] == "2025-06-13T23:00:00+02:00"
+
+
+def test_price_prints_the_bill_of_a_session(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["price", str(CASE / "session.json"), "--tariff", str(CASE / "tariff.json")]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == {"excl_vat": "7.8840", "incl_vat": "9.5396"}
+
+
+def test_price_never_guesses_the_zone(cdr_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["price", str(cdr_file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "TIME_ZONE_MISSING" in said.err
+    assert run(["price", str(cdr_file), "--time-zone", "Europe/Bonn"]) == 2
+    assert "'Europe/Bonn' is not an IANA time zone" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"charging_periods": []}, "charging_periods: is empty"),
+        ({"start_date_time": "yesterday"}, "start_date_time: 'yesterday' is not a time"),
+        ({"currency": "EUX"}, "currency: 'EUX'"),
+        ({"tariffs": [{"id": "C1"}]}, "tariffs[0].currency: is missing"),
+        ({"end_date_time": "2025-06-13T20:00:00Z"}, "end_date_time: is before"),
+    ],
+)
+def test_a_bad_cdr_is_named_and_never_priced(
+    change: dict[str, Any], where: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "cdr.json"
+    path.write_text(json.dumps(cdr(**change)))
+    for command, code in ((["price"], 1), (["verify"], 2)):
+        assert run([*command, str(path), "--time-zone", "UTC"]) == code
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert f"{path}: " in said.err
+        assert where in said.err
+
+
+def test_verify_answers_with_its_exit_code(cdr_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["verify", str(cdr_file), "--time-zone", "Europe/Berlin"]) == 0
+    assert capsys.readouterr().out.startswith("OK\n")
+    assert run(["verify", str(cdr_file)]) == 3
+    assert capsys.readouterr().out.startswith("NOT_VERIFIABLE\n")
+    cdr_file.write_text(json.dumps(cdr(total_cost={"excl_vat": 3.5, "incl_vat": 4.2})))
+    assert run(["verify", str(cdr_file), "--time-zone", "Europe/Berlin", "--json"]) == 1
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["verdict"] == "MISMATCH"
+    assert [(each["code"], each["difference"]) for each in verdict["findings"]] == [
+        ("TOTAL_EXCL", "0.5000"), ("TOTAL_INCL", "0.6000"),
+    ]  # fmt: skip
+    assert run(["verify", str(cdr_file), "--time-zone", "Europe/Berlin", "--tolerance", "1"]) == 0
+
+
+def test_lint_says_what_is_wrong_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, bad = CASE / "tariff.json", tmp_path / "bad.json"
+    assert run(["lint", str(good), "--time-zone", "Europe/Amsterdam"]) == 0
+    assert "warning wrapped_window_with_day: elements[0].restrictions" in capsys.readouterr().out
+    bad.write_text(json.dumps({"id": "B1", "currency": "EUR", "elements": []}))
+    assert run(["lint", str(bad), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["code"], finding["severity"], finding["where"]) == ("no_elements", "error", "elements")
+
+
+def test_preview_ranks_tariffs_by_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    dear = GOLDEN / "4-idle-fee-with-grace" / "tariff.json"
+    arguments = [
+        *("preview", "--tariff", str(dear), "--tariff", str(CASE / "tariff.json"), "--time-zone", "Europe/Amsterdam"),
+        *("--from", "2025-06-13T19:30:00Z", "--to", "2025-06-13T22:30:00Z", "--energy", "32.4"),
+    ]
+    assert run([*arguments, "--json"]) == 0
+    bills = json.loads(capsys.readouterr().out)
+    assert [(bill["tariff_id"], bill["total"]["excl_vat"]) for bill in bills] == [("T1", "7.8840"), ("T4", "14.5800")]
+    assert run(arguments) == 0
+    assert "22:00-06:00" in capsys.readouterr().out
+    assert run([*arguments[:-1], "much"]) == 2
