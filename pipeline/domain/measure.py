@@ -137,8 +137,8 @@ def _ended_at(session: Session, codes: list[str]) -> int | None:
     if not session.ended():
         return None
     ended, started = session.ended_at_us, session.started_at_us
-    if ended is None:
-        return max(session.last_at_us, started or 0)
+    if ended is None or session.closed_by != "STOP":
+        return max(session.last_at_us, started or 0)  # evidence that came after the rule had closed it counts
     if started is not None and ended < started:
         if started - ended <= 5 * MINUTE:
             codes.append("CLOCK_SKEW")

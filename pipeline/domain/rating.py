@@ -136,6 +136,7 @@ class Rating:
         lasted = until - (measured.started_at_us if measured.started_at_us is not None else until)
         billable = session.ended() and energy is not None and energy >= NOT_BILLED_WH and lasted >= NOT_BILLED_US
         priced = bill if isinstance(bill, Bill) else None
+        waived = priced is not None and session.ended() and not billable  # an abort costs nothing, not even a start fee
         evidence, quality = measured.evidence, measured.quality
         if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
             evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
@@ -167,13 +168,13 @@ class Rating:
             bill_state=priced.state if priced else "HELD",
             held_reason=priced.held_reason if priced else bill.code if isinstance(bill, CannotPrice) else None,
             currency=priced.currency if priced else None,
-            total_excl_vat=priced.total_excl if priced else None,
-            total_incl_vat=priced.total_incl if priced else None,
-            payable_excl_vat=priced.payable_excl if priced else None,
-            payable_incl_vat=priced.payable_incl if priced else None,
+            total_excl_vat=_amount(priced.total_excl, waived, "0.0000") if priced else None,
+            total_incl_vat=_amount(priced.total_incl, waived, "0.0000") if priced else None,
+            payable_excl_vat=_amount(priced.payable_excl, waived, "0.00") if priced else None,
+            payable_incl_vat=_amount(priced.payable_incl, waived, "0.00") if priced else None,
             tariff_id=priced.tariff_id if priced else None,
             tariff_version=priced.tariff_version if priced else None,
-            lines=priced.lines if priced else (),
+            lines=priced.lines if priced and not waived else (),
             slots=spread(measured.times, measured.registers, measured.activity, until),
             clock=station.clock,
         )
@@ -290,6 +291,10 @@ class Rating:
 def _open_fold(site: Site, tariff: Tariff, started_us: int, register_wh: int) -> Running:
     fold = Fold.open(tariff, site.time_zone, None, started_us, register_wh * MWH, tax_rate=site.tax_rate)
     return Running(fold, tariff.currency, register_wh)
+
+
+def _amount(amount: str | None, waived: bool, nothing: str) -> str | None:
+    return nothing if waived else amount
 
 
 def _facts(measured: Measured) -> Facts:
