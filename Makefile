@@ -21,13 +21,13 @@ install: $(STAMP)
 	@echo "$(VENV) is up to date"
 
 # Hashes and an editable install exclude each other in pip: first everything pinned, build backend included, then us.
-$(STAMP): requirements/dev.txt pyproject.toml pipeline/embedded/kafka_jars.sha256
+$(STAMP): constraints.txt pyproject.toml pipeline/embedded/kafka_jars.sha256
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Chargeline needs Python 3.11 or newer; say which one: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the pinned requirements into $(VENV)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: \
-	  --require-hashes -r requirements/dev.txt
+	  --require-hashes -r constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@$(BIN)/python -m pipeline.embedded.jars install
 	@touch $@
@@ -52,9 +52,9 @@ bench: install
 
 # After a change of the dependencies in pyproject.toml; needs uv, which nothing else here does.
 lock:
-	rm -f requirements/runtime.txt requirements/dev.txt
+	rm -f constraints.txt ops/container/requirements.txt
 	uv --no-config pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --quiet --group build --output-file requirements/runtime.txt
+	  --no-emit-index-url --quiet --group build --output-file ops/container/requirements.txt
 	uv --no-config pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header \
-	  --no-emit-index-url --quiet --group build --group dev --constraint requirements/runtime.txt \
-	  --output-file requirements/dev.txt
+	  --no-emit-index-url --quiet --group build --group dev --constraint ops/container/requirements.txt \
+	  --output-file constraints.txt
