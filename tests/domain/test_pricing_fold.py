@@ -72,6 +72,18 @@ def test_the_running_cost_waits_for_the_reading_after_a_price_change() -> None:
     assert fold.running() == ("1.3000", "1.5730"), "1 kWh at 0.36 and 1 kWh at 0.22 more"
 
 
+def test_an_energy_threshold_acts_at_the_first_instant_at_which_it_is_reached() -> None:
+    """1 of 7 kWh in 10 minutes: after 85,714,285.7 us; the energy at the cut is the threshold exactly."""
+    tiers = tariff(
+        {"price_components": [{"type": "TIME", "price": 6}], "restrictions": {"max_kwh": 1}},
+        {"price_components": [{"type": "ENERGY", "price": 1}], "restrictions": {"max_kwh": 1}},
+        {"price_components": [{"type": "ENERGY", "price": 2}]},
+    )
+    facts = Facts(START, START + 10 * MINUTE, [Reading(START, 0), Reading(START + 10 * MINUTE, 7_000_000)], [])
+    found = [(line.dimension, line.quantity) for line in price(facts, tiers, None).lines if line.kind == "USAGE"]
+    assert found == [("ENERGY", "1.000000"), ("ENERGY", "6.000000"), ("TIME", "85.714286")]
+
+
 def slot(start: int, price_: str, **fields: Any) -> Slot:
     begin = START + start * MINUTE
     return Slot(series="spot", start_us=begin, end_us=begin + 15 * MINUTE, price=Decimal(price_), **fields)
