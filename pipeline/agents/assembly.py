@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import topics
-from pipeline.domain.events import LIVE, ClockTicked, OcppFrame
+from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
 from pipeline.domain.measure import Measured
 from pipeline.domain.rating import Rating
-from pipeline.domain.session import advance
+from pipeline.domain.session import advance, read_meter
 from pipeline.domain.station import (
     MINUTE,
     SECOND,
@@ -27,6 +27,7 @@ from pipeline.domain.station import (
 from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, Archive, Output, Tick
+from pipeline.wire import dead_letters
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 from pipeline.wire.sessions import encode_alert, encode_facts, encode_update, with_revision
@@ -62,16 +63,19 @@ class Assembly:
 
     def apply(self, state: Station, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         event = self._decode(value)
-        if isinstance(event, OcppFrame):
-            return self._frame(state, event, value)
-        if isinstance(event, ClockTicked):
-            raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
+        if type(event) is not MeterRead:
+            if isinstance(event, OcppFrame):
+                return self._frame(state, event, value)
+            if isinstance(event, ClockTicked):
+                raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         if event.clock != state.clock:
             self._follow(state, event.clock)
-        step = advance(state, event)
-        return None if step is None else self._outputs(state, step, value)
+        told = read_meter(state, event) if type(event) is MeterRead else advance(state, event)
+        if told is None:
+            return None
+        return (self._live(state, told),) if isinstance(told, Session) else self._outputs(state, told, value)
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes) -> Sequence[Output] | None:
         if frame.station_id != state.station_id:
@@ -85,9 +89,11 @@ class Assembly:
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
         for event in meaning.events:
-            step = advance(state, event)
-            if step is not None:
-                outputs.extend(self._outputs(state, step, value))
+            told = advance(state, event)
+            if isinstance(told, Session):
+                outputs.append(self._live(state, told))
+            elif told is not None:
+                outputs.extend(self._outputs(state, told, value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
@@ -119,12 +125,13 @@ class Assembly:
 
     # --- outputs -----------------------------------------------------------------------------------------------------
 
+    def _live(self, station: Station, session: Session) -> Output:
+        update = self._rating.show(station, session)
+        return Output(UPDATES, update.session_id.encode(), encode_update(update))
+
     def _outputs(self, station: Station, step: Step, value: bytes) -> list[Output]:
         outputs: list[Output] = []
         rating = self._rating
-        for session in step.updates:
-            update = rating.show(station, session)
-            outputs.append(Output(UPDATES, update.session_id.encode(), encode_update(update)))
         for session, voided_id in step.voided:
             self._void(station, session, voided_id, outputs)
         for session, reason in step.rated:
@@ -191,5 +198,4 @@ def _calls(station: Station) -> Calls | None:
 
 
 def _dead_letter(station: Station, value: bytes, reason: str, detail: str) -> Output:
-    headers = [("reason", reason.encode()), ("detail", detail.encode())]
-    return Output(DEAD_LETTERS, station.station_id.encode(), value, headers)
+    return Output(DEAD_LETTERS, station.station_id.encode(), value, dead_letters.why(reason, detail))

@@ -18,6 +18,7 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.station import Session, Station, decode_archived
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
+from pipeline.wire.dead_letters import reason_of
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sessions import decode_session, encode_facts
 
@@ -42,7 +43,7 @@ class OfflineSessions:
                     record = decode_session(output.value)
                     self._latest[record.session_id] = record
                 elif output.headers:
-                    self.refused[dict(output.headers)["reason"].decode()] += 1
+                    self.refused[reason_of(output.headers)] += 1
         except InvalidMessage as error:
             self.refused[error.reason] += 1
 

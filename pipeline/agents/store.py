@@ -40,15 +40,9 @@ def _values(records: Mapping[str, Sequence[Message]], topic: str) -> list[bytes]
     return [value for message in records.get(topic, ()) if (value := message.value()) is not None]
 
 
-def _headers(message: Message) -> list[tuple[str, bytes | None]]:
-    found = message.headers() or []
-    pairs = found.items() if isinstance(found, dict) else found
-    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
-
-
 def _dead_letter(message: Message) -> DeadLetter:
     """Where it stands and why; nothing of its content, which may hold identifiers."""
-    cause = dead_letters.decode(_headers(message))
+    cause = dead_letters.decode(dead_letters.headers_of(message.headers()))
     partition, offset = message.partition(), message.offset()
     return DeadLetter(
         partition=-1 if partition is None else partition,

@@ -43,12 +43,17 @@ from pipeline.domain.station import (
     decode_archived,
 )
 
-
 MOST_MISSING = 1000
 
 
-def advance(station: Station, event: ChargeEvent) -> Step | None:
-    """Changes `station` in place. None: nothing to tell. A refused event changes nothing but the counters."""
+Told = Step | Session | None
+"""What an event has to tell: nothing; a session whose live view is due (the most frequent case); or a whole Step."""
+
+
+def advance(station: Station, event: ChargeEvent) -> Told:
+    """Changes `station` in place. A refused event changes nothing but the counters."""
+    if isinstance(event, MeterRead):
+        return read_meter(station, event)
     station.received += 1
     handle: Handler = _HANDLERS[type(event)]
     return handle(station, event)
@@ -57,8 +62,9 @@ def advance(station: Station, event: ChargeEvent) -> Step | None:
 # --- readings -------------------------------------------------------------------------------------------------------
 
 
-def _read(station: Station, event: MeterRead) -> Step | None:
-    """The hot path: the next reading of an open session; everything else goes to `_unusual_reading`."""
+def read_meter(station: Station, event: MeterRead) -> Told:
+    """`advance` for a reading. The hot path: the next one of an open session; all others to `_unusual_reading`."""
+    station.received += 1
     at = event.event_time_us
     received = event.received_time_us
     session = station.sessions.get(event.transaction_id)  # type: ignore[arg-type]  # None is never a key
@@ -89,13 +95,11 @@ def _read(station: Station, event: MeterRead) -> Step | None:
     station.used += 1
     if at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
-        step = Step()
-        step.updates.append(session)
-        return step
+        return session
     return None
 
 
-def _unusual_reading(station: Station, session: Session | None, event: MeterRead) -> Step | None:
+def _unusual_reading(station: Station, session: Session | None, event: MeterRead) -> Told:
     _heard(station, event)
     if event.transaction_id is None and (event.connector_id == 0 or not event.tx_hint):
         station.outside += 1  # problem 21: station meter data never opens a session
@@ -127,7 +131,7 @@ def _unusual_reading(station: Station, session: Session | None, event: MeterRead
     return _insert(station, session, event, at)
 
 
-def _insert(station: Station, session: Session, event: MeterRead, at: int) -> Step | None:
+def _insert(station: Station, session: Session, event: MeterRead, at: int) -> Told:
     """The reading at its place by event time; the same again is counted, another value for the same key refused."""
     if event.register_wh is None and event.power_w is None and event.soc_percent is None:
         station.used += 1  # problem 28: an entry without energy leaves totals untouched
@@ -165,9 +169,7 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> St
         session.fold = None
     if not session.ended() and at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
-        step = Step()
-        step.updates.append(session)
-        return step
+        return session
     _touched(station, session, "LATE_READING")
     return None
 
@@ -518,10 +520,9 @@ def _seen(station: Station, event: StationSeen) -> Step | None:
     return None
 
 
-Handler = Callable[[Station, Any], "Step | None"]
+Handler = Callable[[Station, Any], Told]
 
 _HANDLERS: Mapping[type, Handler] = {
-    MeterRead: _read,
     SessionStarted: _start,
     SessionAuthorized: _authorized,
     SessionConfirmed: _confirm,

@@ -11,9 +11,7 @@ from collections.abc import Sequence
 
 from pipeline.domain.facts import Stretch
 from pipeline.domain.outputs import Slot
-from pipeline.domain.station import MINUTE, SECOND
-
-QUARTER = 15 * MINUTE
+from pipeline.domain.station import QUARTER, SECOND
 
 
 def spread(

@@ -7,6 +7,7 @@ State is mutable and slotted, because the hot path changes it with every meter e
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+QUARTER = 15 * MINUTE
 NEVER = 1 << 62
 
 STRIDE = 4
@@ -186,12 +188,11 @@ class Station(msgspec.Struct, array_like=True, gc=False):
 
 
 class Step:
-    """What one event or tick caused: sessions to show, to rate, to archive, alerts, and parts refused with reasons."""
+    """What one event or tick caused: sessions to rate, to archive, alerts, and parts refused with reasons."""
 
-    __slots__ = ("alerts", "archived", "forgotten", "quarantined", "rated", "updates", "voided")
+    __slots__ = ("alerts", "archived", "forgotten", "quarantined", "rated", "voided")
 
     def __init__(self) -> None:
-        self.updates: list[Session] = []
         self.rated: list[tuple[Session, str]] = []
         """Sessions to emit as a revision if a billed fact changed, with the reason."""
         self.voided: list[tuple[Session, str]] = []
@@ -225,15 +226,14 @@ _STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
 def encode_archived(session: Session) -> bytes:
     """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter."""
     readings = session.readings
+    times = readings[0::STRIDE]
     kept = array("q")
-    count = len(readings) // STRIDE
-    for index in range(count):
-        at = readings[index * STRIDE]
-        before = readings[(index - 1) * STRIDE] if index else 0
-        following = readings[(index + 1) * STRIDE] if index + 1 < count else 0
-        quarter = at // (15 * MINUTE)
-        if index in (0, count - 1) or quarter != before // (15 * MINUTE) or quarter != following // (15 * MINUTE):
-            kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
+    first = 0
+    for index in _ends_of_quarters(times):
+        if index > first:
+            kept.extend(readings[first * STRIDE : (first + 1) * STRIDE])
+        kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
+        first = index + 1
     session.fold = None
     whole, session.readings = session.readings, kept
     ended = session.ended_at_us or session.last_at_us
@@ -241,6 +241,14 @@ def encode_archived(session: Session) -> bytes:
         return ended.to_bytes(8, "big") + SESSION_ENCODER.encode(session)
     finally:
         session.readings = whole
+
+
+def _ends_of_quarters(times: Numbers) -> Iterator[int]:
+    """Index of the last reading in each quarter of an hour that has one."""
+    index = 0
+    while index < len(times):
+        index = bisect_left(times, times[index] // QUARTER * QUARTER + QUARTER, index)
+        yield index - 1
 
 
 def decode_archived(value: bytes) -> Session:
