@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from copy import copy
 from decimal import Decimal
+from typing import NamedTuple
 
 from pipeline.domain.bill import Bill, render
 from pipeline.domain.facts import Activity, Facts
@@ -16,7 +17,7 @@ from pipeline.domain.plan import Active, Plan, Rules, plan_for
 from pipeline.domain.restrictions import Moment
 from pipeline.domain.signals import NO_SIGNALS, Signals
 from pipeline.domain.tariff import Tariff
-from pipeline.domain.totals import Piece, total
+from pipeline.domain.totals import ENERGY_SCALE, Cost, Piece, total
 from pipeline.domain.units import NEVER_US, US_PER_HOUR, money_text, rounded
 
 
@@ -64,6 +65,33 @@ def price(
     return fold.bill(facts.end_us, final=final)
 
 
+class Quote(NamedTuple):
+    """The running cost along a stretch: what is fixed, and the energy of the session so far. Amounts in 1/10,000."""
+
+    quantity: int
+    """Priced energy before the stretch, mWh."""
+    step: int
+    whole: int
+    unit_excl: int
+    sum_excl: int
+    other_excl: int
+    unit_incl: int
+    sum_incl: int
+    other_incl: int
+
+    def amounts(self, mwh: int) -> tuple[int, int]:
+        """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
+        billed = mwh + -(self.quantity + mwh) % self.step if self.step else mwh
+        return (
+            self.other_excl + rounded(self.sum_excl + self.unit_excl * billed, self.whole),
+            self.other_incl + rounded(self.sum_incl + self.unit_incl * billed, self.whole),
+        )
+
+    def at(self, mwh: int) -> tuple[str, str]:
+        excl, incl = self.amounts(mwh)
+        return money_text(excl), money_text(incl)
+
+
 class Fold:
     """The state of one session being priced. Needs no codec: it can be refolded from the readings that are kept."""
 
@@ -90,6 +118,7 @@ class Fold:
         "_power",
         "_power_derived",
         "_power_now",
+        "_quote",
         "_reservation",
         "_signals",
         "_since",
@@ -123,6 +152,7 @@ class Fold:
         self._reservation: Ledger | None = None
         self._is_expired = False
         self._head: Split = (start_us, start_us)
+        self._quote: Quote | None = None
         self._open(start_us, self._last_mwh, self._head)
 
     @classmethod
@@ -164,6 +194,9 @@ class Fold:
 
     def running(self) -> tuple[str | None, str | None]:
         """Total cost excl. and incl. tax up to the last known instant, with the session ended there; None: unknown."""
+        quote, mwh = self._quote, self._last_mwh - self._piece_mwh
+        if quote is not None and mwh > 0 and not self._pending:
+            return quote.at(mwh)
         rates, has_session = self._plan.rates, not self._is_expired
         if self._pending:
             cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
@@ -171,10 +204,28 @@ class Fold:
             book, active = self._in_force()
             piece = Piece(active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh)
             cost = total(rates, book, self._reservation, has_session, piece)
+            self._quote = self._quoted(piece, cost)
         return (
             None if cost.excl is None else money_text(cost.excl),
             None if cost.incl is None else money_text(cost.incl),
         )
+
+    def _quoted(self, piece: Piece, cost: Cost) -> Quote | None:
+        """The rest of this stretch in one formula, if nothing but energy adds to the cost in it."""
+        rates, energy, active = self._plan.rates, self._book.energy, piece.active
+        unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]
+        if (
+            unit is None or other is not None or active.is_doubtful or self._fork is not None or self._book.held
+            or rates.idle_cap is not None or rates.min_price is not None or rates.max_price is not None
+            or None in (unit.excl, unit.incl, energy.excl, energy.incl, cost.excl, cost.incl)
+        ):  # fmt: skip
+            return None
+        quote = Quote(
+            energy.quantity, unit.step * 1000, rates.scale * ENERGY_SCALE,
+            unit.excl or 0, energy.excl or 0, 0, unit.incl or 0, energy.incl or 0, 0,
+        )  # fmt: skip
+        excl, incl = quote.amounts(piece.mwh)
+        return quote._replace(other_excl=(cost.excl or 0) - excl, other_incl=(cost.incl or 0) - incl)
 
     def bill(self, end_us: int, final: bool = True) -> Bill:
         """The bill of the session ended at `end_us`, not before the last reading; the fold itself is not changed."""
@@ -242,6 +293,7 @@ class Fold:
         if lock_us is not None:
             rules = plan.at(lock_us).rules
         self._piece_us, self._piece_mwh, self._head = us, mwh, head
+        self._quote = None
         active = rules.active
         if active is not None:
             self._active, self._next_us, self._cut_mwh = active, to_us, NEVER_US
