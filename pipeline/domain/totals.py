@@ -126,7 +126,12 @@ def last_priced(volume: Volume) -> Run | None:
 
 def extras(book: Ledger) -> tuple[int, int, int]:
     """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
-    return _steps(book, _sums(book.energy), _sums(book.time), _sums(book.parking))
+    energy, time, parking = _sums(book.energy), _sums(book.time), _sums(book.parking)
+    return (
+        0 if energy is None else _energy_step(energy),
+        0 if time is None else _time_step(book, time, parking),
+        0 if parking is None else _parking_step(book, time, parking),
+    )
 
 
 def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
@@ -165,18 +170,20 @@ def _rate_order(rate: str | None) -> Fraction:
 
 
 class Sums(NamedTuple):
-    """What a volume comes to: the last priced unit, the priced quantity, and the sums of quantity x scaled price."""
+    """What a priced volume comes to: last unit, quantity, sums of quantity x scaled price, seconds if snapped."""
 
-    unit: Unit | None
+    unit: Unit
     quantity: int
     excl: int | None
     incl: int | None
-    snapped_s: int | None = None
+    snapped_s: int | None
 
 
-def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums:
-    """The sums of a volume, with one more quantity."""
+def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums | None:
+    """The sums of a volume, with one more quantity; None: nothing of it is priced."""
     if unit is None or not quantity:
+        if volume.unit is None:
+            return None
         return Sums(volume.unit, volume.quantity, volume.excl, volume.incl, volume.snapped_s)
     excl = None if volume.excl is None or unit.excl is None else volume.excl + unit.excl * quantity
     incl = None if volume.incl is None or unit.incl is None else volume.incl + unit.incl * quantity
@@ -184,56 +191,64 @@ def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums:
 
 
 def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
-    """Flat fee and dimensions, each rounded to 4 decimals."""
-    if piece is None:
-        energy, time, parking = _sums(ledger.energy), _sums(ledger.time), _sums(ledger.parking)
-    else:
-        (energy_unit, time_unit, parking_unit, _), activity, us, mwh = piece.active.units, *piece[1:]
-        is_idle = activity == "idle"
-        energy = _sums(ledger.energy, energy_unit, mwh)
-        time = _sums(ledger.time, time_unit, 0 if is_idle else us)
-        parking = _sums(ledger.parking, parking_unit, us if is_idle else 0)
-    excl: int | None = 0
-    incl: int | None = 0
+    """Flat fees and dimensions, each rounded to 4 decimals; the hot path of the running cost."""
+    energy_unit = time_unit = parking_unit = None
+    us = mwh = 0
+    if piece is not None:
+        active, activity, us, mwh = piece
+        energy_unit = active.units[0]
+        if activity == "idle":
+            parking_unit = active.units[2]
+        else:
+            time_unit = active.units[1]
+    energy = _sums(ledger.energy, energy_unit, mwh)
+    time = _sums(ledger.time, time_unit, us)
+    parking = _sums(ledger.parking, parking_unit, us)
+    cost = FREE
+    if energy is not None:
+        cost = _rounded(energy, _energy_step(energy), rates.scale * ENERGY_SCALE)
+    if time is not None:
+        cost = cost.plus(_rounded(time, _time_step(ledger, time, parking), rates.scale * TIME_SCALE))
+    if parking is not None:
+        cost = cost.plus(_rounded(parking, _parking_step(ledger, time, parking), rates.scale * TIME_SCALE))
     for flat in ledger.flats:
-        excl, incl = Cost(excl, incl).plus(Cost(*flat.unit.once if flat.unit is not None else FREE))
-    steps = _steps(ledger, energy, time, parking)
-    for sums, extra, scale in zip((energy, time, parking), steps, (ENERGY_SCALE, TIME_SCALE, TIME_SCALE), strict=True):
-        unit = sums.unit
-        if unit is None:
-            continue
-        whole, exact_excl, exact_incl = rates.scale * scale, sums.excl, sums.incl
-        if excl is None or exact_excl is None or unit.excl is None:
-            excl = None
-        else:
-            excl += rounded(exact_excl + unit.excl * extra, whole)
-        if incl is None or exact_incl is None or unit.incl is None:
-            incl = None
-        else:
-            incl += rounded(exact_incl + unit.incl * extra, whole)
-    return Cost(excl, incl)
+        if flat.unit is not None:
+            cost = cost.plus(Cost(*flat.unit.once))
+    return cost
 
 
-def _steps(ledger: Ledger, energy: Sums, time: Sums, parking: Sums) -> tuple[int, int, int]:
-    rounds_parking = parking.unit is not None
-    if ledger.how.step_of_last_time and time.unit is not None and rounds_parking:
-        rounds_parking = ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
-    return (
-        _energy_step(energy) if energy.unit is not None else 0,
-        _time_step(time, ledger.how.no_snap) if time.unit is not None and not rounds_parking else 0,
-        _time_step(parking, ledger.how.no_snap) if rounds_parking else 0,
-    )
+def _rounded(sums: Sums, extra: int, scale: int) -> Cost:
+    unit, _, excl, incl, _ = sums
+    if extra:
+        excl = None if excl is None or unit.excl is None else excl + unit.excl * extra
+        incl = None if incl is None or unit.incl is None else incl + unit.incl * extra
+    return Cost(None if excl is None else rounded(excl, scale), None if incl is None else rounded(incl, scale))
 
 
 def _energy_step(sums: Sums) -> int:
     """mWh to add so that the total is a whole number of steps (Wh); an exact multiple is not rounded further (D8)."""
-    step = sums.unit.step if sums.unit is not None else 0
+    step = sums.unit.step
     return -sums.quantity % (step * 1000) if step else 0
 
 
-def _time_step(sums: Sums, no_snap: bool) -> int:
+def _time_step(ledger: Ledger, time: Sums, parking: Sums | None) -> int:
+    return 0 if parking is not None and _rounds_parking(ledger) else _snapped_step(time, ledger.how.no_snap)
+
+
+def _parking_step(ledger: Ledger, time: Sums | None, parking: Sums) -> int:
+    return 0 if time is not None and not _rounds_parking(ledger) else _snapped_step(parking, ledger.how.no_snap)
+
+
+def _rounds_parking(ledger: Ledger) -> bool:
+    """Of charging and idle time only the latter is rounded; another reading of D11 takes what came last."""
+    if not ledger.how.step_of_last_time:
+        return True
+    return ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
+
+
+def _snapped_step(sums: Sums, no_snap: bool) -> int:
     """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
-    step = sums.unit.step if sums.unit is not None else 0
+    step = sums.unit.step
     if not step:
         return 0
     if no_snap:
