@@ -70,6 +70,8 @@ class Measured:
     status: Status
     evidence: Evidence
     quality: tuple[str, ...]
+    clean: bool
+    """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
 
@@ -84,6 +86,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     codes = list(session.codes)
     ended_at = _ended_at(session, codes)
     judged = _clean(session, ended_at, limits, connector)
+    clean = judged is not None
     if judged is None:
         judged = judge(session, ended_at, limits, _bound_w(session, connector, limits), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
@@ -128,6 +131,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
         status=status,
         evidence=_evidence(quality, judged.estimated_wh),
         quality=quality,
+        clean=clean,
         gaps=gaps,
     )
 

@@ -105,7 +105,9 @@ class Rating:
             book(connector, session, measured)
         start = measured.start_register_wh
         unattributed = start - previous if start is not None and previous is not None and start > previous else 0
-        bill = self._bill(station.station_id, measured)
+        bill = self._running_bill(station, session, measured) or self._bill(station.station_id, measured)
+        if session.ended():
+            session.fold = None
         return self._strip(station, session, measured, bill, unattributed, limits), measured
 
     def _bill(self, station_id: str, measured: Measured) -> Bill | CannotPrice:
@@ -120,6 +122,20 @@ class Rating:
             )
         except CannotPrice as missing:
             return missing
+
+    def _running_bill(self, station: Station, session: Session, measured: Measured) -> Bill | None:
+        """The bill of the fold that gave the running cost, if it has seen just what was measured; else None."""
+        if session.fold is None or not measured.clean or len(measured.activity) > 1:
+            return None
+        if measured.activity[0].activity != "charging" or measured.held is not None:
+            return None
+        running = self._running(station, session)
+        if running is None:
+            return None
+        fold, until = running.fold, measured.until_us
+        if until > session.last_at_us:
+            fold.reading(until, measured.registers[-1] * MWH)
+        return fold.bill(until, final=measured.ended_at_us is not None)
 
     def _strip(
         self,
