@@ -1,55 +1,111 @@
 """Events for measuring: every station does the same thing at the same pace, every event has the same size.
 
-No faults, no chance; the fleet that behaves like one is in edge/simulator.py.
+No chance, and no faults but those asked for; the fleet that behaves like one is in edge/simulator.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import msgspec
 
 from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
 
 EVENT_BYTES = 266
-MINUTE_US = 60_000_000
+SECOND_US = 1_000_000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 60 * MINUTE_US
 CLOCK = "bench"
 START_US = 1_772_409_600_000_000  # 2026-03-02T00:00:00Z
-WH_PER_READING = 183  # 11 kW for a minute
-PAUSE_MINUTES = 8
-"""Minutes without events between two sessions of a station."""
+POWER_W = 11_000
+IMPOSSIBLE_WH = 50_000_000
+"""What the stop of a faulty session reports too much."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """When the stations report. `spread`: the first session of a station is cut short, of each by another length.
+
+    Without `spread` all stations start and end their sessions in the same interval.
+    """
+
+    readings: int = 60
+    """Per session, besides its start and its stop."""
+    interval_s: int = 60
+    pause_s: int = 480
+    """Without events between two sessions of a station."""
+    spread: bool = False
+    faulty_every: int = 0
+    """One session in so many ends with an impossible register; 0 = none."""
+    closing_h: int = 25
+    """Hourly ticks that follow the last event."""
+
+    @property
+    def reading_wh(self) -> int:
+        """About POWER_W for an interval, in whole Wh."""
+        return max(1, round(POWER_W * self.interval_s / 3600))
+
+    @property
+    def power_w(self) -> int:
+        return self.reading_wh * 3600 // self.interval_s
+
+    def first(self, station: int) -> int:
+        """Readings of the station's first session."""
+        return 1 + station * 37 % self.readings if self.spread else self.readings
+
+    def place(self, station: int, step: int) -> tuple[int, int] | None:
+        """(session, step in the session) at interval `step` of the stream; None in a pause."""
+        first, whole, pause = self.first(station) + 2, self.readings + 2, self.pause_s // self.interval_s
+        if step < first:
+            return 0, step
+        cycle, within = divmod(step - first, whole + pause)
+        return None if within < pause else (cycle + 1, within - pause)
+
+    def length(self, station: int, session: int) -> int:
+        """Readings of a session."""
+        return self.readings if session else self.first(station)
+
+    def before(self, station: int, session: int) -> int:
+        """Readings in all earlier sessions of the station."""
+        return self.first(station) + (session - 1) * self.readings if session else 0
 
 
 def bench_events(
-    stations: int, sessions_per_station: int, readings: int = 60, *, ticks: bool = True
+    stations: int, sessions_per_station: int, pace: Pace = Pace(), *, ticks: bool = True
 ) -> Iterator[tuple[bytes | None, bytes]]:
-    """Records (key, value) of `meter-events` in time order, stations interleaved: start, `readings`, stop.
+    """Records (key, value) of `meter-events` in time order, stations interleaved: start, readings, stop.
 
     Each event has EVENT_BYTES bytes. With `ticks`, a clock tick (no key, for every partition) ends each minute, and
-    hourly ticks for 25 h end the stream.
+    hourly ones end the stream.
     """
     encode = msgspec.json.Encoder().encode
     names = [f"B{number:05d}" for number in range(stations)]
     keys = [name.encode() for name in names]
-    minute_us = START_US
-    for session in range(sessions_per_station):
-        for step in range(readings + 2):
-            for number, name in enumerate(names):
-                at_us = minute_us + number * MINUTE_US // stations
-                yield keys[number], _padded(_event(name, session, step, readings, at_us), encode)
-            minute_us += MINUTE_US
-            if ticks:
-                yield None, encode(ClockTicked(time_us=minute_us, clock=CLOCK))
-        minute_us += PAUSE_MINUTES * MINUTE_US
-    for hour in range(1, 26) if ticks else ():
-        yield None, encode(ClockTicked(time_us=minute_us + hour * 60 * MINUTE_US, clock=CLOCK))
+    interval_us, now_us = pace.interval_s * SECOND_US, START_US
+    whole, pause = pace.readings + 2, pace.pause_s // pace.interval_s
+    for step in range(sessions_per_station * (whole + pause)):
+        for number, name in enumerate(names):
+            place = pace.place(number, step)
+            if place is not None and place[0] < sessions_per_station:
+                at_us = now_us + number * interval_us // stations
+                yield keys[number], _padded(_event(pace, number, name, *place, at_us), encode)
+        if ticks and now_us // MINUTE_US < (now_us + interval_us) // MINUTE_US:
+            yield None, encode(ClockTicked(time_us=now_us + interval_us, clock=CLOCK))
+        now_us += interval_us
+    for hour in range(1, pace.closing_h + 1) if ticks else ():
+        yield None, encode(ClockTicked(time_us=now_us + hour * HOUR_US, clock=CLOCK))
+
+
+def is_faulty(pace: Pace, station: int, session: int) -> bool:
+    return pace.faulty_every > 0 and (station + session) % pace.faulty_every == 0
 
 
 def _event(
-    station_id: str, session: int, step: int, readings: int, at_us: int
+    pace: Pace, station: int, station_id: str, session: int, step: int, at_us: int
 ) -> SessionStarted | MeterRead | SessionEnded:
-    transaction_id = str(session)
-    register_wh = 10_000_000 + (session * readings + min(step, readings)) * WH_PER_READING
+    transaction_id, readings = str(session), pace.length(station, session)
+    register_wh = 10_000_000 + (pace.before(station, session) + min(step, readings)) * pace.reading_wh
     received_us = at_us + 200_000
     if step == 0:
         return SessionStarted(
@@ -71,7 +127,7 @@ def _event(
             clock=CLOCK,
             connector_id=1,
             transaction_id=transaction_id,
-            register_wh=register_wh,
+            register_wh=register_wh + (IMPOSSIBLE_WH if is_faulty(pace, station, session) else 0),
             seq_no=step,
         )
     return MeterRead(
@@ -82,7 +138,7 @@ def _event(
         connector_id=1,
         transaction_id=transaction_id,
         register_wh=register_wh,
-        power_w=11_000,
+        power_w=pace.power_w,
         state="charging",
         seq_no=step,
     )
