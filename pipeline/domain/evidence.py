@@ -13,6 +13,8 @@ from pipeline.domain.limits import Limits
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, STRIDE, Session
 
 POST_STOP_WH = 100
+FROM_SAMPLE = "(estimated)"
+"""Not a code: the baseline is a sample, so energy before it is missing. Taken out by `judge`."""
 FLAT_US = 10 * MINUTE
 
 
@@ -29,6 +31,8 @@ class Judgement:
     start_register_wh: int | None
     stop_register_wh: int | None
     codes: list[str] = field(default_factory=list)
+    estimated: bool = False
+    """Part of the energy is not proven, although no Wh of it can be named."""
 
 
 @dataclass(slots=True)
@@ -62,6 +66,9 @@ def judge(session: Session, ended_at: int | None, limits: Limits, bound_w: int, 
         codes.append("IMPOSSIBLE_ENERGY")
         return _nothing(start, stop - dropped, codes, quarantined=energy, dropped=dropped)
     estimated = 0
+    from_sample = FROM_SAMPLE in codes
+    if from_sample:
+        codes.remove(FROM_SAMPLE)
     if "REGISTER_RESET" in codes or "STOP_REPLACED" in codes:
         estimated = energy - (samples[-1][1] - start if samples else 0) if "STOP_REPLACED" in codes else 0
     stuck = _stuck_wh(session, points, started, until)
@@ -80,6 +87,7 @@ def judge(session: Session, ended_at: int | None, limits: Limits, bound_w: int, 
         start_register_wh=start,
         stop_register_wh=stop - dropped,
         codes=codes,
+        estimated=from_sample,
     )
 
 
@@ -95,7 +103,7 @@ def _nothing(
         dropped_wh=dropped,
         start_register_wh=start,
         stop_register_wh=stop,
-        codes=codes,
+        codes=[code for code in codes if code != FROM_SAMPLE],
     )
 
 
@@ -149,10 +157,9 @@ def _baseline(
         return previous_wh, samples
     first = next((register for _, register in samples if register > 0), None)
     if first is not None and final is not None and bound.allows(final - first, span):
-        codes.extend(["BASELINE_REPLACED", "BASELINE_FROM_SAMPLE"] if start is not None else ["BASELINE_FROM_SAMPLE"])
+        codes.append("BASELINE_REPLACED")
+        codes.append(FROM_SAMPLE)
         return first, samples
-    if start is None:
-        codes.append("BASELINE_UNKNOWN")
     return start, samples
 
 

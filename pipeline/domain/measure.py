@@ -18,7 +18,7 @@ from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Numbers, Session
 
 INCOMPLETE = frozenset(
-    {
+    [
         "MISSING_START",
         "MISSING_STOP",
         "CLOSED_BY_NEW_START",
@@ -26,19 +26,13 @@ INCOMPLETE = frozenset(
         "NEGATIVE_ENERGY",
         "NEGATIVE_DURATION",
         "SEQ_GAP",
-        "BASELINE_UNKNOWN",
-    }
+    ]
 )
-ESTIMATED = frozenset({"REGISTER_RESET", "METER_STUCK", "STOP_REPLACED", "BASELINE_FROM_SAMPLE", "CLOCK_UNCERTAIN"})
-HELD_BY = (
-    "IMPOSSIBLE_ENERGY",
-    "NEGATIVE_ENERGY",
-    "NEGATIVE_DURATION",
-    "BASELINE_UNKNOWN",
-    "MISSING_START",
-    "CLOCK_UNCERTAIN",
-)
+ESTIMATED = frozenset({"REGISTER_RESET", "METER_STUCK", "STOP_REPLACED"})
+HELD_BY = ("IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "NEGATIVE_DURATION", "MISSING_START")
 """Codes that hold the bill, the gravest first."""
+NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
+"""What decoders note that says nothing about the quality of a session."""
 RESUME_WH = 100
 """Less energy than this after a pause is no charging again (pricing.md 5.4, resume_kwh)."""
 SHORTEST_GAP = 2 * MINUTE
@@ -111,7 +105,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     )
     powers = session.readings[2::STRIDE]
     highest = max(powers, default=-1)
-    quality = tuple(sorted(set(codes)))
+    quality = tuple(sorted(set(codes) - NOT_QUALITY))
     return Measured(
         started_at_us=session.started_at_us,
         ended_at_us=ended_at,
@@ -129,7 +123,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
         idle_us=until - started - charging,
         max_power_w=highest if highest >= 0 else None,
         status=status,
-        evidence=_evidence(quality, judged.estimated_wh),
+        evidence=_evidence(quality, judged.estimated or judged.estimated_wh > 0),
         quality=quality,
         clean=clean,
         gaps=gaps,
@@ -252,10 +246,10 @@ def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Lim
     return "aborted" if energy_wh == 0 and lasted_us < limits.shortest_us else "completed"
 
 
-def _evidence(quality: tuple[str, ...], estimated_wh: int) -> Evidence:
+def _evidence(quality: tuple[str, ...], estimated: bool) -> Evidence:
     if not INCOMPLETE.isdisjoint(quality):
         return "incomplete"
-    return "estimated" if estimated_wh or not ESTIMATED.isdisjoint(quality) else "complete"
+    return "estimated" if estimated or not ESTIMATED.isdisjoint(quality) else "complete"
 
 
 _ACTIVITY: dict[str, Activity] = {

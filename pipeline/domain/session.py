@@ -433,6 +433,8 @@ def _end(station: Station, event: SessionEnded) -> Step | None:
     if session.closed_by == "STOP":
         return _stop_again(station, event, session)
     late = session.ended()
+    if late and station.newest_us - at > REORDER_WINDOW:
+        _note(session, "LATE_REPLAY")  # problem 10
     disturb_next(station, session)
     session.ended_at_us, session.stop_register_wh = at, event.register_wh
     session.stop_received_us = event.received_time_us
