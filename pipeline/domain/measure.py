@@ -18,15 +18,8 @@ from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Numbers, Session
 
 INCOMPLETE = frozenset(
-    [
-        "MISSING_START",
-        "MISSING_STOP",
-        "CLOSED_BY_NEW_START",
-        "IMPOSSIBLE_ENERGY",
-        "NEGATIVE_ENERGY",
-        "NEGATIVE_DURATION",
-        "SEQ_GAP",
-    ]
+    {"MISSING_START", "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP", "NEGATIVE_DURATION"}
+    | {"IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY"}
 )
 ESTIMATED = frozenset({"REGISTER_RESET", "METER_STUCK", "STOP_REPLACED"})
 HELD_BY = ("IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "NEGATIVE_DURATION", "MISSING_START")

@@ -27,7 +27,7 @@ class Backlog:
         )
 
     def records(self) -> int:
-        """Offsets between what the group has committed and the end, transaction markers included. Raises Unavailable."""
+        """Offsets between what the group has committed and the end, markers included. Raises Unavailable."""
         return sum(max(0, end - position) for position, end in self._positions().values())
 
     def is_empty(self) -> bool:
