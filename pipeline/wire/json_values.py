@@ -121,8 +121,8 @@ class Reader:
         if not isinstance(value, Decimal) or not value.is_finite():
             self.fault("bad_value", name, f"{_shown(value)} is not a number")
             return None
-        if abs(value) >= 10**12 or int(value.as_tuple().exponent) < -20:
-            self.fault("bad_value", name, f"{value} is out of range; at most 12 digits and 20 decimals")
+        if abs(value) >= 10**18 or int(value.as_tuple().exponent) < -20:
+            self.fault("bad_value", name, f"{value} is out of range; at most 18 digits and 20 decimals")
             return None
         if least is not None and value < least:
             self.fault("bad_value", name, f"{value} must not be below {least}")

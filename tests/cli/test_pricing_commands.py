@@ -126,3 +126,33 @@ def test_preview_ranks_tariffs_by_cost(capsys: pytest.CaptureFixture[str]) -> No
     assert run(arguments) == 0
     assert "22:00-06:00" in capsys.readouterr().out
     assert run([*arguments[:-1], "much"]) == 2
+
+
+def test_what_if_shows_the_effect_of_other_tariffs_per_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """10 kWh at night, billed 3.00: 4.00 under 0.40 per kWh."""
+    begin_us = 1_749_850_200_000_000
+    session = {
+        "session_id": "A",
+        "revision": 1,
+        "site_id": "S1",
+        "status": "completed",
+        "started_at_us": begin_us,
+        "ended_at_us": begin_us + 900_000_000,
+        "bill_state": "FINAL",
+        "total_excl_vat": "3.0000",
+        "slots": [{"start_us": begin_us, "energy_wh": 10_000, "occupied_s": 900, "charging_s": 900}],
+    }
+    site = {
+        "site_id": "S1", "name": "S1", "time_zone": "Europe/Berlin", "country": "DE", "tariff_ids": ["T9"],
+        "stations": [],
+    }  # fmt: skip
+    component = {"type": "ENERGY", "price": 0.40, "vat": 19}
+    tariff = {"id": "T9", "currency": "EUR", "elements": [{"price_components": [component]}]}
+    for name, document in (("sessions.jsonl", session), ("sites.json", [site]), ("tariffs.json", tariff)):
+        (tmp_path / name).write_text(json.dumps(document))
+    arguments = ["what-if", str(tmp_path / "sessions.jsonl"), "--sites", str(tmp_path / "sites.json")]
+    assert run([*arguments, "--tariffs", str(tmp_path / "tariffs.json"), "--json"]) == 0
+    (effect,) = json.loads(capsys.readouterr().out)
+    assert (effect["revenue_before"], effect["revenue_after"], effect["losers"]) == ("3.0000", "4.0000", 1)
+    assert effect["off_peak_share"] == 1.0
+    assert run([*arguments, "--tariffs", str(tmp_path / "tariffs.json"), "--off-peak", "night"]) == 2

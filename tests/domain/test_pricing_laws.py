@@ -20,7 +20,7 @@ from pipeline.wire.tariffs import decode_tariffs
 from tests.domain.pricing_oracle import MINUTE_US, oracle
 from tests.domain.pricing_strategies import sessions, tariffs
 
-many = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 ENCODER = msgspec.json.Encoder(decimal_format="number")

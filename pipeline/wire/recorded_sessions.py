@@ -1,0 +1,83 @@
+"""Published sessions as JSON lines (topic `sessions`, or what `assemble` prints) -> Recorded, for what-if."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.rerating import Recorded
+from pipeline.errors import InvalidMessage
+from pipeline.wire.json_values import Fault, Reader, parse_many
+
+
+def decode_recorded(data: bytes, source: str) -> list[Recorded]:
+    """Completed sessions with slots, the highest revision of each; raises InvalidMessage that names line and field."""
+    latest: dict[str, tuple[int, Recorded]] = {}
+    for name, document in parse_many(data, source):
+        faults: list[Fault] = []
+        if not isinstance(document, dict):
+            raise InvalidMessage("bad_session", f"{name}: is not an object")
+        reader = Reader(document, "", faults)
+        found = _recorded(reader)
+        session_id, revision = reader.text("session_id") or "", reader.integer("revision") or 0
+        if faults:
+            raise InvalidMessage("bad_session", f"{name}: {faults[0].where}: {faults[0].text}")
+        if found is not None and latest.get(session_id, (-1, found))[0] < revision:
+            latest[session_id] = (revision, found)
+    return [recorded for _, recorded in latest.values()]
+
+
+def _recorded(reader: Reader) -> Recorded | None:
+    """None: not completed, not billable, or its energy is not known."""
+    start_us, end_us = _time(reader, "started_at"), _time(reader, "ended_at")
+    slots = [_slot(each) for each in reader.objects("slots", required=False)]
+    if (
+        reader.get("status") != "completed"
+        or reader.get("billable") is False
+        or start_us is None
+        or end_us is None
+        or not slots
+    ):
+        return None
+    return Recorded(
+        site_id=reader.text("site_id", required=False) or "",
+        start_us=start_us,
+        end_us=end_us,
+        slots=slots,
+        lines=[_line(each) for each in reader.objects("lines", required=False)],
+        billed_excl=_amount(reader) if reader.get("bill_state") == "FINAL" else None,
+    )
+
+
+def _time(reader: Reader, name: str) -> int | None:
+    """`started_at` as ISO 8601, or `started_at_us` as a number."""
+    if f"{name}_us" in reader.value:
+        return reader.integer(f"{name}_us", required=False)
+    return reader.instant(name, required=False)
+
+
+def _amount(reader: Reader) -> Decimal | None:
+    value: Any = reader.get("total_excl_vat")
+    try:
+        return None if value is None else Decimal(value)
+    except (InvalidOperation, TypeError, ValueError):
+        reader.fault("bad_session", "total_excl_vat", f"{value!r} is not an amount")
+        return None
+
+
+def _line(reader: Reader) -> Line:
+    """The fields of a bill line that show when what was measured."""
+    return Line(
+        kind=reader.text("kind") or "",
+        dimension=reader.get("dimension") or "",
+        from_us=reader.integer("from_us") or 0,
+        to_us=reader.integer("to_us") or 0,
+        quantity=reader.text("quantity") or "0",
+        reason=reader.get("reason") or "",
+    )
+
+
+def _slot(reader: Reader) -> Slot:
+    values = [reader.integer(name) or 0 for name in ("start_us", "energy_wh", "occupied_s", "charging_s")]
+    return Slot(*values)
