@@ -7,7 +7,8 @@ properties of the client are handed in (kafka_config.producer_config).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -56,43 +57,62 @@ def produce(
     answers or records stay unanswered, WrongUsage if the topic does not exist; records that the broker refused are
     counted in the report.
     """
-    producer = Producer({"log_level": 0} | dict(config))  # what goes wrong is said once, by this function
-    partitions = _partitions(producer, topic)
     report, began = Report(), time.monotonic()
-    try:
+    with sending(topic, config, report) as send:
         for _, key, value in records:
             if key is None:
                 report.ticks += 1
-                for partition in partitions:
-                    _send(producer, report, topic, key, value, partition)
+                for partition in send.partitions:
+                    send(key, value, partition)
             else:
                 report.events += 1
                 report.bytes += len(value)
-                _send(producer, report, topic, key, value)
+                send(key, value)
                 if report.events % POLL_EVERY == 0:
-                    producer.poll(0)
+                    send.serve()
                     on_progress(POLL_EVERY)
-        waiting = producer.flush(FLUSH_TIMEOUT_S)
-    except KafkaException as error:
-        raise Unavailable(f"topic {topic}: the producer gave up: {error.args[0].str()}") from error
-    if waiting:
-        raise Unavailable(f"topic {topic}: {waiting} records without an answer after {FLUSH_TIMEOUT_S:.0f} s")
     report.seconds = time.monotonic() - began
     on_progress(report.events % POLL_EVERY)
     return report
 
 
-def _send(
-    producer: Producer, report: Report, topic: str, key: bytes | None, value: bytes, partition: int = BY_KEY
-) -> None:
-    """Waits for room when the producer's queue is full: the broker sets the pace."""
-    while True:
-        try:
-            producer.produce(topic, value, key, partition, on_delivery=report.delivered)
-        except BufferError:
-            producer.poll(0.1)
-        else:
-            return
+class Send:
+    """Sends one record; waits for room when the producer's queue is full: the broker sets the pace."""
+
+    def __init__(self, producer: Producer, topic: str, partitions: Sequence[int], report: Report) -> None:
+        self.partitions = partitions
+        self._producer = producer
+        self._topic = topic
+        self._report = report
+
+    def __call__(self, key: bytes | None, value: bytes, partition: int = BY_KEY) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key, partition, on_delivery=self._report.delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def serve(self) -> None:
+        """Takes the broker's answers that are there."""
+        self._producer.poll(0)
+
+
+@contextmanager
+def sending(topic: str, config: Mapping[str, str | int | float | bool], report: Report) -> Iterator[Send]:
+    """What is sent inside the block is acknowledged, or counted as failed in `report`, when the block has ended.
+
+    Raises as `produce` does.
+    """
+    producer = Producer({"log_level": 0} | dict(config))  # what goes wrong is said once, by this function
+    try:
+        yield Send(producer, topic, _partitions(producer, topic), report)
+        waiting = producer.flush(FLUSH_TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"topic {topic}: the producer gave up: {error.args[0].str()}") from error
+    if waiting:
+        raise Unavailable(f"topic {topic}: {waiting} records without an answer after {FLUSH_TIMEOUT_S:.0f} s")
 
 
 def _partitions(producer: Producer, topic: str) -> list[int]:

@@ -6,7 +6,7 @@ Header values are UTF-8 text. No header holds a part of the original bytes, whic
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pipeline.errors import InvalidMessage
@@ -35,6 +35,19 @@ def why(reason: str, detail: str) -> Headers:
 def where(topic: str, partition: int, offset: int) -> Headers:
     """What the runtime adds: the place from which the record was read."""
     return [("topic", topic.encode()), ("partition", b"%d" % partition), ("offset", b"%d" % offset)]
+
+
+def reason_of(headers: Headers) -> str:
+    """The code that `why` put into `headers`; "" where it put none."""
+    return next((value.decode() for name, value in headers if name == "reason"), "")
+
+
+def headers_of(
+    found: Sequence[tuple[str, str | bytes | None]] | Mapping[str, str | bytes | None] | None,
+) -> list[tuple[str, bytes | None]]:
+    """A record's headers as `decode` takes them, of whatever form Kafka's client has given."""
+    pairs = found.items() if isinstance(found, Mapping) else found or ()
+    return [(name, value.encode() if isinstance(value, str) else value) for name, value in pairs]
 
 
 def decode(headers: Iterable[tuple[str, bytes | None]] | None) -> DeadLetter:
