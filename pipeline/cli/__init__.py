@@ -42,7 +42,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "verify": Lazy("pipeline.cli.verify", "Is somebody else's CDR right? Offline; exit 0, 1 (mismatch) or 3."),
     "lint": Lazy("pipeline.cli.lint", "What is wrong or doubtful about OCPI tariffs; offline."),
     "preview": Lazy("pipeline.cli.preview", "What a session would cost under one or several tariffs."),
-    "what-if": Lazy("pipeline.cli.what_if", "Recorded sessions re-rated under other tariffs: revenue, winners, losers."),
+    "what-if": Lazy("pipeline.cli.what_if", "Recorded sessions under other tariffs: revenue, winners and losers."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }
 
