@@ -30,7 +30,7 @@ from pipeline.runtime.logic import NEVER, Archive, Output, Tick
 from pipeline.wire import dead_letters
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
-from pipeline.wire.sessions import encode_alert, encode_facts, encode_update, with_revision
+from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, encode_update, with_revision
 
 TICK_AHEAD = 5 * SECOND
 """A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
@@ -126,7 +126,21 @@ class Assembly:
     # --- outputs -----------------------------------------------------------------------------------------------------
 
     def _live(self, station: Station, session: Session) -> Output:
+        """The live view. From the second update on only what changes is put together (a third of the time)."""
+        running = session.fold
+        if running is not None and running.template is not None:
+            template: LiveTemplate = running.template
+            self._rating.running(station, session)
+            excl, incl = running.fold.running()
+            energy = session.last_register_wh - session.start_register_wh  # type: ignore[operator]  # a fold has a start
+            if excl is not None and incl is not None and energy >= 0:
+                readings = session.readings
+                state = session.state or "charging"
+                value = template.encode(session.last_at_us, energy, readings[-2], readings[-1], state, (excl, incl))
+                return Output(UPDATES, template.key, value)
         update = self._rating.show(station, session)
+        if session.fold is not None:
+            session.fold.template = LiveTemplate(update)
         return Output(UPDATES, update.session_id.encode(), encode_update(update))
 
     def _outputs(self, station: Station, step: Step, value: bytes) -> list[Output]:

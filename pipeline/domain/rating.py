@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from pipeline.domain import anomalies
 from pipeline.domain.bill import Bill
@@ -31,12 +32,14 @@ NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("currency", "fed", "fold", "highest_wh")
+    __slots__ = ("currency", "fed", "fold", "highest_wh", "template")
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
         self.currency = currency
         self.highest_wh = register_wh
+        self.template: Any = None
+        """What whoever encodes live updates keeps for the next one."""
         self.fed = 0
 
 
@@ -129,7 +132,7 @@ class Rating:
             return None
         if measured.activity[0].activity != "charging" or measured.held is not None:
             return None
-        running = self._running(station, session)
+        running = self.running(station, session)
         if running is None:
             return None
         fold, until = running.fold, measured.until_us
@@ -229,7 +232,7 @@ class Rating:
         readings = session.readings
         as_of = session.last_at_us
         start = session.start_register_wh
-        running = self._running(station, session)
+        running = self.running(station, session)
         excl = incl = currency = None
         if running is not None:
             excl, incl = running.fold.running()
@@ -253,7 +256,7 @@ class Rating:
             currency=currency,
         )
 
-    def _running(self, station: Station, session: Session) -> Running | None:
+    def running(self, station: Station, session: Session) -> Running | None:
         """The session's fold, fed with what was read since; None while no bill can be shown."""
         started, start = session.started_at_us, session.start_register_wh
         running: Running | None = session.fold

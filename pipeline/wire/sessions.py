@@ -63,6 +63,36 @@ def encode_update(update: SessionUpdate) -> bytes:
     return _ENCODER.encode(update)
 
 
+class LiveTemplate:
+    """The fixed parts of a session's live updates, so that each next one is put together in 1 us.
+
+    Writes what `encode_update` writes; energy, costs and times are known, or the general way is taken.
+    """
+
+    __slots__ = ("_head", "_tail", "key")
+
+    def __init__(self, update: SessionUpdate) -> None:
+        encoded = _ENCODER.encode(update).decode()
+        self.key = update.session_id.encode()
+        self._head = encoded[: encoded.index(_AS_OF) + len(_AS_OF)]
+        self._tail = encoded[encoded.index(_CURRENCY) :]
+
+    def encode(
+        self, as_of_us: int, energy_wh: int, power_w: int, soc_percent: int, state: str, cost: tuple[str, str]
+    ) -> bytes:
+        """`power_w` and `soc_percent` below 0: not given. `state` is one of our own words."""
+        power = power_w if power_w >= 0 else "null"
+        soc = soc_percent if soc_percent >= 0 else "null"
+        return (
+            f'{self._head}{as_of_us},"energy_wh":{energy_wh},"power_w":{power},"soc_percent":{soc},"state":"{state}",'
+            f'"running_cost_excl_vat":"{cost[0]}","running_cost_incl_vat":"{cost[1]}"{self._tail}'
+        ).encode()
+
+
+_AS_OF = '"as_of_us":'
+_CURRENCY = ',"currency":'
+
+
 def decode_update(value: bytes) -> SessionUpdate:
     """Raises InvalidMessage for anything that is not a record of topic `session-updates`."""
     try:

@@ -1,0 +1,42 @@
+"""Live updates put together from a template are the bytes of the general way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.agents.assembly import UPDATES, Assembly
+from pipeline.domain.rating import Rating
+from pipeline.edge.fleet import fleet_documents
+from pipeline.edge.simulator import Plan, simulate
+from pipeline.runtime.offline import Offline
+from pipeline.wire.meter_events import Decoder
+from pipeline.wire.sessions import decode_update
+from pipeline.wire.sites import decode_sites
+from pipeline.wire.tariffs import decode_tariffs
+from tests.agents.test_assembly_laws import KEYS, PLAN
+
+
+def updates() -> list[bytes]:
+    sites, tariffs = fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)
+    rating = Rating(
+        KEYS, decode_sites(json.dumps(sites).encode(), "sites"), decode_tariffs(json.dumps(tariffs).encode(), "tariffs")
+    )
+    stage = Offline(Assembly(rating, Decoder(KEYS)))
+    plan = Plan(seed=PLAN.seed, stations=PLAN.stations, sites=PLAN.sites, sessions=2.0, faults=PLAN.faults)
+    return [
+        output.value
+        for _, key, value in simulate(plan)
+        for output in stage.feed(key, value)
+        if output.topic == UPDATES and output.value is not None
+    ]
+
+
+def test_the_template_writes_what_the_encoder_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = updates()
+    monkeypatch.setattr("pipeline.agents.assembly.LiveTemplate", lambda update: None)
+    general = updates()
+    assert quick == general
+    assert len(quick) > 1000
+    assert decode_update(quick[-1]).session_id
