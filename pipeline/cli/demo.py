@@ -20,8 +20,9 @@ import click
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.keys import write_keyring
+from pipeline.cli.options import print_json
 from pipeline.cli.progress import progress
-from pipeline.cli.report import read
+from pipeline.cli.report import document, read
 from pipeline.cli.report_tables import show
 from pipeline.cli.simulate import tell, write_documents
 from pipeline.cli.up import Platform, running
@@ -50,8 +51,16 @@ STOP_S = 15
 @click.option("--kafka-port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
 @click.option("--clickhouse-port", type=click.IntRange(0, 65535), default=0, help="[default: a free one]")
 @click.option("--stay", is_flag=True, help="Keep everything running afterwards, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, on stdout.")
 def command(
-    seed: int, stations: int, faults: str, data: Path | None, kafka_port: int, clickhouse_port: int, stay: bool
+    seed: int,
+    stations: int,
+    faults: str,
+    data: Path | None,
+    kafka_port: int,
+    clickhouse_port: int,
+    stay: bool,
+    as_json: bool,
 ) -> None:
     """Start an embedded broker and ClickHouse, simulate a day of a fleet, print the report.
 
@@ -65,18 +74,22 @@ def command(
         keys = folder / "keys.json"
         if not keys.exists():
             write_keyring(keys)
-            click.echo(f"made pseudonym keys for this demo alone: {keys}")
+            click.echo(f"made pseudonym keys for this demo alone: {keys}", err=True)
         write_documents(plan, folder)
         workers = stack.enter_context(_workers(platform.settings, folder))
         with progress(f"simulating {plan.clock}", unit="events") as shown:
             report = produce(
                 simulate(plan), topics.METER_EVENTS.name, producer_config(platform.settings), shown.advance
             )
-        tell(report, plan.clock, "acknowledged by Kafka", as_json=False)
+        tell(report, plan.clock, "acknowledged by Kafka", as_json=False, err=as_json)
         _wait(platform.settings, workers)
-        click.echo()
-        show({name: answer.rows for name, answer in read(platform.settings, Question(zone="UTC")).items()}, "UTC")
-        click.echo(_what_next(platform.settings, folder, stay))
+        question = Question(zone="UTC")
+        sections = read(platform.settings, question)
+        if as_json:
+            print_json(document(question, sections))
+        else:
+            show({name: answer.rows for name, answer in sections.items()}, question.zone)
+        click.echo(_what_next(platform.settings, folder, stay), err=as_json)
         if stay:
             _stay(platform, workers)
 
@@ -146,7 +159,7 @@ def _wait(settings: Settings, workers: Workers) -> None:
             time.sleep(0.3)
     assemble.close()
     store.close()
-    click.echo(f"assembled and stored in {time.monotonic() - began:.1f} s")
+    click.echo(f"assembled and stored in {time.monotonic() - began:.1f} s\n", err=True)
 
 
 def _what_next(settings: Settings, folder: Path, stay: bool) -> str:

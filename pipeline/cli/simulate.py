@@ -87,8 +87,8 @@ def command(
     tell(report, plan.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
 
 
-def tell(report: Report, clock: str, done: str, as_json: bool) -> None:
-    """The report on stdout; raises Unavailable if the broker refused records."""
+def tell(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
+    """The report on stdout, or with `err` on stderr; raises Unavailable if the broker refused records."""
     if as_json:
         print_json(msgspec.to_builtins(report) | {"clock": clock})
     else:
@@ -96,7 +96,8 @@ def tell(report: Report, clock: str, done: str, as_json: bool) -> None:
         click.echo(
             f"{report.events:,} events and {report.ticks:,} clock ticks on clock {clock}: "
             f"{report.acknowledged:,} records {done}, {report.bytes / 1e6:,.1f} MB in {report.seconds:.1f} s "
-            f"({pace:,.0f} events/s)"
+            f"({pace:,.0f} events/s)",
+            err=err,
         )
     if report.failed:
         raise Unavailable(f"{report.failed:,} records were refused; first: {report.first_error}")
