@@ -59,6 +59,8 @@ class Watchdog:
         now = time.monotonic()
         self._loop_beat = now
         self._good = {part.name: (part.progress, now) for part in parts}
+        self._waited = dict.fromkeys(self._good, now)
+        """When each part was last seen waiting: until then it could not commit."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -79,6 +81,7 @@ class Watchdog:
         for part in self._parts:
             if part.waits.active:
                 self._good[part.name] = part.progress, now
+                self._waited[part.name] = now
                 continue
             progress, since = self._good[part.name]
             working = part.lag > 0 or part.uncommitted_s > 0
@@ -86,7 +89,7 @@ class Watchdog:
                 self._good[part.name] = part.progress, now
             elif now - since > self._limit_s:
                 return f"{part.name}: no progress for {self._limit_s:.0f} s although there is work"
-            if part.uncommitted_s > self._limit_s:
+            if min(part.uncommitted_s, now - self._waited[part.name]) > self._limit_s:
                 return f"{part.name}: nothing committed for {self._limit_s:.0f} s"
             if part.intake.alive and now - part.intake.beat > self._limit_s:
                 return f"{part.name}: the intake hangs"
