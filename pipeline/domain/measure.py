@@ -151,6 +151,8 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     if ended_at is not None and session.stop_register_wh is not None:
         stop = session.stop_register_wh
     until = ended_at if ended_at is not None else session.last_at_us
+    if stop < start:
+        return None
     if registers:
         if registers[0] < start or registers[-1] > stop or times[0] < started or times[-1] > until:
             return None

@@ -55,7 +55,7 @@ class KafkaTransaction:
                 "transaction.timeout.ms": self._config.transaction_timeout_ms,
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
-                "linger.ms": 200,
+                "linger.ms": 100,  # what is not committed is not visible, and flush does not wait for it
                 "message.max.bytes": largest,
                 "queue.buffering.max.messages": 500_000,
                 "queue.buffering.max.kbytes": 262_144,

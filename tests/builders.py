@@ -1,0 +1,152 @@
+"""A station to tell things to, in words of the field: times in seconds since a fixed morning, energy in Wh."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pipeline.domain.events import (
+    MeterRead,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
+from pipeline.domain.limits import Limits
+from pipeline.domain.measure import Measured
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
+from pipeline.domain.rating import Rating
+from pipeline.domain.session import advance
+from pipeline.domain.site import Connector, Site
+from pipeline.domain.site import Station as SiteStation
+from pipeline.domain.station import SECOND, Session, Station, Step, decode_archived, encode_archived
+from pipeline.domain.ticks import tick
+from pipeline.runtime.offline import MemoryArchive
+
+T0 = 1_772_436_000  # 2026-03-02T07:20:00Z
+KEYS = Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
+
+
+def us(seconds: float) -> int:
+    return int((T0 + seconds) * SECOND)
+
+
+@dataclass(slots=True)
+class Bench:
+    """One station under test; keeps what it told: refusals, alerts, revisions."""
+
+    rating_w: int | None = 22_000
+    station: Station = field(default_factory=lambda: Station("CP-1", archive=MemoryArchive()))
+    refused: list[str] = field(default_factory=list)
+    alerts: list[tuple[str, bool]] = field(default_factory=list)
+    records: list[StrippedSession] = field(default_factory=list)
+    rating: Rating = field(init=False)
+
+    def __post_init__(self) -> None:
+        sites = []
+        if self.rating_w is not None:
+            connectors = tuple(
+                Connector(connector_id=number, power_type="AC", max_power_w=self.rating_w) for number in (1, 2)
+            )
+            sites.append(
+                Site(
+                    site_id="S", name="S", time_zone="Europe/Berlin", country="DE", tariff_ids=(),
+                    stations=(SiteStation(station_id="CP-1", connectors=connectors),),
+                )
+            )  # fmt: skip
+        self.rating = Rating(KEYS, sites)
+
+    # --- what the station says ---------------------------------------------------------------------------------------
+
+    def start(self, at: float, register: int | None, tx: str | None = "t1", connector: int = 1, **more: object) -> None:
+        self._tell(
+            SessionStarted(
+                station_id="CP-1", event_time_us=us(at), received_time_us=us(float(str(more.pop("received", at)))),
+                connector_id=connector, transaction_id=tx, register_wh=register, token=str(more.pop("token", "a")),
+                **more,  # type: ignore[arg-type]  # only known fields are passed
+            )
+        )  # fmt: skip
+
+    def read(self, at: float, register: int | None, tx: str | None = "t1", connector: int = 1, **more: object) -> None:
+        self._tell(
+            MeterRead(
+                station_id="CP-1", event_time_us=us(at), received_time_us=us(float(str(more.pop("received", at)))),
+                connector_id=connector, transaction_id=tx, register_wh=register,
+                **more,  # type: ignore[arg-type]  # only known fields are passed
+            )
+        )  # fmt: skip
+
+    def reads(self, rows: Iterable[tuple[float, int]], tx: str = "t1", **more: object) -> None:
+        for at, register in rows:
+            self.read(at, register, tx, **more)  # type: ignore[arg-type]  # only known fields are passed
+
+    def stop(self, at: float, register: int | None, tx: str | None = "t1", **more: object) -> None:
+        self._tell(
+            SessionEnded(
+                station_id="CP-1", event_time_us=us(at), received_time_us=us(float(str(more.pop("received", at)))),
+                transaction_id=tx, register_wh=register,
+                **more,  # type: ignore[arg-type]  # only known fields are passed
+            )
+        )  # fmt: skip
+
+    def status(self, at: float, status: str, connector: int = 1, error: str = "NoError") -> None:
+        self._tell(
+            StatusReported(
+                station_id="CP-1", event_time_us=us(at), received_time_us=us(at), connector_id=connector,
+                status=status, error_code=error,
+            )
+        )  # fmt: skip
+
+    def boot(self, at: float) -> None:
+        self._tell(StationSeen(station_id="CP-1", event_time_us=us(at), received_time_us=us(at), what="boot"))
+
+    def tick(self, at: float) -> None:
+        """Time passes up to `at`; the station is visited whenever it wants to be."""
+        for _ in range(1000):
+            if self.station.wake_us > us(at):
+                return
+            self._take(tick(self.station, us(at), self.rating.limits))
+        raise AssertionError("the station never rests")
+
+    def _tell(self, event: object) -> None:
+        told = advance(self.station, event)  # type: ignore[arg-type]  # each caller makes a ChargeEvent
+        if isinstance(told, Step):
+            self._take(told)
+
+    def _take(self, step: Step) -> None:
+        self.refused += [part.reason for part in step.quarantined]
+        self.alerts += [(rule, raised) for rule, _, _, _, raised in step.alerts]
+        for session, _ in step.rated:
+            record, _ = self.rating.rate(self.station, session)
+            session.revision += 1
+            self.records.append(record)
+        for name, session in step.archived:
+            self.station.archive.put(name.encode(), encode_archived(session))
+        for name in step.forgotten:
+            self.station.archive.drop(name.encode())
+
+    # --- what is known of it -----------------------------------------------------------------------------------------
+
+    def session(self, tx: str = "t1") -> Session:
+        kept = self.station.sessions.get(tx)
+        return kept if kept is not None else decode_archived(self.station.archive.get(tx.encode()) or b"")
+
+    def rated(self, tx: str = "t1") -> tuple[StrippedSession, Measured]:
+        """The session as it stands now."""
+        return self.rating.rate(self.station, self.session(tx))
+
+    def result(self, tx: str = "t1") -> StrippedSession:
+        return self.rated(tx)[0]
+
+    def limits(self) -> Limits:
+        return self.rating.limits("CP-1", 1)
+
+
+def charging(
+    first: float, last: float, register: int, every: float = 60, power_w: int = 11_000
+) -> list[tuple[float, int]]:
+    """Readings of steady charging: from `first` to `last` second, register at the first one."""
+    count = int((last - first) / every) + 1
+    return [(first + n * every, register + round(n * every * power_w / 3600)) for n in range(count)]
