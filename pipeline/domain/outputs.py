@@ -82,7 +82,7 @@ class StrippedSession(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: Status
     evidence: Evidence
     quality: tuple[str, ...]
-    """Codes of the field problems, as listed in README "Quality codes"."""
+    """Codes of the field problems, see README "Quality codes"."""
     flags: tuple[str, ...]
     """Anomaly rules that this session broke."""
     billable: bool

@@ -3,7 +3,7 @@
 The rule of this file: collect, do not judge. Events are put where they belong, in order of event time, whatever the
 order of arrival; what the evidence amounts to (energy, quality) is decided in measure.py, from the whole set, when a
 session is shown, closed or revised. So the order of arrival cannot change a result. Only ticks close sessions by rule
-(ticks.py). Problem numbers are those of the table in README "Field problems".
+(ticks.py). Problem numbers are those of the table in ops/field-problems.md.
 """
 
 from __future__ import annotations

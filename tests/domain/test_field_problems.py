@@ -1,9 +1,12 @@
 """The field problems by their number: what a billing party needs, whatever the charger sends.
 
-Numbers and codes are those of the table in README, "Field problems"; each test names the numbers it covers.
+Numbers and codes are those of ops/field-problems.md; each test names the numbers it covers.
 """
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
@@ -384,3 +387,12 @@ def test_overstay_and_long_sessions_are_told_while_the_session_is_open_and_clear
         bench.tick(3600 * hour + 1)
     assert {rule for rule, raised in bench.alerts if raised} >= {"OVERSTAY", "LONG_SESSION"}
     assert len([rule for rule, raised in bench.alerts if rule == "OVERSTAY" and raised]) == 1
+
+
+def test_every_number_of_the_table_has_a_test() -> None:
+    table = (Path(__file__).parents[2] / "ops" / "field-problems.md").read_text("utf-8")
+    numbers = {int(n) for row in re.findall(r"^\| ([\d, ]+) \|", table, re.M) for n in row.split(",")}
+    here = {int(n) for name in globals() if name.startswith("test_") for n in re.findall(r"_(\d\d)(?=_)", name)}
+    elsewhere = {31, 32, 40, 36}
+    assert numbers == set(range(1, 42))
+    assert numbers - here - elsewhere == set()
