@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 BROKER = "broker"
 CALL_S = 5.0
 """How long one call may wait before it counts as unanswered and is tried again."""
+LINGER_MS = 150
+"""Nobody sees a record before its checkpoint, and the flush there waits for no linger; small batches cost both sides."""
 
 Result = TypeVar("Result")
 
