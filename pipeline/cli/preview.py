@@ -11,11 +11,11 @@ from rich.table import Table
 
 from pipeline.cli.options import json_option, print_json
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
-from pipeline.domain.bill import Bill
-from pipeline.domain.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing import price
-from pipeline.domain.tariff import CannotPrice
-from pipeline.domain.units import MWH_PER_KWH
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.tariff import CannotPrice
+from pipeline.domain.pricing.units import MWH_PER_KWH
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.wire.bills import bill_document
 from pipeline.wire.json_values import instant

@@ -9,12 +9,12 @@ import click
 from pipeline.cli.options import print_json
 from pipeline.cli.pricing_files import Basis, basis, cdr_or_session, signals_option, tariff_option, zone_option
 from pipeline.cli.reference import FILE
-from pipeline.domain import verify
-from pipeline.domain.bill import Bill
-from pipeline.domain.cdr import Cdr
-from pipeline.domain.pricing import price
-from pipeline.domain.signals import Signals
-from pipeline.domain.tariff import CannotPrice, choose
+from pipeline.domain.checking import verify
+from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import CannotPrice, choose
 from pipeline.errors import InvalidMessage
 from pipeline.wire.bills import bill_document
 from pipeline.wire.session_facts import SessionDocument

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import click
 
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.cdr import Cdr
-from pipeline.domain.localtime import zone_of
-from pipeline.domain.signals import Signals
-from pipeline.domain.tariff import Tariff
+from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.pricing.localtime import zone_of
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.errors import WrongUsage
 from pipeline.wire.cdr import decode_cdr
 from pipeline.wire.json_values import parse

@@ -10,8 +10,8 @@ import click
 from pipeline.cli.options import json_option, print_json
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.figures import Finding
-from pipeline.domain.verify import Basis, Verdict, verify
+from pipeline.domain.checking.figures import Finding
+from pipeline.domain.checking.verify import Basis, Verdict, verify
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.wire.bills import verdict_document
 from pipeline.wire.cdr import decode_cdr

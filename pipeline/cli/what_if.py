@@ -12,8 +12,8 @@ from rich.table import Table
 from pipeline.cli.options import json_option, print_json
 from pipeline.cli.pricing_files import basis, signals_option
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.rerating import Effect, rerate
-from pipeline.domain.restrictions import END_OF_DAY, Calendar
+from pipeline.domain.checking.rerating import Effect, rerate
+from pipeline.domain.pricing.restrictions import END_OF_DAY, Calendar
 from pipeline.errors import WrongUsage
 from pipeline.wire.recorded_sessions import decode_recorded
 from pipeline.wire.sites import decode_sites

@@ -12,9 +12,9 @@ from itertools import pairwise
 from operator import le, sub
 
 from pipeline.domain.evidence import FLAT_US, Judgement, judge
-from pipeline.domain.facts import Activity, Stretch
 from pipeline.domain.limits import Limits
 from pipeline.domain.outputs import Evidence, Status
+from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Numbers, Session
 
 INCOMPLETE = frozenset(

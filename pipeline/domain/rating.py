@@ -11,18 +11,18 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.domain import anomalies
-from pipeline.domain.bill import Bill
 from pipeline.domain.conservation import book, previous_register
-from pipeline.domain.facts import Facts, Reading
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.measure import Measured, measure, seconds
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
-from pipeline.domain.pricing import Fold, price
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.facts import Facts, Reading
+from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.site import Site, index
 from pipeline.domain.slots import spread
 from pipeline.domain.station import SECOND, STRIDE, Connector, Session, Station
-from pipeline.domain.tariff import CannotPrice, Tariff, choose
 
 MWH = 1000
 NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500

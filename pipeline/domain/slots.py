@@ -9,8 +9,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from pipeline.domain.facts import Stretch
 from pipeline.domain.outputs import Slot
+from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import QUARTER, SECOND
 
 

@@ -47,7 +47,7 @@ class Backlog:
                 if error is None:
                     return False
                 if error.code() == KafkaError._PARTITION_EOF:
-                    waiting.discard((message.topic(), message.partition()))
+                    waiting.discard((str(message.topic()), message.partition() or 0))
             return not waiting
         finally:
             self._reader.unassign()
@@ -56,7 +56,7 @@ class Backlog:
         self._group.close()
         self._reader.close()
 
-    def _positions(self) -> dict[tuple[str | None, int | None], tuple[int, int]]:
+    def _positions(self) -> dict[tuple[str, int], tuple[int, int]]:
         """(topic, partition) -> where the group is, and the end. A broker that has just started gets some patience."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
@@ -67,10 +67,10 @@ class Backlog:
                     raise Unavailable(f"no Kafka broker answers: {error.args[0].str()}") from error
                 time.sleep(0.5)
 
-    def _look(self) -> dict[tuple[str | None, int | None], tuple[int, int]]:
+    def _look(self) -> dict[tuple[str, int], tuple[int, int]]:
         found = self._group.list_topics(timeout=TIMEOUT_S).topics
         places = [TopicPartition(t, p) for t in self._topics if t in found for p in found[t].partitions]
-        positions: dict[tuple[str | None, int | None], tuple[int, int]] = {}
+        positions: dict[tuple[str, int], tuple[int, int]] = {}
         for place in self._group.committed(places, TIMEOUT_S):
             low, high = self._group.get_watermark_offsets(place, TIMEOUT_S)
             positions[place.topic, place.partition] = (max(place.offset, low), high)

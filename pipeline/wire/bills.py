@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from pipeline.domain.bill import Bill
+from pipeline.domain.checking.verify import Verdict
 from pipeline.domain.outputs import Line
-from pipeline.domain.units import kwh_text, seconds_text, utc_text
-from pipeline.domain.verify import Verdict
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.units import kwh_text, seconds_text, utc_text
 
 _TEXT_OF = {"kWh": kwh_text, "s": seconds_text}
 

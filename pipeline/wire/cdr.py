@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from pipeline.domain.cdr import Amount, Cdr
-from pipeline.domain.periods import Claim, Period
-from pipeline.domain.tariff import Tariff
-from pipeline.domain.units import CURRENCIES, MWH_PER_KWH, US_PER_HOUR, rounded
+from pipeline.domain.checking.cdr import Amount, Cdr
+from pipeline.domain.checking.periods import Claim, Period
+from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.pricing.units import CURRENCIES, MWH_PER_KWH, US_PER_HOUR, rounded
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse
 from pipeline.wire.tariffs import describe, read_tariff

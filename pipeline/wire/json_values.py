@@ -12,7 +12,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from pipeline.domain.units import us_of
+from pipeline.domain.pricing.units import us_of
 from pipeline.errors import InvalidMessage
 
 

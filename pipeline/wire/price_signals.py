@@ -10,8 +10,8 @@ import io
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from pipeline.domain.signals import Slot
-from pipeline.domain.units import CURRENCIES, US_PER_S
+from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.units import CURRENCIES, US_PER_S
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
 from pipeline.wire.tariffs import LEVELS

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from pipeline.domain.checking.rerating import Recorded
 from pipeline.domain.outputs import Line, Slot
-from pipeline.domain.rerating import Recorded
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
 

@@ -11,9 +11,9 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
-from pipeline.domain.facts import Activity, Facts, Reading, Stretch
-from pipeline.domain.signals import Slot
-from pipeline.domain.units import MWH_PER_KWH
+from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.units import MWH_PER_KWH
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
 from pipeline.wire.price_signals import read_slot

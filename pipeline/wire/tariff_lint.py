@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from pipeline.domain.localtime import label_of, offset_changes, offset_of, zone_of
-from pipeline.domain.restrictions import Calendar, CurrentNow, PowerNow
-from pipeline.domain.tariff import Dimension, Element, Tariff
-from pipeline.domain.units import US_PER_DAY
+from pipeline.domain.pricing.localtime import label_of, offset_changes, offset_of, zone_of
+from pipeline.domain.pricing.restrictions import Calendar, CurrentNow, PowerNow
+from pipeline.domain.pricing.tariff import Dimension, Element, Tariff
+from pipeline.domain.pricing.units import US_PER_DAY
 from pipeline.wire.json_values import parse_many
 from pipeline.wire.tariffs import read_tariff
 

@@ -10,7 +10,7 @@ import hashlib
 from decimal import Decimal
 from typing import Any, Literal, cast
 
-from pipeline.domain.restrictions import (
+from pipeline.domain.pricing.restrictions import (
     DAYS,
     END_OF_DAY,
     Calendar,
@@ -21,7 +21,7 @@ from pipeline.domain.restrictions import (
     PowerNow,
     SinceCharging,
 )
-from pipeline.domain.tariff import (
+from pipeline.domain.pricing.tariff import (
     Dimension,
     Dynamic,
     Element,
@@ -32,7 +32,7 @@ from pipeline.domain.tariff import (
     TariffType,
     Window,
 )
-from pipeline.domain.units import CURRENCIES, MWH_PER_KWH, US_PER_S
+from pipeline.domain.pricing.units import CURRENCIES, MWH_PER_KWH, US_PER_S
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, canonical, parse_many
 

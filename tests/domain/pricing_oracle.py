@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from pipeline.domain.facts import Facts
+from pipeline.domain.pricing.facts import Facts
 
 MINUTE_US = 60_000_000
 DAY_NAMES = ["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"]

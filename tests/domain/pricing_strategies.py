@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline.domain.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
 from tests.domain.pricing_oracle import DAY_NAMES, MINUTE_US
 
 HOUR_US = 60 * MINUTE_US

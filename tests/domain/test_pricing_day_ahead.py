@@ -13,11 +13,11 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipeline.domain.facts import Facts, Reading
-from pipeline.domain.pricing import Fold, price
-from pipeline.domain.signals import Signals, Slot
-from pipeline.domain.tariff import Tariff
-from pipeline.domain.units import US_PER_HOUR, us_of
+from pipeline.domain.pricing.facts import Facts, Reading
+from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.pricing.units import US_PER_HOUR, us_of
 from pipeline.wire.price_signals import decode_price_csv
 from pipeline.wire.tariffs import decode_tariffs
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing import Fold, price
-from pipeline.domain.signals import Signals, Slot
-from pipeline.domain.tariff import CannotPrice, Tariff
+from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs
 

@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.pricing import price
-from pipeline.domain.signals import Signals
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.signals import Signals
 from pipeline.wire.session_facts import decode_session
 from pipeline.wire.tariffs import decode_tariffs
 

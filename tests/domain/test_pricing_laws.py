@@ -11,11 +11,11 @@ import msgspec
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.facts import Facts, Reading, Stretch
 from pipeline.domain.outputs import Line
-from pipeline.domain.pricing import Fold, price
-from pipeline.domain.tariff import Tariff
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.wire.tariffs import decode_tariffs
 from tests.domain.pricing_oracle import MINUTE_US, oracle
 from tests.domain.pricing_strategies import sessions, tariffs

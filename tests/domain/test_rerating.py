@@ -10,14 +10,14 @@ import msgspec
 import pytest
 from hypothesis import assume, given, settings
 
-from pipeline.domain.facts import Facts, Reading, Stretch
+from pipeline.domain.checking.rerating import facts_of, rerate
 from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.pricing import price
-from pipeline.domain.rerating import facts_of, rerate
-from pipeline.domain.restrictions import Calendar
+from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.restrictions import Calendar
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.site import Site
 from pipeline.domain.slots import spread
-from pipeline.domain.tariff import Tariff
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import instant
 from pipeline.wire.recorded_sessions import decode_recorded

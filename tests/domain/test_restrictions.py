@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.localtime import candidate_instants, label_of, offset_changes, offset_of, zone_of
-from pipeline.domain.restrictions import (
+from pipeline.domain.pricing.localtime import candidate_instants, label_of, offset_changes, offset_of, zone_of
+from pipeline.domain.pricing.restrictions import (
     END_OF_DAY,
     Calendar,
     Condition,
@@ -20,7 +20,7 @@ from pipeline.domain.restrictions import (
     PowerNow,
     SinceCharging,
 )
-from pipeline.domain.units import US_PER_DAY, US_PER_HOUR, US_PER_S
+from pipeline.domain.pricing.units import US_PER_DAY, US_PER_HOUR, US_PER_S
 from pipeline.wire.json_values import instant
 
 FRIDAY, SATURDAY = frozenset({4}), frozenset({5})

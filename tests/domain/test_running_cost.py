@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pipeline.domain.pricing import Fold
+from pipeline.domain.pricing.fold import Fold
 from pipeline.wire.tariffs import decode_tariffs
 
 START_US = 1_772_460_000_000_000  # 2026-03-02T14:00:00Z
@@ -43,7 +43,7 @@ def test_the_short_way_equals_the_bill_at_every_reading(name: str, monkeypatch: 
 
 
 def _count_quotes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    from pipeline.domain import pricing
+    from pipeline.domain.pricing import fold as pricing
 
     count = 0
     real = pricing.Quote.at

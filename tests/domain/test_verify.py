@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.verify import Basis, Verdict, price_cdr, tariff_of, verify
+from pipeline.domain.checking.verify import Basis, Verdict, price_cdr, tariff_of, verify
 from pipeline.wire.cdr import decode_cdr
 from pipeline.wire.tariffs import decode_tariffs
 

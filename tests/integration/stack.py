@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import clickhouse_connect
+from clickhouse_connect.driver import Client
 from confluent_kafka import Consumer, Message, TopicPartition
 
 from pipeline import topics
@@ -45,14 +46,14 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
 class Stack:
     """Everything that `chargeline demo` starts, without its fleet. `environment`: settings of every command."""
 
-    def __init__(self, platform: Platform, folder: Path) -> None:
+    def __init__(self, platform: Platform, folder: Path, **settings: str) -> None:
         self.settings: Settings = platform.settings
         self.folder = folder
         self.environment = {
             "kafka": self.settings.kafka,
             "clickhouse_url": self.settings.clickhouse_url,
             "keys_file": str(folder / "keys.json"),
-        }
+        } | settings
         assert chargeline("keys", "create", folder / "keys.json").returncode == 0
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -92,14 +93,18 @@ class Stack:
             store.close()
 
     def rows(self, query: str) -> list[dict[str, Any]]:
-        """Of database `charging`, as ClickHouse gives them."""
-        client = clickhouse_connect.get_client(
-            dsn=f"{self.settings.clickhouse_url}/{self.settings.clickhouse_database}"
-        )
-        try:
-            return list(client.query(query).named_results())
-        finally:
-            client.close()
+        """Of database `charging`; times in UTC."""
+        with self._client() as client:
+            return list(client.query(query, tz_mode="aware").named_results())
+
+    def text(self, query: str) -> bytes:
+        """What the server answers, as it is."""
+        with self._client() as client:
+            return cast(bytes, client.raw_query(query))
+
+    def _client(self) -> AbstractContextManager[Client]:
+        url, database = self.settings.clickhouse_url, self.settings.clickhouse_database
+        return closing(clickhouse_connect.get_client(dsn=f"{url}/{database}"))
 
     def records(self, topic: str, isolation: str = "read_committed") -> list[Message]:
         """All records of a topic from its beginning."""
@@ -123,10 +128,10 @@ class Stack:
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[Stack]:
-    """A stack whose workers run; everything ends with the block."""
+def started(folder: Path, **settings: str) -> Iterator[Stack]:
+    """A stack whose workers run; everything ends with the block. `settings` as of the environment, without prefix."""
     with running(folder, kafka_port=0, clickhouse_port=0) as platform:
-        stack = Stack(platform, folder)
+        stack = Stack(platform, folder, **settings)
         stack.start_workers()
         try:
             yield stack

@@ -49,6 +49,7 @@ class Counting:
         if state.count % 50 == 0:
             state.archive.put(b"%d" % state.count, b"%d" % state.total)
             state.archive.drop(b"%d" % (state.count - 100))
+            state.archive.put(b"writes", b"%d" % (int(state.archive.get(b"writes") or 0) + 1))
         return [self._tell(state, b"%d" % state.count)]
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.domain.restrictions import Calendar, EnergyUsed
-from pipeline.domain.tariff import CannotPrice, Dimension, choose
+from pipeline.domain.pricing.restrictions import Calendar, EnergyUsed
+from pipeline.domain.pricing.tariff import CannotPrice, Dimension, choose
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs

@@ -12,10 +12,10 @@ from fractions import Fraction
 from math import lcm
 from typing import NamedTuple
 
-from pipeline.domain.restrictions import SinceCharging
-from pipeline.domain.signals import Signals, Slot, compose
-from pipeline.domain.tariff import Dimension, Dynamic, Element, Limit, PriceComponent, Tariff, Window
-from pipeline.domain.units import MONEY_SCALE, NEVER_US, minor_units, rounded
+from pipeline.domain.pricing.restrictions import SinceCharging
+from pipeline.domain.pricing.signals import Signals, Slot, compose
+from pipeline.domain.pricing.tariff import Dimension, Dynamic, Element, Limit, PriceComponent, Tariff, Window
+from pipeline.domain.pricing.units import MONEY_SCALE, NEVER_US, minor_units, rounded
 
 _KEPT = 20_000
 """Composed prices that are remembered; a fleet prices by the same slots again and again."""

@@ -10,15 +10,15 @@ from copy import copy
 from decimal import Decimal
 from typing import NamedTuple
 
-from pipeline.domain.bill import Bill, render
-from pipeline.domain.facts import Activity, Facts
-from pipeline.domain.ledger import Ledger, Split
-from pipeline.domain.plan import Active, Plan, Rules, plan_for
-from pipeline.domain.restrictions import Moment
-from pipeline.domain.signals import NO_SIGNALS, Signals
-from pipeline.domain.tariff import Tariff
-from pipeline.domain.totals import ENERGY_SCALE, Cost, Piece, total
-from pipeline.domain.units import NEVER_US, US_PER_HOUR, money_text, rounded
+from pipeline.domain.pricing.bill import Bill, render
+from pipeline.domain.pricing.facts import Activity, Facts
+from pipeline.domain.pricing.ledger import Ledger, Split
+from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
+from pipeline.domain.pricing.restrictions import Moment
+from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
+from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.pricing.totals import ENERGY_SCALE, Cost, Piece, total
+from pipeline.domain.pricing.units import NEVER_US, US_PER_HOUR, money_text, rounded
 
 
 def price(

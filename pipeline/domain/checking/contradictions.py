@@ -7,11 +7,11 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.cdr import Cdr
-from pipeline.domain.figures import COST_LINES, Finding, Tolerance, decimals, sum_of, text
-from pipeline.domain.tariff import Tariff
-from pipeline.domain.units import MWH_PER_KWH, US_PER_HOUR, utc_text
+from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.checking.figures import COST_LINES, Finding, Tolerance, decimals, sum_of, text
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_HOUR, utc_text
 
 
 def contradictions(cdr: Cdr, tariffs: Sequence[Tariff], tolerance: Tolerance) -> list[Finding]:

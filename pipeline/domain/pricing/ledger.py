@@ -5,10 +5,10 @@ Sums are exact integers that only grow at the end, so the running cost needs no 
 
 from __future__ import annotations
 
-from pipeline.domain.interpretation import STANDARD, Interpretation
-from pipeline.domain.plan import Active
-from pipeline.domain.rates import Unit
-from pipeline.domain.tariff import Dimension
+from pipeline.domain.pricing.interpretation import STANDARD, Interpretation
+from pipeline.domain.pricing.plan import Active
+from pipeline.domain.pricing.rates import Unit
+from pipeline.domain.pricing.tariff import Dimension
 
 Split = tuple[int, int]
 """The two instants of evidence (meter readings, state events) around a bound; equal: the bound itself is evidence."""

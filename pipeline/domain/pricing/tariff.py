@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Literal
 
-from pipeline.domain.restrictions import Calendar, Condition
+from pipeline.domain.pricing.restrictions import Calendar, Condition
 
 TariffType = Literal["REGULAR", "AD_HOC_PAYMENT", "PROFILE_CHEAP", "PROFILE_FAST", "PROFILE_GREEN"]
 Reservation = Literal["RESERVATION", "RESERVATION_EXPIRES"]

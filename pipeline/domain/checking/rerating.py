@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from pipeline.domain.facts import Activity, Facts, Reading, Stretch
-from pipeline.domain.localtime import label_of, zone_of
 from pipeline.domain.outputs import Line, Slot
-from pipeline.domain.pricing import price
-from pipeline.domain.restrictions import Calendar
-from pipeline.domain.signals import Signals
+from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.localtime import label_of, zone_of
+from pipeline.domain.pricing.restrictions import Calendar
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
+from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_S
 from pipeline.domain.site import Site
-from pipeline.domain.tariff import CannotPrice, Tariff, choose
-from pipeline.domain.units import MWH_PER_KWH, US_PER_S
 
 MWH_PER_WH = 1000
 

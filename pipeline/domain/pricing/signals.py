@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, localcontext
 
-from pipeline.domain.tariff import Dynamic, Window
-from pipeline.domain.units import NEVER_US, utc_text
+from pipeline.domain.pricing.tariff import Dynamic, Window
+from pipeline.domain.pricing.units import NEVER_US, utc_text
 
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _WIDE = Context(prec=120)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from pipeline.domain.ledger import Ledger, Run, Volume
-from pipeline.domain.plan import Active
-from pipeline.domain.rates import Rates, Unit
-from pipeline.domain.units import US_PER_S, rounded
+from pipeline.domain.pricing.ledger import Ledger, Run, Volume
+from pipeline.domain.pricing.plan import Active
+from pipeline.domain.pricing.rates import Rates, Unit
+from pipeline.domain.pricing.units import US_PER_S, rounded
 
 ENERGY_SCALE = 100
 """Prices are per kWh, quantities in mWh, amounts in 1/10,000: 1,000,000 / 10,000."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.domain.ledger import Ledger, Run, Volume
 from pipeline.domain.outputs import BillState, Line
-from pipeline.domain.plan import Plan
-from pipeline.domain.totals import (
+from pipeline.domain.pricing.ledger import Ledger, Run, Volume
+from pipeline.domain.pricing.plan import Plan
+from pipeline.domain.pricing.totals import (
     ENERGY_SCALE,
     FREE,
     TIME_SCALE,
@@ -24,7 +24,7 @@ from pipeline.domain.totals import (
     last_priced,
     spread,
 )
-from pipeline.domain.units import (
+from pipeline.domain.pricing.units import (
     kwh_text,
     local_text,
     minor_units,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
-from pipeline.domain.periods import Claim
-from pipeline.domain.tariff import Tariff
+from pipeline.domain.checking.periods import Claim
+from pipeline.domain.pricing.tariff import Tariff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
-from pipeline.domain.units import US_PER_DAY, US_PER_HOUR, us_of
+from pipeline.domain.pricing.units import US_PER_DAY, US_PER_HOUR, us_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

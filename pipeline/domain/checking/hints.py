@@ -7,11 +7,11 @@ from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.cdr import Cdr
-from pipeline.domain.figures import Finding, Tolerance, sum_of
-from pipeline.domain.interpretation import STANDARD, Interpretation
-from pipeline.domain.tariff import Tariff
+from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.checking.figures import Finding, Tolerance, sum_of
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.interpretation import STANDARD, Interpretation
+from pipeline.domain.pricing.tariff import Tariff
 
 Reprice = Callable[[Tariff, str | None, Interpretation], Bill]
 

@@ -11,14 +11,14 @@ from decimal import Decimal
 from math import lcm
 from typing import NamedTuple
 
-from pipeline.domain.bill import Bill, render
-from pipeline.domain.interpretation import STANDARD, Interpretation, as_read
-from pipeline.domain.ledger import Ledger
-from pipeline.domain.plan import Active, Part, Plan, four, plan_for
-from pipeline.domain.restrictions import Moment, Range
-from pipeline.domain.signals import NO_SIGNALS, Signals
-from pipeline.domain.tariff import CannotPrice, Dimension, Tariff
-from pipeline.domain.units import NEVER_US, US_PER_HOUR, US_PER_S, rounded
+from pipeline.domain.pricing.bill import Bill, render
+from pipeline.domain.pricing.interpretation import STANDARD, Interpretation, as_read
+from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.plan import Active, Part, Plan, four, plan_for
+from pipeline.domain.pricing.restrictions import Moment, Range
+from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
+from pipeline.domain.pricing.tariff import CannotPrice, Dimension, Tariff
+from pipeline.domain.pricing.units import NEVER_US, US_PER_HOUR, US_PER_S, rounded
 
 UNPRICED = Active((None, None, None, None))
 

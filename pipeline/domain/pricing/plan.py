@@ -12,12 +12,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Literal, NamedTuple, TypeVar
 
-from pipeline.domain.localtime import candidate_instants, label_of, offset_of, zone_of
-from pipeline.domain.rates import Rates, Source, Unit, Windows
-from pipeline.domain.restrictions import Calendar, Condition, CurrentNow, Moment, PowerNow, SinceCharging
-from pipeline.domain.signals import Signals
-from pipeline.domain.tariff import CannotPrice, Dimension, Dynamic, Element, PriceComponent, Tariff, Window
-from pipeline.domain.units import NEVER_US, US_PER_DAY
+from pipeline.domain.pricing.localtime import candidate_instants, label_of, offset_of, zone_of
+from pipeline.domain.pricing.rates import Rates, Source, Unit, Windows
+from pipeline.domain.pricing.restrictions import Calendar, Condition, CurrentNow, Moment, PowerNow, SinceCharging
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import CannotPrice, Dimension, Dynamic, Element, PriceComponent, Tariff, Window
+from pipeline.domain.pricing.units import NEVER_US, US_PER_DAY
 
 Part = Literal["session", "reservation", "expired"]
 NO_MATCH = "NO_MATCHING_ELEMENT"

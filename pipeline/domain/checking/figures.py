@@ -12,10 +12,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.cdr import Cdr
+from pipeline.domain.checking.cdr import Cdr
 from pipeline.domain.outputs import Line
-from pipeline.domain.units import minor_units
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.units import minor_units
 
 Kind = Literal["CONTRADICTION", "DISAGREEMENT", "HINT", "MISSING"]
 

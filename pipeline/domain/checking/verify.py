@@ -14,15 +14,15 @@ from typing import Literal
 
 import msgspec
 
-from pipeline.domain.bill import Bill
-from pipeline.domain.cdr import Cdr
-from pipeline.domain.contradictions import contradictions, costs_do_not_add_up
-from pipeline.domain.figures import Finding, Tolerance, disagreements
-from pipeline.domain.hints import hints
-from pipeline.domain.interpretation import ADMITTED, STANDARD, Interpretation
-from pipeline.domain.periods import Priced, price_periods
-from pipeline.domain.signals import Signals
-from pipeline.domain.tariff import CannotPrice, Tariff, choose
+from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.checking.contradictions import contradictions, costs_do_not_add_up
+from pipeline.domain.checking.figures import Finding, Tolerance, disagreements
+from pipeline.domain.checking.hints import hints
+from pipeline.domain.checking.periods import Priced, price_periods
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.interpretation import ADMITTED, STANDARD, Interpretation
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
 
 SAMPLE_ZONES = (
     *(f"Etc/GMT{offset:+d}" for offset in range(-14, 13)),

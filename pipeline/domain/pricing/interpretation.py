@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from pipeline.domain.restrictions import Calendar
-from pipeline.domain.tariff import Element, Tariff
+from pipeline.domain.pricing.restrictions import Calendar
+from pipeline.domain.pricing.tariff import Element, Tariff
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

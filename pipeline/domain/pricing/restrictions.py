@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
 
-from pipeline.domain.units import MWH_PER_KWH, NEVER_US, US_PER_S
+from pipeline.domain.pricing.units import MWH_PER_KWH, NEVER_US, US_PER_S
 
 DAYS = ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 END_OF_DAY = 24 * 60
