@@ -6,6 +6,7 @@ The watchdog is a thread: it also sees an event loop that hangs. It ends the pro
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import threading
@@ -43,8 +44,9 @@ class Part(Protocol):
 
 
 def die(reason: str) -> None:
-    """Ends the process at once; what was not committed is done again by the next one."""
+    """Ends the process at once, saying where each thread hangs; what was not committed is done again by the next one."""
     log.critical("worker ends: %s", reason)
+    faulthandler.dump_traceback()
     logging.shutdown()
     os._exit(STALLED)
 
