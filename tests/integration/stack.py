@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import clickhouse_connect
@@ -100,7 +100,7 @@ class Stack:
     def text(self, query: str) -> bytes:
         """What the server answers, as it is."""
         with self._client() as client:
-            return cast(bytes, client.raw_query(query))
+            return client.raw_query(query)
 
     def _client(self) -> AbstractContextManager[Client]:
         url, database = self.settings.clickhouse_url, self.settings.clickhouse_database
