@@ -1,0 +1,203 @@
+"""The order of a checkpoint and of a restore, on the simulated broker: hundreds of schedules of crashes and pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from confluent_kafka import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
+from pipeline.runtime.dead_letters import FloodGate
+from pipeline.runtime.murmur import partition_of
+from pipeline.runtime.offline import Offline
+from pipeline.runtime.partition import DEAD_LETTERS, Partition
+from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.restore import restore
+from tests.runtime.counting import Count, Counting
+from tests.runtime.simulated import Blocked, Broker, History, Record, Transaction
+
+PARTITIONS, WORKERS = 2, 3
+CHANGELOG, OUTPUT = "state", "out"
+WRITE_S = 15.0
+"""In steps of the schedule."""
+
+
+def source(count: int) -> list[list[Record]]:
+    """Numbers of six keys, ticks, and now and then a record that is not a number."""
+    logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+    for number in range(count):
+        key = b"key-%d" % (number % 6)
+        value = b"bad" if number % 37 == 36 else b"%d" % number
+        logs[partition_of(key, PARTITIONS)].append((key, value))
+        if number % 30 == 29:
+            for log in logs:
+                log.append((None, b"live %d" % (number * 100_000)))
+    return logs
+
+
+class Worker:
+    """A stage without Faust and Kafka: the same partitions, checkpoints and restores, one step at a time."""
+
+    def __init__(self, broker: Broker, slot: int) -> None:
+        self.broker, self.slot, self.lives = broker, slot, 0
+        self.start()
+
+    def start(self) -> None:
+        """As after a crash: nothing is remembered but the slot."""
+        self.lives += 1
+        self.member = f"{self.slot}-{self.lives}"
+        self.transaction = Transaction(self.broker, f"slot-{self.slot}", self.member)
+        self.partitions: dict[int, Partition[Count]] = {}
+        self.steps: Iterator[str] | None = None
+        self.restored: list[Partition[Count]] = []
+        self.broker.join(self.member)
+
+    def crash(self) -> None:
+        self.broker.leave(self.member)
+        self.start()
+
+    def give_up(self) -> None:
+        """The transaction is lost: abort, drop all state, join again."""
+        self.transaction.abort()
+        self.broker.leave(self.member)
+        self.lives += 1
+        self.member = self.transaction.member = f"{self.slot}-{self.lives}"
+        self.transaction.lie_about_commit = False
+        self.partitions, self.steps, self.restored = {}, None, []
+        self.broker.join(self.member)
+
+    def step(self, time: int, arg: int) -> None:
+        """The next step of what it is doing; otherwise it reads on, or begins a checkpoint or a restore."""
+        try:
+            if self.steps is not None:
+                self._next()
+            elif self.member not in self.broker.members:
+                self.give_up()  # it notices that its session has ended
+            elif (free := self.broker.free()) and arg % 3 == 0:
+                self._acquire(free[arg % len(free)])
+            elif arg % 5 == 0:
+                self._checkpoint(time, WRITE_S)
+            else:
+                self._read_on(1 + arg % 31)
+        except TransactionLost:
+            self.give_up()
+
+    def _next(self) -> None:
+        try:
+            assert self.steps is not None
+            next(self.steps)
+        except StopIteration:
+            self.steps = None
+            for partition in self.restored:
+                if partition.number in self.broker.members.get(self.member, ()):
+                    self.partitions[partition.number] = partition
+            self.restored = []
+        except Blocked:
+            self.broker.members.get(self.member, set()).clear()
+            self.broker.members.get(self.member, set()).update(self.partitions)
+            self.steps = None
+
+    def _acquire(self, number: int) -> None:
+        self.broker.members[self.member].add(number)
+        self.restored = []
+        self.steps = restore(History(self.broker, CHANGELOG), [number], self._empty, self._lost, self.restored)
+
+    def _checkpoint(self, time: float, write_s: float) -> None:
+        self.steps = checkpoint(self.transaction, list(self.partitions.values()), CHANGELOG, time, write_s)
+
+    def _read_on(self, count: int) -> None:
+        for number, partition in self.partitions.items():
+            log = self.broker.source[number][partition.position : partition.position + count]
+            messages = [
+                Message(topic="in", partition=number, offset=partition.position + at, key=key, value=value,
+                        timestamp=(1, 0))
+                for at, (key, value) in enumerate(log)
+            ]  # fmt: skip
+            if messages:
+                partition.take(messages, self.transaction.produce)
+
+    def finish(self) -> None:
+        """Takes everything that is free, reads to the end, commits all of it."""
+        while self.steps is not None or self.broker.free() or self.member not in self.broker.members:
+            self.step(0, 0)
+        while any(p.position < len(self.broker.source[number]) for number, p in self.partitions.items()):
+            self._read_on(1000)
+        self._checkpoint(0.0, EVERYTHING)
+        while self.steps is not None:
+            self._next()
+
+    def _empty(self, number: int) -> Partition[Count]:
+        gate = FloodGate(1 << 40, 101, lambda _: None)
+        return Partition(number, PARTITIONS, "in", Counting(OUTPUT), gate, 900_000)
+
+    @staticmethod
+    def _lost(what: str) -> None:
+        raise AssertionError(what)
+
+
+def run(schedule: list[int]) -> Broker:
+    """One schedule, then a quiet end: sessions and transactions of all but one worker end, and it finishes."""
+    broker = Broker(source(900))
+    workers = [Worker(broker, slot) for slot in range(WORKERS)]
+    for time, choice in enumerate(schedule):
+        worker = workers[choice % WORKERS]
+        action, arg = choice // WORKERS % 64, choice // WORKERS // 64
+        match action:
+            case 0:
+                worker.crash()
+            case 1:
+                broker.leave(worker.member)  # paused for longer than its session; it does not know yet
+            case 2:
+                broker.time_out(f"slot-{worker.slot}")
+            case 3:
+                worker.transaction.lie_about_commit = True
+            case 4 | 5:
+                deliver(worker, arg % 4)
+            case _:
+                for more in range(1 + arg % 6):
+                    worker.step(time, arg // 6 + more)
+    for worker in workers[1:]:
+        broker.leave(worker.member)
+        broker.time_out(f"slot-{worker.slot}")
+    workers[0].crash()
+    workers[0].finish()
+    return broker
+
+
+def deliver(worker: Worker, count: int) -> None:
+    try:
+        worker.transaction.deliver(count)
+    except TransactionLost:
+        worker.give_up()
+
+
+def meaning(broker: Broker) -> dict[bytes, bytes]:
+    told: dict[bytes, bytes] = {}
+    for log in broker.source:
+        offline = Offline(Counting(OUTPUT))
+        for key, value in log:
+            try:
+                told.update({output.key: output.value or b"" for output in offline.feed(key, value)})
+            except InvalidMessage:
+                continue
+    return told
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.integers(0, WORKERS * 64 * 1024), min_size=100, max_size=400))
+def test_no_schedule_loses_repeats_or_changes_an_output(schedule: list[int]) -> None:
+    broker = run(schedule)
+    seen = [(record.key, record.value or b"") for record in broker.visible(OUTPUT)]
+    assert sorted(seen) == sorted(meaning(broker).items())
+    refused = [record.key for record in broker.visible(DEAD_LETTERS)]
+    assert len(refused) == sum(value == b"bad" for log in broker.source for _, value in log)
+
+
+def test_the_schedules_reach_what_they_are_meant_to_reach() -> None:
+    """A quiet schedule commits in many transactions, so that the law above is about something."""
+    broker = run([choice * WORKERS * 64 + 9 * WORKERS for choice in range(400)])
+    assert len(broker.visible(OUTPUT)) == len(meaning(broker)) > 20
+    assert len(broker.visible(CHANGELOG)) > 12
