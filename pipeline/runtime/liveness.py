@@ -44,7 +44,7 @@ class Part(Protocol):
 
 
 def die(reason: str) -> None:
-    """Ends the process at once, saying where each thread hangs; what was not committed is done again by the next one."""
+    """Ends the process at once, saying where each thread hangs; what was not committed is done again by the next."""
     log.critical("worker ends: %s", reason)
     faulthandler.dump_traceback()
     logging.shutdown()
