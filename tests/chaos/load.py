@@ -1,0 +1,71 @@
+"""The load as a process of its own: `python -m tests.chaos.load OPTIONS`, with options as JSON.
+
+In surges until its standard input ends, then as fast as the broker takes it; so it lasts as long as the schedule.
+Every now and then a record is cut off, as a broken gateway would do.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from pipeline import topics
+from pipeline.edge.faults import parse_faults
+from pipeline.edge.producer import Record, produce
+from pipeline.edge.simulator import Plan, simulate
+from pipeline.kafka_config import producer_config
+from pipeline.settings import Settings
+
+DAMAGED_EVERY = 2_003
+SURGE_S = 1.0
+
+
+def plan_of(options: dict[str, Any]) -> Plan:
+    return Plan(
+        seed=options["seed"],
+        stations=options["stations"],
+        sites=max(1, options["stations"] // 20),
+        days=options["days"],
+        sessions=options["sessions"],
+        faults=parse_faults("all"),
+    )
+
+
+def _damaged(records: Iterator[Record]) -> Iterator[Record]:
+    for number, (due_us, key, value) in enumerate(records):
+        yield due_us, key, value
+        if key is not None and number % DAMAGED_EVERY == 0:
+            yield due_us, key, value[: len(value) // 2]
+
+
+def _in_surges(hurry: threading.Event, records: Iterator[Record], per_second: int) -> Iterator[Record]:
+    """What is due within SURGE_S comes at once, so that there is always lag somewhere; without pace after `hurry`."""
+    began, surge = time.monotonic(), round(per_second * SURGE_S)
+    for number, record in enumerate(records):
+        if number % surge == 0:
+            hurry.wait(max(0.0, number / per_second - (time.monotonic() - began)))
+        yield record
+
+
+def main(options: dict[str, Any]) -> None:
+    hurry = threading.Event()
+
+    def listen() -> None:
+        sys.stdin.read()
+        hurry.set()
+
+    threading.Thread(target=listen, daemon=True).start()
+    records = _in_surges(hurry, _damaged(simulate(plan_of(options))), options["rate"])
+    report = produce(records, topics.METER_EVENTS.name, producer_config(Settings(kafka=options["kafka"])))
+    Path(options["report"]).write_bytes(msgspec.json.encode(report))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

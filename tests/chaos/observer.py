@@ -1,0 +1,75 @@
+"""A read-committed consumer that notes when outputs become visible, by the source partition that they came from."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Collection, Sequence
+from itertools import pairwise
+
+import confluent_kafka as ck
+
+from pipeline import topics
+from pipeline.runtime.murmur import partition_of
+
+_STATION = re.compile(rb'"station_id":"([^"]*)"')
+_ALERT = re.compile(rb'"alert_id":"([^"]*)","rule":"[^"]*","state":"([^"]*)"')
+OBSERVED = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.SESSION_UPDATES.name)
+
+
+class Observer(threading.Thread):
+    """Arrivals by source partition (monotonic seconds) and of each alert (wall clock, ms)."""
+
+    def __init__(self, bootstrap: str, partitions: int) -> None:
+        super().__init__(name="observer", daemon=True)
+        self.arrivals: list[list[float]] = [[] for _ in range(partitions)]
+        self.alerts_ms: dict[tuple[bytes, bytes], float] = {}
+        self._ends = threading.Event()
+        self._partitions: dict[bytes, int] = {}
+        self._consumer = ck.Consumer(
+            {
+                "bootstrap.servers": bootstrap, "group.id": "observer", "isolation.level": "read_committed",
+                "enable.auto.commit": False, "auto.offset.reset": "earliest", "fetch.wait.max.ms": 20, "log_level": 0,
+            }
+        )  # fmt: skip
+        found = self._consumer.list_topics(timeout=10).topics
+        self._consumer.assign(
+            [ck.TopicPartition(name, number, 0) for name in OBSERVED for number in found[name].partitions]
+        )
+
+    def run(self) -> None:
+        while not self._ends.is_set():
+            messages = self._consumer.consume(5_000, 0.02)
+            now, now_ms = time.monotonic(), time.time() * 1000
+            seen: set[int] = set()
+            for message in messages:
+                value = message.value()
+                if message.error() is not None or value is None:
+                    continue
+                if (station := _STATION.search(value)) is not None:
+                    seen.add(self._partition(station[1]))
+                if message.topic() == topics.ANOMALIES.name and (alert := _ALERT.search(value)) is not None:
+                    self.alerts_ms.setdefault((alert[1], alert[2]), now_ms)
+            for partition in seen:
+                self.arrivals[partition].append(now)
+        self._consumer.close()
+
+    def close(self) -> None:
+        self._ends.set()
+        self.join()
+
+    def longest_gap(self, partitions: Collection[int], since: float, until: float) -> float:
+        """Seconds after `since` without any output of one of `partitions`, of gaps that begin before `until`."""
+        return max((_longest(self.arrivals[number], since, until) for number in partitions), default=0.0)
+
+    def _partition(self, station: bytes) -> int:
+        found = self._partitions.get(station)
+        if found is None:
+            found = self._partitions[station] = partition_of(station, len(self.arrivals))
+        return found
+
+
+def _longest(arrivals: Sequence[float], since: float, until: float) -> float:
+    gaps = (later - max(earlier, since) for earlier, later in pairwise(arrivals) if later > since and earlier < until)
+    return max(gaps, default=0.0)

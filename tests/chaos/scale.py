@@ -1,0 +1,51 @@
+"""How much goes wrong in one run: the full size is what the project promises, the short one is for `make test`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ASSEMBLE_PHASES = ("apply", "flush", "offsets", "commit", "restore")
+INSERT = "insert"
+PHASES = (*ASSEMBLE_PHASES, INSERT)
+"""In each of these at least one SIGKILL must hit."""
+
+SESSION_TIMEOUT_S = 6.0
+GRACE_S = 10.0
+"""A worker that gets SIGTERM exits within this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    name: str
+    stations: int
+    days: int
+    sessions: float
+    """Mean arrivals per connector and day."""
+    least_events: int
+    rate: int
+    """Mean events per second while things go wrong; afterwards the rest comes as fast as the broker takes it."""
+    kills: int
+    pauses_s: tuple[float, ...]
+    """Each longer than the session time-out; one longer than the transaction time-out, so that the broker aborts it."""
+    stops: int
+    joins: int
+    broker_restarts: int
+    clickhouse_away_s: float
+    quiet_s: float
+    """At the start of ClickHouse's absence nothing else goes wrong for so long: the latency of alerts is measured."""
+    settle_s: float
+    """Longest pause between two disruptions."""
+    patience_s: float
+    """Until everything is drained."""
+
+
+FULL = Scale(
+    name="full", stations=400, days=2, sessions=4.0, least_events=500_000, rate=2_800,
+    kills=25, pauses_s=(8.0, 8.0, 8.0, 8.0, 17.0), stops=5, joins=2, broker_restarts=2,
+    clickhouse_away_s=60, quiet_s=15, settle_s=3.0, patience_s=240,
+)  # fmt: skip
+SHORT = Scale(
+    name="short", stations=80, days=1, sessions=4.0, least_events=80_000, rate=800,
+    kills=7, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
+    clickhouse_away_s=10, quiet_s=3, settle_s=1.0, patience_s=60,
+)  # fmt: skip

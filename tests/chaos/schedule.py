@@ -1,0 +1,231 @@
+"""What goes wrong, when, and to whom: drawn from the seed, adapted to what the workers are doing at that moment."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from pipeline import topics
+from pipeline.agents.store import TOPICS as STORED
+from pipeline.cli.up import Platform
+from pipeline.edge.backlog import Backlog
+from pipeline.kafka_config import client_config
+from tests.chaos.scale import GRACE_S, INSERT, PHASES, Scale
+from tests.chaos.workers import STORE, Worker
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.0003
+"""Between two looks at the phase files; a commit lasts a few milliseconds."""
+STRIKE_LIMIT_S = 12.0
+"""Longer than a dead member's session, after which others restore its partitions."""
+BROKER_AWAY_S = 3.0
+JOINED_S = 9.0
+
+
+@dataclass(slots=True)
+class Aftermath:
+    """A SIGKILL, and the partitions of healthy workers whose output must go on."""
+
+    since: float
+    until: float
+    partitions: frozenset[int]
+
+
+@dataclass(slots=True)
+class Log:
+    """What was really done."""
+
+    kills: Counter[str] = field(default_factory=Counter)
+    """By the phase that was hit."""
+    least_lag: int = 1 << 62
+    pauses: int = 0
+    stops: int = 0
+    slowest_stop_s: float = 0.0
+    joins: int = 0
+    broker_restarts: int = 0
+    clickhouse_away_s: float = 0.0
+    quiet_ms: tuple[float, float] = (0.0, 0.0)
+    """Wall clock of the time in which ClickHouse was away and nothing else went wrong."""
+    away_ms: tuple[float, float] = (0.0, 0.0)
+    aftermaths: list[Aftermath] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    """What must never happen, whatever the comparison says: a worker that ended by itself, a stop that failed."""
+
+
+class Schedule:
+    """Runs one whole schedule against `workers` (by slot; the last assembling one is the guest that joins)."""
+
+    def __init__(self, scale: Scale, seed: int, platform: Platform, workers: dict[str, Worker]) -> None:
+        self.log = Log()
+        self._scale = scale
+        self._random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
+        self._platform = platform
+        self._store = workers[STORE]
+        *self._regular, self._guest = (worker for slot, worker in workers.items() if slot != STORE)
+        config = client_config(platform.settings)
+        group = platform.settings.group
+        self._events = Backlog(config, f"{group}-assemble", [topics.METER_EVENTS.name])
+        self._outputs = Backlog(config, f"{group}-store", STORED)
+        self._back_at = 0.0
+        self._targets = [PHASES[number % len(PHASES)] for number in range(scale.kills)]
+        self._random.shuffle(self._targets)
+
+    def run(self) -> Log:
+        scale = self._scale
+        for worker in (*self._regular, self._store):
+            worker.start()
+        for worker in (*self._regular, self._store):
+            worker.await_start()
+        actions: list[Callable[[], None]] = [lambda s=seconds: self._pause(s) for seconds in scale.pauses_s]  # type: ignore[misc]  # binds s
+        actions += [self._stop] * scale.stops + [self._join] * scale.joins
+        actions += [self._break_broker] * scale.broker_restarts
+        actions += [self._kill] * (scale.kills - len(scale.pauses_s))  # one more strikes during each pause
+        self._random.shuffle(actions)
+        actions.insert(len(actions) // 3, self._take_clickhouse_away)
+        for action in actions:
+            if 0 < self._back_at < time.monotonic():
+                self._bring_clickhouse_back()
+            self._settle()
+            action()
+        while time.monotonic() < self._back_at:
+            self._rest(0.2)
+        if self._back_at:
+            self._bring_clickhouse_back()
+        self._events.close()
+        self._outputs.close()
+        return self.log
+
+    # --- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def _kill(self, paused: Worker | None = None) -> None:
+        """Strikes when the wanted phase is seen; what it really hit is read afterwards."""
+        missing = [phase for phase in PHASES if not self.log.kills[phase]]
+        wanted = self._targets.pop()
+        if len(missing) > len(self._targets) // 2:
+            wanted = missing[0]
+        self._rest(self._random.random())
+        workers = [self._store] if wanted == INSERT else [each for each in self._regular if each is not paused]
+        victim = self._await_phase(wanted, workers)
+        for each in self._regular:
+            each.look()
+        healthy = [each for each in self._regular if each not in (victim, paused) and not each.restoring]
+        owned = {each.slot: frozenset(each.owned) for each in healthy}
+        since = time.monotonic()
+        phase = victim.kill()
+        self.log.kills[phase] += 1
+        lag = (self._outputs if victim is self._store else self._events).records()
+        self.log.least_lag = min(self.log.least_lag, lag)
+        log.info("killed %s in %s (wanted %s), lag %d", victim.slot, phase, wanted, lag)
+        self._rest(self._random.random() * 0.5)
+        victim.start()
+        if paused is None and victim is not self._store:
+            self._rest(2.5)
+            for each in healthy:
+                each.look()
+            kept = frozenset().union(*(owned[each.slot] & each.owned for each in healthy))
+            self.log.aftermaths.append(Aftermath(since, time.monotonic(), kept))
+
+    def _pause(self, seconds: float) -> None:
+        """Longer than its session: others take over meanwhile, and what it still sends afterwards is fenced."""
+        paused = self._random.choice(self._regular)
+        log.info("paused %s for %.0f s", paused.slot, seconds)
+        until = time.monotonic() + seconds
+        paused.signal(signal.SIGSTOP)
+        self._kill(paused)
+        self._rest(max(0.0, until - time.monotonic()))
+        paused.signal(signal.SIGCONT)
+        self.log.pauses += 1
+
+    def _stop(self) -> None:
+        stopped = self._random.choice([*self._regular, self._store])
+        self._stop_gracefully(stopped)
+        self.log.stops += 1
+        self._rest(self._random.random())
+        stopped.start()
+
+    def _join(self) -> None:
+        log.info("%s joins", self._guest.slot)
+        self._guest.start()
+        self._rest(JOINED_S)
+        self._stop_gracefully(self._guest)
+        self.log.joins += 1
+
+    def _break_broker(self) -> None:
+        kafka, crash = self._platform.kafka, self.log.broker_restarts % 2 == 0
+        log.info("broker %s", "crashes" if crash else "stops")
+        if crash:
+            kafka.kill()
+        else:
+            kafka.stop()
+        self._rest(BROKER_AWAY_S)
+        kafka.start()
+        self.log.broker_restarts += 1
+
+    def _take_clickhouse_away(self) -> None:
+        log.info("ClickHouse goes away")
+        self._rest(2 * self._scale.settle_s)  # what went wrong before is over
+        self._platform.clickhouse.stop()
+        began = time.time() * 1000
+        self.log.away_ms = began, began
+        self._back_at = time.monotonic() + self._scale.clickhouse_away_s
+        self._rest(self._scale.quiet_s)
+        self.log.quiet_ms = began, time.time() * 1000
+
+    def _bring_clickhouse_back(self) -> None:
+        self._back_at = 0.0
+        self._platform.clickhouse.start()
+        began = self.log.away_ms[0]
+        self.log.away_ms = began, time.time() * 1000
+        self.log.clickhouse_away_s = (self.log.away_ms[1] - began) / 1000
+        log.info("ClickHouse is back after %.0f s", self.log.clickhouse_away_s)
+
+    # --- meanwhile ---------------------------------------------------------------------------------------------------
+
+    def _await_phase(self, wanted: str, workers: Sequence[Worker]) -> Worker:
+        """The first worker seen in `wanted`; after a while any."""
+        alive = [worker for worker in workers if worker.alive]
+        self._random.shuffle(alive)
+        until = time.monotonic() + STRIKE_LIMIT_S
+        while time.monotonic() < until:
+            for worker in alive:
+                if worker.phase() == wanted:
+                    if wanted != "restore":
+                        return worker
+                    worker.look()
+                    if worker.restoring:
+                        return worker
+            time.sleep(LOOK_S)
+        return alive[0]
+
+    def _stop_gracefully(self, worker: Worker) -> None:
+        code, seconds = worker.stop()
+        self.log.slowest_stop_s = max(self.log.slowest_stop_s, seconds)
+        log.info("stopped %s: exit %d after %.1f s", worker.slot, code, seconds)
+        if code != 0 or seconds > GRACE_S:
+            self.log.faults.append(f"worker {worker.slot}: SIGTERM ended with exit {code} after {seconds:.1f} s")
+
+    def _settle(self) -> None:
+        self._rest(self._scale.settle_s * (0.3 + 0.7 * self._random.random()))
+
+    def _rest(self, seconds: float) -> None:
+        """Waits, and starts again what ended by itself, which no worker may do."""
+        until = time.monotonic() + seconds
+        while True:
+            self.supervise()
+            left = until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.1))
+
+    def supervise(self) -> None:
+        for worker in (*self._regular, self._store, self._guest):
+            if worker.process is not None and (code := worker.process.poll()) not in (None, 0, -signal.SIGKILL):
+                self.log.faults.append(f"worker {worker.slot} ended by itself with exit {code} in {worker.phase()}")
+                log.warning("%s", self.log.faults[-1])
+                worker.start()

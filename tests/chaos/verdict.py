@@ -1,0 +1,133 @@
+"""The stage's outputs against the offline result of the same records: nothing lost, nothing doubled, nothing different.
+
+An identity is what must exist once: a session's id and version, an alert's id and state, a dead letter's place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from pipeline import topics
+from pipeline.domain.station import Station, decode_station
+from pipeline.runtime.changelog import split_key
+from pipeline.settings import Settings, secret
+from pipeline.storage.connection import connect
+from pipeline.wire.sessions import decode_alert, decode_session
+from tests.chaos.offline import Letter, Record, Told
+
+
+class Difference(NamedTuple):
+    """Counts of one kind of record."""
+
+    expected: int
+    lost: int
+    doubled: int
+    different: int
+
+    @property
+    def bad(self) -> int:
+        return self.lost + self.doubled + self.different
+
+
+def compare(told: Told, offline: Told, settings: Settings) -> dict[str, Difference]:
+    """By what was compared; every difference counts, `session-updates` too."""
+    return {
+        "sessions": _records(told.sessions, offline.sessions, _session),
+        "anomalies": _records(told.anomalies, offline.anomalies, _alert),
+        "session-updates": _multiset(told.updates, offline.updates),
+        "dead-letters": _multiset(told.letters, offline.letters),
+        "state records": _mapping(told.states, offline.states),
+        "station counters": _mapping(counters(told.states), counters(offline.states)),
+        "clickhouse sessions": _rows(_sessions_table(settings), _latest(offline.sessions)),
+        "clickhouse anomalies": _rows(_anomalies_table(settings), [_alert(record) for record in offline.anomalies]),
+    }
+
+
+def counters(states: Mapping[bytes, bytes]) -> dict[bytes, tuple[int, ...]]:
+    """Per station: received, used, duplicates, quarantined, outside sessions, pending."""
+    stations: Iterable[tuple[bytes, Station]] = (
+        (key, decode_station(value)) for key, value in states.items() if split_key(key)[1] is None
+    )
+    return {
+        key: (each.received, each.used, each.duplicates, each.quarantined, each.outside, each.pending())
+        for key, each in stations
+    }
+
+
+def unbalanced(found: Mapping[bytes, tuple[int, ...]]) -> int:
+    """Stations whose received events are not all accounted for."""
+    return sum(received != sum(parts) for received, *parts in found.values())
+
+
+def _session(record: Record) -> tuple[object, ...]:
+    session = decode_session(record[1])
+    return session.session_id, session.generation, session.revision
+
+
+def _alert(record: Record) -> tuple[object, ...]:
+    alert = decode_alert(record[1])
+    return alert.alert_id, alert.state
+
+
+def _records(told: Counter[Record], offline: Counter[Record], identity: Any) -> Difference:
+    """Each identity once, and the same bytes."""
+    expected = {identity(record): record for record in offline}
+    times: Counter[object] = Counter()
+    for record, count in told.items():
+        times[identity(record)] += count
+    return Difference(
+        len(expected),
+        len(expected.keys() - times.keys()) + (len(offline) - len(expected)),  # two contents for one identity offline
+        sum(count - 1 for count in times.values()),
+        sum(1 for record in told if expected.get(identity(record)) != record),
+    )
+
+
+def _multiset(told: Counter[Record] | Counter[Letter], offline: Counter[Record] | Counter[Letter]) -> Difference:
+    lost = sum((offline - told).values())  # type: ignore[operator]  # both are of one kind
+    more = told - offline  # type: ignore[operator]  # as above
+    doubled = sum(count for record, count in more.items() if record in offline)
+    return Difference(sum(offline.values()), lost, doubled, sum(more.values()) - doubled)
+
+
+def _mapping(told: Mapping[bytes, object], offline: Mapping[bytes, object]) -> Difference:
+    different = sum(1 for key, value in told.items() if offline.get(key) != value)
+    return Difference(len(offline), len(offline.keys() - told.keys()), 0, different)
+
+
+def _rows(rows: list[tuple[object, ...]], expected: Iterable[tuple[object, ...]]) -> Difference:
+    found, wanted = Counter(rows), set(expected)
+    return Difference(
+        len(wanted),
+        len(wanted - found.keys()),
+        sum(count - 1 for count in found.values()),
+        len(found.keys() - wanted),
+    )
+
+
+def _latest(sessions: Iterable[Record]) -> list[tuple[object, ...]]:
+    latest: dict[str, tuple[object, ...]] = {}
+    for _, value in sessions:
+        session = decode_session(value)
+        row = (session.generation, session.revision, session.session_id, session.content_hash)
+        latest[session.session_id] = max(row, latest.get(session.session_id, (0, 0)))
+    return list(latest.values())
+
+
+def _sessions_table(settings: Settings) -> list[tuple[object, ...]]:
+    return _query(settings, "SELECT generation, revision, session_id, content_hash FROM {} FINAL", topics.SESSIONS.name)
+
+
+def _anomalies_table(settings: Settings) -> list[tuple[object, ...]]:
+    return _query(settings, "SELECT alert_id, state FROM {} FINAL", topics.ANOMALIES.name)
+
+
+def _query(settings: Settings, query: str, table: str) -> list[tuple[object, ...]]:
+    client = connect(settings.clickhouse_url, settings.clickhouse_user, secret(settings.clickhouse_password_file))
+    try:
+        rows = client.query(query.format(f"{settings.clickhouse_database}.{table}")).result_rows
+        return [tuple(row) for row in rows]
+    finally:
+        client.close()
