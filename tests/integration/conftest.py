@@ -1,4 +1,4 @@
-"""One whole pipeline for this folder; a test uses stations of its own."""
+"""A whole pipeline for each file that asks for one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.integration.stack import Stack, started
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A broker, ClickHouse and a worker of each stage."""
     with started(tmp_path_factory.mktemp("stack")) as stack:

@@ -25,16 +25,27 @@ from pipeline.settings import PREFIX, Settings
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("assemble", "store")
+COMMAND = (sys.executable, "-m", "pipeline")
 Done = subprocess.CompletedProcess[str]
 
 
-def chargeline(*arguments: str | Path, settings: Mapping[str, str] | None = None, timeout_s: float = 120) -> Done:
+def chargeline(
+    *arguments: str | Path,
+    settings: Mapping[str, str] | None = None,
+    folder: Path = REPOSITORY,
+    timeout_s: float = 120,
+) -> Done:
     """One call of the command line in a process of its own; names of settings are without their prefix."""
     return subprocess.run(  # noqa: S603 - our own command
-        [sys.executable, "-m", "pipeline", *map(str, arguments)],
-        env=environment(settings or {}), cwd=REPOSITORY, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-        timeout=timeout_s, check=False,
-    )  # fmt: skip
+        [*COMMAND, *map(str, arguments)],
+        env=environment(settings or {}),
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -64,7 +75,7 @@ class Stack:
         for stage in STAGES:
             with (self.folder / f"{stage}.log").open("ab") as log:
                 self._workers[stage] = subprocess.Popen(  # noqa: S603 - our own command
-                    [sys.executable, "-m", "pipeline", "worker", "--stage", stage],
+                    [*COMMAND, "worker", "--stage", stage],
                     env=environment(self.environment), cwd=REPOSITORY, stdout=log, stderr=log,
                 )  # fmt: skip
 

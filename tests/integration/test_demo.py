@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ import clickhouse_connect
 import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
-from tests.integration.stack import REPOSITORY, chargeline, environment, json_lines
+from tests.integration.stack import COMMAND, REPOSITORY, chargeline, environment, json_lines
 
 SEED, STATIONS = "7", "5"
 PROC = Path("/proc")
@@ -38,7 +37,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder, mark = tmp_path_factory.mktemp("demo"), uuid4().hex
     command = ["demo", "--seed", SEED, "--stations", STATIONS, "--data", str(folder), "--json"]
     process = subprocess.Popen(  # noqa: S603 - our own command
-        [sys.executable, "-m", "pipeline", *command],
+        [*COMMAND, *command],
         env=environment({}) | {"DEMO_OF_A_TEST": mark}, cwd=REPOSITORY, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
