@@ -182,7 +182,7 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
         for step, since, until in zip(steps, all_times, all_times[1:], strict=False)
     ):
         return None
-    if 0 in steps and _flat_under_power(times, registers, powers):
+    if 0 in steps[:-1] and _flat_under_power(times, registers, powers):
         return None
     return Judgement(
         times=all_times,
@@ -221,9 +221,12 @@ def _gaps(session: Session, started: int, until: int) -> list[tuple[int, int]]:
     if len(times) < 3 or session.thinned:
         return []
     spans = list(map(sub, times[1:], times))
+    longest = max(max(spans), times[0] - started, until - times[-1])
+    if longest <= SHORTEST_GAP:
+        return []
     usual = sorted(spans)[len(spans) // 2]
     limit = max(2 * usual, SHORTEST_GAP)
-    if max(spans) <= limit and times[0] - started <= limit and until - times[-1] <= limit:
+    if longest <= limit:
         return []
     marks = [started, *times, until]
     return [(a, b) for a, b in pairwise(marks) if b - a > limit]

@@ -160,7 +160,7 @@ def _text(value: object) -> str:
 def _joined(*parts: str) -> bytes:
     """Each part behind its length, so that no two lists of parts give the same bytes."""
     encoded = [part.encode() for part in parts]
-    return b"".join(len(part).to_bytes(4, "big") + part for part in encoded)
+    return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
 
 
 def _name(key: bytes, name: bytes) -> str:

@@ -138,7 +138,7 @@ class Rating:
         fold, until = running.fold, measured.until_us
         if until > session.last_at_us:
             fold.reading(until, measured.registers[-1] * MWH)
-        return fold.bill(until, final=measured.ended_at_us is not None)
+        return fold.close(until) if session.ended() else fold.bill(until, final=False)
 
     def _strip(
         self,
@@ -271,6 +271,9 @@ class Rating:
         readings = session.readings
         read = running.fold.reading
         highest = running.highest_wh
+        new = readings[running.fed + 1 :: STRIDE]
+        if new and max(new) == new[-1] and running.fold.covers(readings[-STRIDE], new[-1] * MWH):
+            running.fed = len(readings) - STRIDE  # inside one stretch of price only the last reading counts
         for position in range(running.fed, len(readings), STRIDE):
             register = readings[position + 1]
             if register >= highest and readings[position] > (started or 0):

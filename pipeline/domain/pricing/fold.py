@@ -185,6 +185,10 @@ class Fold:
             return
         self._read(at_us, register_mwh, power_w)
 
+    def covers(self, at_us: int, register_mwh: int) -> bool:
+        """Up to here a reading changes nothing but the last reading: those before it need not be told."""
+        return at_us <= self._cut_us and register_mwh < self._cut_mwh
+
     def activity(self, at_us: int, activity: Activity) -> None:
         """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
         if at_us < (self._pending[-1][0] if self._pending else self._last_us):
@@ -232,6 +236,12 @@ class Fold:
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
         return render(self._plan, self._ended(end_us), self._reservation, not self._is_expired, end_us, final)
+
+    def close(self, end_us: int) -> Bill:
+        """The final bill of a fold that is not used any more: `bill` without copying the books first."""
+        if end_us < self._last_us:
+            raise ValueError("a session cannot end before its last reading")
+        return render(self._plan, self._finish(end_us), self._reservation, not self._is_expired, end_us, True)
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
         if at_us <= self._last_us and self._start_mwh is not None:
@@ -369,16 +379,19 @@ class Fold:
 
     def _ended(self, end_us: int) -> Ledger:
         """The books as they are if the session ends here with what is known."""
-        if self._is_expired:
-            return Ledger()
         twin = copy(self)
         twin._pending = self._pending[:]
         twin._book = self._book.copy()
         twin._fork = None if self._fork is None else self._fork.copy()
+        return twin._finish(end_us)
+
+    def _finish(self, end_us: int) -> Ledger:
+        if self._is_expired:
+            return Ledger()
         if end_us > self._last_us:
-            twin._advance(end_us, self._last_mwh)
-        twin._close(end_us, self._last_mwh, (self._last_us, self._last_us))
-        return twin._in_force()[0]
+            self._advance(end_us, self._last_mwh)
+        self._close(end_us, self._last_mwh, (self._last_us, self._last_us))
+        return self._in_force()[0]
 
 
 def _reserve(plan: Plan, signals: Signals, from_us: int, to_us: int) -> Ledger:
