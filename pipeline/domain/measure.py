@@ -116,7 +116,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
         idle_us=until - started - charging,
         max_power_w=highest if highest >= 0 else None,
         status=status,
-        evidence=_evidence(quality, judged.estimated or judged.estimated_wh > 0),
+        evidence="incomplete" if status == "open" else _evidence(quality, judged.estimated or judged.estimated_wh > 0),
         quality=quality,
         clean=clean,
         gaps=gaps,
