@@ -6,8 +6,10 @@ Every failure ends in one of three ways: waited for (retriable), TransactionLost
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 import confluent_kafka as ck
@@ -16,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from pipeline import topics
 from pipeline.errors import WrongUsage
 from pipeline.runtime.changelog import decode_metadata, encode_metadata
-from pipeline.runtime.config import StageConfig
+from pipeline.runtime.config import STEADY, StageConfig
 from pipeline.runtime.ports import Committed, Headers, Position, TransactionLost
 from pipeline.runtime.retry import Backoff, Waits
 
@@ -25,8 +27,8 @@ log = logging.getLogger(__name__)
 BROKER = "broker"
 CALL_S = 5.0
 """How long one call may wait before it counts as unanswered and is tried again."""
-LINGER_MS = 150
-"""Nobody sees a record before its checkpoint, and the flush there waits for no linger; small batches cost both sides."""
+LINGER_MS = 100
+"""Nobody sees a record before its checkpoint, and the flush there waits for no linger; small batches cost both."""
 
 Result = TypeVar("Result")
 
@@ -51,13 +53,14 @@ class KafkaTransaction:
             return
         largest = topics.LARGEST_RECORD + 3 * 128 * 1024  # the dead letter of a largest record, with its headers
         producer = ck.Producer(
-            dict(self._config.client)
+            dict(STEADY)
+            | dict(self._config.client)
             | {
                 "transactional.id": self._config.transactional_id,
                 "transaction.timeout.ms": self._config.transaction_timeout_ms,
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
-                "linger.ms": 100,  # what is not committed is not visible, and flush does not wait for it
+                "linger.ms": LINGER_MS,
                 "message.max.bytes": largest,
                 "queue.buffering.max.messages": 500_000,
                 "queue.buffering.max.kbytes": 262_144,
@@ -107,10 +110,12 @@ class KafkaTransaction:
             for number, offset, oldest in positions
         ]
         producer = self._ready()
-        self._persist(
-            "send_offsets_to_transaction",
-            lambda: producer.send_offsets_to_transaction(offsets, self._membership(), CALL_S),
-        )
+
+        def send() -> None:
+            membership = self._membership()  # each time: it may be lost meanwhile
+            self._limited(lambda: producer.send_offsets_to_transaction(offsets, membership, CALL_S))
+
+        self._persist("send_offsets_to_transaction", send)
 
     def commit(self) -> None:
         producer = self._ready()
@@ -142,6 +147,29 @@ class KafkaTransaction:
             raise TransactionLost("there is no producer")
         return self._producer
 
+    def _limited(self, send: Callable[[], None]) -> None:
+        """librdkafka ignores this call's time-out and may hang for good after a broker restart (its issues 5456, 5511).
+
+        Then the thread stays with the old producer, whose epoch the new one ends: what it may still send is refused.
+        """
+        answer: Future[None] = Future()
+
+        def run() -> None:
+            try:
+                send()
+            except BaseException as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(None)
+
+        threading.Thread(target=run, name=f"{self._config.name}-offsets", daemon=True).start()
+        if not wait([answer], 0.5).done:
+            with self._waits.declared(BROKER):
+                wait([answer], CALL_S)
+        if not answer.done():
+            raise TransactionLost("send_offsets_to_transaction: no answer")
+        answer.result()
+
     def _persist(self, what: str, call: Callable[[], None]) -> None:
         """Repeats a call of the transactional API as long as its error says that this can help."""
         backoff, began = Backoff(), time.monotonic()
@@ -168,7 +196,7 @@ def _lost_or(error: ck.KafkaException, what: str) -> Exception:
 
 def partitions_of(config: StageConfig, waits: Waits) -> int:
     """Partitions of the source; waits for the broker. Raises WrongUsage when a topic is missing or does not fit."""
-    admin = AdminClient(dict(config.client))
+    admin = AdminClient(dict(STEADY) | dict(config.client))
     backoff, began = Backoff(), time.monotonic()
     while True:
         try:
@@ -196,7 +224,8 @@ class KafkaHistory:
         self._cancelled = cancelled
         self.progress = "no record yet"
         self._reader = ck.Consumer(
-            dict(config.client)
+            dict(STEADY)
+            | dict(config.client)
             | {
                 "group.id": config.group,  # to ask for its offsets; it never joins and never commits
                 "isolation.level": "read_committed",
@@ -206,7 +235,7 @@ class KafkaHistory:
                 "fetch.wait.max.ms": 50,
             },
         )
-        self._admin = AdminClient(dict(config.client))
+        self._admin = AdminClient(dict(STEADY) | dict(config.client))
 
     def close(self) -> None:
         self._reader.close()
