@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pipeline.kafka_config import client_config
-from tests.bench.measure import Child, Figure, Run
+from tests.bench.measure import Child, Ended, Figure, Run, last_line
 from tests.bench.platform import OUTPUTS, SOURCE, Platform
 
 PEERS = Path(__file__).parent / "peers"
+READY_S = 60.0
+RESTORED = re.compile(r"restored partitions \[[\d, ]*\d\]: (\d+) keys in ([\d.]+) s")
 _runs = count(1)
 
 
 class GroupProgress:
-    """Committed offsets of a consumer group up to `ends`, asked beside the group. With transactions: what is committed."""
+    """Committed offsets of a group up to `ends`, asked from outside the group."""
 
     def __init__(self, platform: Platform, group: str, ends: Mapping[int, int]) -> None:
         self._ends = ends
@@ -66,31 +73,47 @@ def pipeline(
     ends: Mapping[int, int],
     broker_pid: int,
     workers: int = 1,
-    inspect: Callable[[Child], None] = lambda child: None,
+    on_group: Callable[[str], None] = lambda group: None,
 ) -> Figure:
-    """The whole job. `inspect` sees the first worker when the goal is reached, before it is stopped."""
+    """The whole job, by a new group on new output topics; `on_group` is told its name."""
     platform.renew(OUTPUTS)
     group = f"bench-{next(_runs)}"
+    on_group(group)
     progress = GroupProgress(platform, f"{group}-assemble", ends)
     children = [worker(platform, group, slot) for slot in range(workers)]
     try:
-        found = Run(children, sum(ends.values()), broker_pid, progress.done).watch(240)
-        inspect(children[0])
-        return found
+        return Run(children, sum(ends.values()), broker_pid, progress.done).watch(240)
     finally:
         for child in children:
             child.stop()
         progress.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """`records`: about five to twenty seconds of it."""
+
+    script: str
+    environment: str
+    records: int
+
+
+PEER_LIST: Mapping[str, Peer] = {
+    "faust": Peer("faust_agent.py", "faust", 60_000),
+    "faust_table": Peer("faust_table.py", "faust", 30_000),
+    "quix": Peer("quix.py", "quix", 150_000),
+    "bytewax": Peer("bytewax_map.py", "bytewax", 600_000),
+}
+
+
 def peer(platform: Platform, name: str, python: Path, records: int, broker_pid: int) -> Figure:
-    """One run of peers/<name>.py over the first `records` records or so."""
-    platform.renew(["bench-out"])
-    group = f"bench-{name}-{next(_runs)}"
+    """One run of a peer over the first `records` records or so."""
+    platform.renew_out()
+    group = f"bench-{name}-{next(_runs)}".replace("_", "-")
     folder = platform.folder / group
     folder.mkdir()
     child = Child.start(
-        [str(python), str(PEERS / f"{name}.py"), platform.settings.kafka, SOURCE, group, str(folder)],
+        [str(python), str(PEERS / PEER_LIST[name].script), platform.settings.kafka, SOURCE, group, str(folder)],
         {},
         platform.folder / f"{group}.log",
         counts=True,
@@ -102,20 +125,57 @@ def peer(platform: Platform, name: str, python: Path, records: int, broker_pid: 
 
 
 def venv(name: str, build: Path) -> Path:
-    """The interpreter of a peer, in a virtual environment of its own with what peers/<name>.txt pins; kept between runs.
+    """The interpreter of a peer, in a virtual environment of its own with what peers/<name>.txt pins.
 
+    It is kept between runs and made anew when the file changes.
     Raises subprocess.CalledProcessError when it cannot be installed.
     """
     home, wanted = build / name, (PEERS / f"{name}.txt").read_text("utf-8")
     python, stamp = home / "bin" / "python", home / "installed.txt"
     if not stamp.exists() or stamp.read_text("utf-8") != wanted:
-        run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)  # noqa: E731, S603
-        run(sys.executable, "-m", "venv", "--clear", str(home))
-        run(str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-            "--only-binary", ":all:", "-r", str(PEERS / f"{name}.txt"))  # fmt: skip
+        install = ["pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
+        _run(sys.executable, "-m", "venv", "--clear", str(home))
+        _run(str(python), "-m", *install, "-r", str(PEERS / f"{name}.txt"))
         stamp.write_text(wanted, "utf-8")
     return python
 
 
-def elapsed(since: float) -> str:
-    return f"{time.monotonic() - since:.0f} s"
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)  # noqa: S603 - our own commands
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_ready(child: Child, port: int, limit_s: float = READY_S) -> None:
+    """Until the worker says that everything assigned to it is restored. Raises Ended."""
+    deadline = time.monotonic() + limit_s
+    while not _answers(f"http://127.0.0.1:{port}/readyz"):
+        child.check()
+        if time.monotonic() > deadline:
+            raise Ended(f"not ready after {limit_s:.0f} s: {last_line(child.log)}")
+        time.sleep(0.05)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
+            return int(answer.status) == HTTPStatus.OK
+    except OSError:
+        return False
+
+
+def restore(platform: Platform, group: str) -> tuple[int, float]:
+    """(stations, seconds) of the restore by a new worker of a group whose worker has stopped."""
+    port = free_port()
+    child = worker(platform, group, 0, WEB_PORT=str(port))
+    try:
+        wait_ready(child, port, 120)
+        time.sleep(1.0)  # readiness comes before the log line
+        found = RESTORED.findall(child.log.read_text("utf-8"))
+    finally:
+        child.stop()
+    return sum(int(keys) for keys, _ in found), max(float(seconds) for _, seconds in found)

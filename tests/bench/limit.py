@@ -1,6 +1,6 @@
 """The limit: what one Python process can do at all with confluent-kafka. Consume, decode, update a dictionary.
 
-No offsets, no output, no durable state. `python -m tests.bench.limit KAFKA TOPIC` prints how many records are behind it.
+No offsets, no output, no durable state. `python -m tests.bench.limit KAFKA TOPIC` prints its count.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline import topics
 from pipeline.cli.keys import write_keyring
@@ -21,6 +21,7 @@ from pipeline.settings import PREFIX, Settings
 
 SOURCE = topics.METER_EVENTS.name
 OUTPUTS = ("station-state", "session-updates", "sessions", "anomalies", "receipts", "dead-letters")
+PEER_OUT = "bench-out"
 PATIENCE_S = 30.0
 
 HEADLINE = Pace(interval_s=10, pause_s=3600, spread=True, closing_h=0)
@@ -68,6 +69,13 @@ class Platform:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def renew_out(self) -> None:
+        """The topic of the peers' outputs."""
+        if PEER_OUT in self._admin.list_topics(timeout=10).topics:
+            return
+        for future in self._admin.create_topics([NewTopic(PEER_OUT, self.partitions, 1)]).values():
+            future.result(PATIENCE_S)
 
     def fill(self, stations: int, sessions: int, pace: Pace, limit: int | None = None) -> Mapping[int, int]:
         """Writes the documents and a new source topic; returns the end of each partition."""
