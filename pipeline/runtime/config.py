@@ -9,6 +9,11 @@ Client = Mapping[str, str | int | float | bool]
 """librdkafka properties of every client: bootstrap servers and security."""
 
 
+STEADY: Client = {"metadata.recovery.strategy": "none"}
+"""For every client of the runtime: librdkafka 2.16 otherwise forgets its brokers while all are down, and afterwards
+`send_offsets_to_transaction` never returns, whatever its time-out (measured; tests/runtime/test_worker.py)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupConfig:
     """Membership of a consumer group."""

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import confluent_kafka as ck
 
-from pipeline.runtime.config import GroupConfig
+from pipeline.runtime.config import STEADY, GroupConfig
 from pipeline.runtime.ports import TransactionLost
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,8 @@ class Intake:
         self._throttled = False
         self._thread = threading.Thread(target=self._run, name=f"{config.name}-intake", daemon=True)
         self._consumer = ck.Consumer(
-            dict(config.client)
+            dict(STEADY)
+            | dict(config.client)
             | {
                 "group.id": config.group,
                 "auto.offset.reset": "earliest",
