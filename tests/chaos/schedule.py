@@ -25,6 +25,8 @@ LOOK_S = 0.0003
 STRIKE_LIMIT_S = 12.0
 """Longer than a dead member's session, after which others restore its partitions."""
 BROKER_AWAY_S = 3.0
+MOST_FAULTS = 10
+"""With more of them the run says nothing about recovery."""
 JOINED_S = 9.0
 
 
@@ -228,4 +230,6 @@ class Schedule:
             if worker.process is not None and (code := worker.process.poll()) not in (None, 0, -signal.SIGKILL):
                 self.log.faults.append(f"worker {worker.slot} ended by itself with exit {code} in {worker.phase()}")
                 log.warning("%s", self.log.faults[-1])
+                if len(self.log.faults) > MOST_FAULTS:
+                    raise RuntimeError(f"workers do not stay alive; see {worker.log}")
                 worker.start()
