@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "simulate": Lazy("pipeline.cli.simulate", "Send the events of a seeded fleet to Kafka."),
     "replay": Lazy("pipeline.cli.replay", "Send recorded events or OCPP logs to Kafka."),
     "assemble": Lazy("pipeline.cli.assemble", "Files of events in, sessions as JSON lines out; no broker."),
+    "audit": Lazy("pipeline.cli.audit", "Does a log conserve energy, and is every event accounted for?"),
     "report": Lazy("pipeline.cli.report", "Sessions, energy, revenue, demand and anomalies from ClickHouse."),
     "price": Lazy("pipeline.cli.price", "What a CDR or a session costs by its tariff, line by line; offline."),
     "verify": Lazy("pipeline.cli.verify", "Is somebody else's CDR right? Offline; exit 0, 1 (mismatch) or 3."),
