@@ -246,7 +246,6 @@ class DurableStage(Generic[State]):
                     self._partitions[partition.number] = partition
                     self.intake.start(lease, partition.position)
             self.progress += 1
-            gc.collect()
             gc.freeze()  # the state lives long: no later collection shall walk through it
         took = time.monotonic() - began
         self._meters.observe(metrics.RESTORES, self.name, value=took)

@@ -75,18 +75,18 @@ def test_an_owner_paused_before_a_step_and_continued_later_is_fenced_or_complete
     kafka: str, tmp_path: Path, step: str
 ) -> None:
     """Its session ends, others take over and go on; what it sends when it wakes up must not be seen."""
-    arena = Arena(kafka, tmp_path, session_timeout_ms=2500)
+    arena = Arena(kafka, tmp_path, session_timeout_ms=2500, transaction_timeout_ms=9000)
     arena.fill(numbers(keys=300, count=20_000))
     paused = arena.start("a", pause_at=f"count:{step}:3")
-    arena.fill(numbers(keys=300, count=20_000), pace_s=0.15)
     state = Path(f"/proc/{paused.pid}/stat")
-    until = time.monotonic() + 20
+    until = time.monotonic() + 40
     while state.read_text().split()[2] != "T":
         assert time.monotonic() < until, "never reached the step"
-        time.sleep(0.05)
+        arena.fill(numbers(keys=300, count=1_000))
+        time.sleep(0.2)
     arena.start("b")
     arena.fill(numbers(keys=300, count=10_000), pace_s=0.1)
-    time.sleep(5)  # longer than the session, shorter than the transaction (15 s)
+    time.sleep(5)  # longer than the session, shorter than the transaction
     os.kill(paused.pid, signal.SIGCONT)
     arena.fill(numbers(keys=300, count=10_000), pace_s=0.1)
     agrees(arena, 60)
