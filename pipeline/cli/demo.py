@@ -41,7 +41,7 @@ STOP_S = 15
 
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same day.")
-@click.option("--stations", type=click.IntRange(1), default=60, show_default=True)
+@click.option("--stations", type=click.IntRange(1), default=60, show_default=True, help="Size of the fleet.")
 @click.option("--faults", default="all", show_default=True, help="all, none, or kinds: late,missing_stop=0.2")
 @click.option(
     "--data",
