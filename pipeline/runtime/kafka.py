@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
+from contextlib import ExitStack
 from typing import TypeVar
 
 import confluent_kafka as ck
@@ -173,18 +174,19 @@ class KafkaTransaction:
     def _persist(self, what: str, call: Callable[[], None]) -> None:
         """Repeats a call of the transactional API as long as its error says that this can help."""
         backoff, began = Backoff(), time.monotonic()
-        while True:
-            try:
-                call()
-            except ck.KafkaException as error:
-                cause = error.args[0]
-                if cause.fatal() or cause.txn_requires_abort() or not cause.retriable():
-                    raise TransactionLost(f"{what}: {cause.name()}: {cause.str()}") from error
-                self._waits.missed(BROKER, what, cause.name(), began)
-                with self._waits.declared(BROKER):
+        with ExitStack() as waiting:
+            while True:
+                try:
+                    call()
+                except ck.KafkaException as error:
+                    cause = error.args[0]
+                    if cause.fatal() or cause.txn_requires_abort() or not cause.retriable():
+                        raise TransactionLost(f"{what}: {cause.name()}: {cause.str()}") from error
+                    self._waits.missed(BROKER, what, cause.name(), began)
+                    waiting.enter_context(self._waits.declared(BROKER))  # the next attempts wait as well
                     time.sleep(backoff.pause_s())
-            else:
-                return
+                else:
+                    return
 
 
 def _lost_or(error: ck.KafkaException, what: str) -> Exception:

@@ -93,7 +93,7 @@ class Watchdog:
                 return f"{part.name}: no progress for {self._limit_s:.0f} s although there is work"
             if min(part.uncommitted_s, now - self._waited[part.name]) > self._limit_s:
                 return f"{part.name}: nothing committed for {self._limit_s:.0f} s"
-            if part.intake.alive and now - part.intake.beat > self._limit_s:
+            if part.intake.alive and now - max(part.intake.beat, self._waited[part.name]) > self._limit_s:
                 return f"{part.name}: the intake hangs"
         return None
 
