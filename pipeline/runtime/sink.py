@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import confluent_kafka as ck
@@ -107,7 +108,7 @@ class Sink:
     def lag(self) -> int:
         """Records in the owned partitions that no agent has seen yet."""
         leases = list(self._leases.items())
-        return sum(max(0, lease.high - self._read.get(place, lease.end)) for place, lease in leases)
+        return sum(lease.behind(self._read.get(place, lease.end)) for place, lease in leases)
 
     # --- the intake's thread calls these -----------------------------------------------------------------------------
 
@@ -184,17 +185,18 @@ class Sink:
     def _store(self, frozen: Mapping[str, Sequence[ck.Message]]) -> bool:
         """In the thread: until the rows are in. False: given up because the worker stops."""
         backoff, began = Backoff(), time.monotonic()
-        while True:
-            try:
-                self._write(frozen)
-            except Unavailable as error:
-                self.waits.missed(STORE, "insert", error, began)
-                with self.waits.declared(STORE):
+        with ExitStack() as waiting:
+            while True:
+                try:
+                    self._write(frozen)
+                except Unavailable as error:
+                    self.waits.missed(STORE, "insert", error, began)
+                    waiting.enter_context(self.waits.declared(STORE))  # the next attempts wait as well
                     time.sleep(backoff.pause_s())
-            else:
-                return True
-            if self._closing:
-                return False
+                else:
+                    return True
+                if self._closing:
+                    return False
 
     def _stored(self, batches: Sequence[Batch]) -> None:
         self.progress += 1
