@@ -53,7 +53,7 @@ Result = TypeVar("Result")
 class Lease:
     """One partition while this worker owns it. `epoch` rises whenever what was read before became void."""
 
-    __slots__ = ("end", "epoch", "high", "number", "owned", "running", "topic")
+    __slots__ = ("end", "epoch", "high", "number", "owned", "running", "tail", "topic")
 
     def __init__(self, topic: str, number: int) -> None:
         self.topic = topic
@@ -65,11 +65,18 @@ class Lease:
         """The offset after the last record that was handed over."""
         self.high = 0
         """End of the partition as seen within the last second."""
+        self.tail = 0
+        """From `end` to here there is no record, only what transactions leave behind: the consumer was at the end."""
 
     def hold(self) -> None:
         """Called by the feed: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
         self.running = False
         self.epoch += 1
+
+    def behind(self, position: int) -> int:
+        """How much the partition holds from `position` on; markers of transactions after its last record are nothing."""
+        reached = max(position, self.tail) if position >= self.end else position
+        return max(0, self.high - reached)
 
 
 class Batch(NamedTuple):
@@ -128,6 +135,7 @@ class Intake:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
+                "enable.partition.eof": True,  # says that only markers of transactions are left: see Lease.tail
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": config.session_timeout_ms,
                 "heartbeat.interval.ms": max(200, min(1000, config.session_timeout_ms // 6)),
@@ -201,7 +209,7 @@ class Intake:
         messages = self._consumer.consume(LARGEST_BATCH, POLL_S)
         if messages:
             if any(map(ck.Message.error, messages)):
-                messages = [message for message in messages if not _report(message)]
+                messages = [message for message in messages if not self._aside(message)]
             taken = self._feed.offer(self._batches(messages))
             while not self._await(taken, FULL_S) and not self._stopping.is_set():
                 self._throttle()  # the feed itself waits for something
@@ -231,13 +239,23 @@ class Intake:
         self.beat = time.monotonic()
         late = self._consumer.consume(LARGEST_BATCH, 0.0)
         for message in late:
-            if not _report(message):
+            if not self._aside(message):
                 raise RuntimeError("a paused partition delivered a record")
 
     def _relax(self) -> None:
         if self._throttled:
             self._throttled = False
             self._consumer.resume([_place(lease) for lease in self._leases.values() if lease.running])
+
+    def _aside(self, message: ck.Message) -> bool:
+        """True for what is no record: the end of a partition, or an error."""
+        error = message.error()
+        if error is None or error.code() != ck.KafkaError._PARTITION_EOF:
+            return _report(message)
+        lease = self._leases.get((message.topic() or "", message.partition() or 0))
+        if lease is not None and lease.running:
+            lease.tail = message.offset() or 0
+        return True
 
     def _batches(self, messages: Iterable[ck.Message]) -> Sequence[Batch]:
         batches: list[Batch] = []
@@ -269,7 +287,7 @@ class Intake:
                 raise
             self.start(lease, offset)  # after the next poll
             return
-        lease.end = end
+        lease.end, lease.tail = end, 0
         lease.running = True
         if not self._throttled:
             self._consumer.resume([place])

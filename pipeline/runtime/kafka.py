@@ -75,7 +75,11 @@ class KafkaTransaction:
 
     def begin(self) -> None:
         if not self.open:
-            self._ready().begin_transaction()
+            try:
+                self._ready().begin_transaction()
+            except ck.KafkaException as error:  # fenced while it was idle: it can never begin one again
+                self._producer = None
+                raise _lost_or(error, "begin_transaction") from error
             self.open = True
 
     def produce(
@@ -86,24 +90,36 @@ class KafkaTransaction:
             try:
                 producer.produce(topic, value, key, partition, headers=list(headers) or None)
             except BufferError:  # its queue is full: room comes with acknowledgements
-                with self._waits.declared(BROKER):
-                    producer.poll(0.1)
+                self._make_room(producer)
             except ck.KafkaException as error:
                 raise _lost_or(error, f"produce to {topic}") from error
             else:
                 return
 
+    def _make_room(self, producer: ck.Producer) -> None:
+        with self._waits.declared(BROKER):
+            try:
+                producer.poll(0.1)
+            except ck.KafkaException as error:
+                raise _lost_or(error, "poll") from error
+
     def serve(self) -> None:
         """Frees what is acknowledged; once per batch."""
-        self._ready().poll(0)
+        try:
+            self._ready().poll(0)
+        except ck.KafkaException as error:
+            raise _lost_or(error, "poll") from error
 
     def flush(self) -> None:
         """A record that cannot be delivered makes the transaction abortable, which `send_offsets` then reports."""
         producer = self._ready()
-        if producer.flush(0.5):
-            with self._waits.declared(BROKER):
-                while producer.flush(CALL_S):
-                    pass  # ends at the latest with the records' own time-out, which is the transaction's
+        try:
+            if producer.flush(0.5):
+                with self._waits.declared(BROKER):
+                    while producer.flush(CALL_S):
+                        pass  # ends at the latest with the records' own time-out, which is the transaction's
+        except ck.KafkaException as error:  # fenced
+            raise _lost_or(error, "flush") from error
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
         offsets = [

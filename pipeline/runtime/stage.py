@@ -124,7 +124,7 @@ class DurableStage(Generic[State]):
         for lease in list(self._leases.values()):
             partition = self._partitions.get(lease.number)
             if partition is not None:
-                lag += max(0, lease.high - partition.position)
+                lag += lease.behind(partition.position)
             else:
                 lag += 1  # its restore is work that waits
         return lag

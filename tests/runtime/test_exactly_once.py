@@ -92,3 +92,18 @@ def test_an_owner_paused_before_a_step_and_continued_later_is_fenced_or_complete
     agrees(arena, 60)
     assert set(arena.stop_all().values()) == {0}, arena.log("a")
     assert "restored" in arena.log("b")
+
+
+def test_two_workers_with_the_same_slot_fence_each_other_again_and_again_and_tell_everything_once(arena: Arena) -> None:
+    """A mistake of the operator: slow, loud in the log, never wrong."""
+    arena.fill(numbers(keys=300, count=10_000))
+    first = arena.start("a")
+    arena.outputs(300, 20)
+    second = arena.start("a")
+    for _ in range(6):
+        arena.fill(numbers(keys=300, count=2_000))
+        time.sleep(0.5)
+    agrees(arena, 60)
+    assert "transaction given up" in arena.log("a")
+    arena.processes = {"first": first, "second": second}
+    assert arena.stop_all() == {"first": 0, "second": 0}
