@@ -74,7 +74,7 @@ class Lease:
         self.epoch += 1
 
     def behind(self, position: int) -> int:
-        """How much the partition holds from `position` on; markers of transactions after its last record are nothing."""
+        """How much the partition holds from `position` on; markers of transactions after the last record are none."""
         reached = max(position, self.tail) if position >= self.end else position
         return max(0, self.high - reached)
 
