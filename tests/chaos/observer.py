@@ -59,6 +59,11 @@ class Observer(threading.Thread):
         self._ends.set()
         self.join()
 
+    def silent(self, partitions: Collection[int], seconds: float) -> bool:
+        """Has one of `partitions` had no output for so long?"""
+        since = time.monotonic() - seconds
+        return any(not self.arrivals[number] or self.arrivals[number][-1] < since for number in partitions)
+
     def longest_gap(self, partitions: Collection[int], since: float, until: float) -> float:
         """Seconds after `since` without any output of one of `partitions`, of gaps that begin before `until`."""
         return max((_longest(self.arrivals[number], since, until) for number in partitions), default=0.0)

@@ -61,7 +61,7 @@ def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
         observer = Observer(settings.kafka, PARTITIONS)
         observer.start()
         with _ended(crew), _load(options | {"kafka": settings.kafka}) as load:
-            done = Schedule(scale, seed, platform, crew).run()
+            done = Schedule(scale, seed, platform, crew, observer).run()
             assert load.stdin is not None
             hurried = load.poll() is not None
             load.stdin.close()

@@ -15,6 +15,7 @@ from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from tests.chaos.observer import Observer
 from tests.chaos.scale import GRACE_S, INSERT, PHASES, Scale
 from tests.chaos.workers import STORE, Worker
 
@@ -25,6 +26,9 @@ LOOK_S = 0.0003
 STRIKE_LIMIT_S = 12.0
 """Longer than a dead member's session, after which others restore its partitions."""
 BROKER_AWAY_S = 3.0
+STALL_LIMIT_S = 20.0
+SILENT_S = 1.0
+"""At night every partition still has several outputs a second."""
 MOST_FAULTS = 10
 """With more of them the run says nothing about recovery."""
 JOINED_S = 9.0
@@ -63,8 +67,11 @@ class Log:
 class Schedule:
     """Runs one whole schedule against `workers` (by slot; the last assembling one is the guest that joins)."""
 
-    def __init__(self, scale: Scale, seed: int, platform: Platform, workers: dict[str, Worker]) -> None:
+    def __init__(
+        self, scale: Scale, seed: int, platform: Platform, workers: dict[str, Worker], observer: Observer
+    ) -> None:
         self.log = Log()
+        self._observer = observer
         self._scale = scale
         self._random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
         self._platform = platform
@@ -110,7 +117,7 @@ class Schedule:
         missing = [phase for phase in PHASES if not self.log.kills[phase]]
         wanted = self._targets.pop()
         if len(missing) > len(self._targets) // 2:
-            wanted = missing[0]
+            wanted = self._random.choice(missing)
         self._rest(self._random.random())
         workers = [self._store] if wanted == INSERT else [each for each in self._regular if each is not paused]
         victim = self._await_phase(wanted, workers)
@@ -127,10 +134,11 @@ class Schedule:
         self._rest(self._random.random() * 0.5)
         victim.start()
         if paused is None and victim is not self._store:
-            self._rest(2.5)
+            self._rest(2.0)
             for each in healthy:
                 each.look()
             kept = frozenset().union(*(owned[each.slot] & each.owned for each in healthy))
+            self._await_output(kept)
             self.log.aftermaths.append(Aftermath(since, time.monotonic(), kept))
 
     def _pause(self, seconds: float) -> None:
@@ -204,6 +212,12 @@ class Schedule:
                         return worker
             time.sleep(LOOK_S)
         return alive[0]
+
+    def _await_output(self, partitions: frozenset[int]) -> None:
+        """Before the next disruption, so that a stall is that of this one."""
+        until = time.monotonic() + STALL_LIMIT_S
+        while time.monotonic() < until and self._observer.silent(partitions, SILENT_S):
+            self._rest(0.1)
 
     def _stop_gracefully(self, worker: Worker) -> None:
         code, seconds = worker.stop()
