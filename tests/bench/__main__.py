@@ -32,7 +32,7 @@ REFERENCE = "limit"
 class Bench:
     """What was measured so far, and how."""
 
-    def __init__(self, platform: Platform, broker_pid: int, quick: bool, peers: list[str]) -> None:
+    def __init__(self, platform: Platform, broker_pid: int, quick: bool, peers: list[str], minutes: float) -> None:
         self.platform = platform
         self.broker_pid = broker_pid
         self.rounds = 2 if quick else 3
@@ -45,9 +45,18 @@ class Bench:
         self.further: dict[str, object] = {}
         self.groups: list[str] = []
         self.began = time.monotonic()
+        self.deadline = self.began + minutes * 60
 
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self.began:5.0f} s] {text}", file=sys.stderr, flush=True)
+
+    def over(self, what: str) -> bool:
+        """Is the time of the bench used up? Then `what` is left out, and says so."""
+        if time.monotonic() < self.deadline:
+            return False
+        self.say(f"left out, the time is over: {what}")
+        self.missing[what] = "left out: the time of the bench was over"
+        return True
 
     def headline(self) -> None:
         """The same topic for all: three sessions a station, the first one cut short."""
@@ -58,6 +67,8 @@ class Bench:
         self._once("pipeline_0", lambda: contenders.pipeline(self.platform, ends, self.broker_pid))  # warms the broker
         self.runs.clear()
         for number in range(self.rounds):
+            if number and self.over(f"round {number + 1}"):
+                return
             self.say(f"round {number + 1} of {self.rounds}")
             self._once("limit", lambda: contenders.limit(self.platform, ends, self.broker_pid))
             for workers in (1, 2):
@@ -99,7 +110,9 @@ class Bench:
         self.say(f"filling the topic: {label}")
         ends = self.platform.fill(stations, sessions, replace(HEADLINE, interval_s=interval_s), limit)
         headline, self.runs = self.runs, {}
-        for _ in range(self.rounds):
+        for number in range(self.rounds):
+            if number and self.over(f"{label}, round {number + 1}"):
+                break
             self._once("limit", lambda: contenders.limit(self.platform, ends, self.broker_pid))
             self._once(
                 "pipeline_1",
@@ -188,15 +201,17 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--quick", action="store_true", help="fewer stations, records and rounds: a few minutes")
     parser.add_argument("--without-peers", action="store_true", help="only the limit and the pipeline")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="parts to run [default: all]")
+    parser.add_argument("--minutes", type=float, default=20, help="what has not begun by then is left out")
     parser.add_argument("--out", type=Path, default=BUILD, help="folder of bench.json and bench.svg")
     chosen = parser.parse_args(arguments)
     if not Path("/proc/self/stat").exists():
         raise SystemExit("the bench reads CPU time and memory of processes from /proc: it needs Linux")
     peers = [] if chosen.without_peers else list(contenders.PEER_LIST)
     with tempfile.TemporaryDirectory(prefix="chargeline-bench-") as folder, started(Path(folder)) as (platform, broker):
-        bench = Bench(platform, broker, chosen.quick, peers)
+        bench = Bench(platform, broker, chosen.quick, peers, chosen.minutes)
         for part in chosen.only:
-            PARTS[part](bench)
+            if not bench.over(part):
+                PARTS[part](bench)
             report.write(bench.results(), chosen.out)  # what there is, should a later part fail
     results = bench.results()
     print(report.table(results))
