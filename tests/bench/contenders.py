@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from tests.bench.platform import OUTPUTS, SOURCE, Platform
 
 PEERS = Path(__file__).parent / "peers"
 READY_S = 60.0
+ASSIGNED = re.compile(r"store: assigned [^n]")
 RESTORED = re.compile(r"restored partitions \[[\d, ]*\d\]: (\d+) keys in ([\d.]+) s")
 _runs = count(1)
 
@@ -144,38 +142,24 @@ def _run(*command: str) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)  # noqa: S603 - our own commands
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_ready(child: Child, port: int, limit_s: float = READY_S) -> None:
-    """Until the worker says that everything assigned to it is restored. Raises Ended."""
+def wait_said(child: Child, said: re.Pattern[str], limit_s: float = READY_S) -> re.Match[str]:
+    """Until the worker's log says so (since this child began). Raises Ended."""
     deadline = time.monotonic() + limit_s
-    while not _answers(f"http://127.0.0.1:{port}/readyz"):
+    while True:
+        found = said.search(child.log.read_text("utf-8"), child.log_began)
+        if found is not None:
+            return found
         child.check()
         if time.monotonic() > deadline:
-            raise Ended(f"not ready after {limit_s:.0f} s: {last_line(child.log)}")
+            raise Ended(f"did not get ready within {limit_s:.0f} s: {last_line(child.log)}")
         time.sleep(0.05)
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own address
-            return int(answer.status) == HTTPStatus.OK
-    except OSError:
-        return False
 
 
 def restore(platform: Platform, group: str) -> tuple[int, float]:
     """(stations, seconds) of the restore by a new worker of a group whose worker has stopped."""
-    port = free_port()
-    child = worker(platform, group, 0, WEB_PORT=str(port))
+    child = worker(platform, group, 0)
     try:
-        wait_ready(child, port, 120)
-        time.sleep(1.0)  # readiness comes before the log line
-        found = RESTORED.findall(child.log.read_text("utf-8"))
+        found = wait_said(child, RESTORED, 120)
     finally:
         child.stop()
-    return sum(int(keys) for keys, _ in found), max(float(seconds) for _, seconds in found)
+    return int(found[1]), float(found[2])

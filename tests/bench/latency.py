@@ -24,7 +24,7 @@ from pipeline.edge.uniform import IMPOSSIBLE_WH, bench_events
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.kafka_config import client_config, producer_config
 from pipeline.storage.connection import connect
-from tests.bench.contenders import free_port, wait_ready, worker
+from tests.bench.contenders import ASSIGNED, RESTORED, wait_said, worker
 from tests.bench.measure import Child
 from tests.bench.platform import HEADLINE, OUTPUTS, SOURCE, Platform, write_documents
 
@@ -74,11 +74,9 @@ def latency(platform: Platform, stations: int, rate: float, seconds: float) -> L
         prepare(replace(platform.settings, clickhouse_url=clickhouse.url))
         children: list[Child] = []
         try:
-            for stage in ("assemble", "store"):
-                port = free_port()
-                settings = {"CLICKHOUSE_URL": clickhouse.url, "WEB_PORT": str(port)}
-                children.append(worker(platform, "bench-latency", 0, stage, **settings))
-                wait_ready(children[-1], port)
+            for stage, said in (("assemble", RESTORED), ("store", ASSIGNED)):
+                children.append(worker(platform, "bench-latency", 0, stage, CLICKHOUSE_URL=clickhouse.url))
+                wait_said(children[-1], said)
             seen, stop = Seen(), threading.Event()
             with _observing(platform, clickhouse.url, seen, stop):
                 took = _write(platform, records, rate, seen)

@@ -52,6 +52,8 @@ class Child:
 
     process: subprocess.Popen[bytes]
     log: Path
+    log_began: int
+    """How long the log was when the process was started."""
     done: int = 0
     reader: threading.Thread | None = None
 
@@ -59,6 +61,7 @@ class Child:
     def start(cls, command: Sequence[str], environment: Mapping[str, str], log: Path, *, counts: bool) -> Child:
         """`counts`: every line on stdout is the number of records processed so far."""
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}  # noqa: TID251 - handed on
+        log_began = len(log.read_text("utf-8")) if log.exists() else 0
         with log.open("ab") as out:
             process = subprocess.Popen(  # noqa: S603 - our own commands
                 list(command),
@@ -67,7 +70,7 @@ class Child:
                 stdout=subprocess.PIPE if counts else out,
                 stderr=out,
             )
-        child = cls(process, log)
+        child = cls(process, log, log_began)
         if counts:
             assert process.stdout is not None
             child.reader = threading.Thread(target=child._read, args=(process.stdout,), daemon=True)
