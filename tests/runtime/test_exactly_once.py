@@ -7,20 +7,12 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.runtime.workers import Arena, numbers
-
-
-@pytest.fixture
-def arena(kafka: str, tmp_path: Path) -> Iterator[Arena]:
-    made = Arena(kafka, tmp_path)
-    yield made
-    for process in made.processes.values():
-        process.kill()
 
 
 def agrees(arena: Arena, timeout_s: float) -> None:
@@ -67,15 +59,15 @@ def test_workers_that_are_killed_at_any_moment_lose_and_repeat_nothing(arena: Ar
         arena.fill(numbers(keys=300, count=5_000), pace_s=0.05)
         arena.start(slot)
     agrees(arena, 60)
-    assert set(arena.stop_all().values()) == {0}
+    assert set(arena.stop_all().values()) <= {0, -signal.SIGTERM}, "the latter: started a moment ago, not yet at work"
 
 
 @pytest.mark.parametrize("step", ["apply", "flush", "offsets", "commit"])
 def test_an_owner_paused_before_a_step_and_continued_later_is_fenced_or_complete(
-    kafka: str, tmp_path: Path, step: str
+    new_arena: Callable[..., Arena], step: str
 ) -> None:
     """Its session ends, others take over and go on; what it sends when it wakes up must not be seen."""
-    arena = Arena(kafka, tmp_path, session_timeout_ms=2500, transaction_timeout_ms=9000)
+    arena = new_arena(session_timeout_ms=2500, transaction_timeout_ms=9000)
     arena.fill(numbers(keys=300, count=20_000))
     paused = arena.start("a", pause_at=f"count:{step}:3")
     state = Path(f"/proc/{paused.pid}/stat")

@@ -7,11 +7,10 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import confluent_kafka as ck
-import pytest
 
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.runtime.murmur import partition_of
@@ -19,20 +18,12 @@ from pipeline.wire import dead_letters
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 
-@pytest.fixture
-def arena(kafka: str, tmp_path: Path) -> Iterator[Arena]:
-    made = Arena(kafka, tmp_path)
-    yield made
-    for process in made.processes.values():
-        process.kill()
-
-
-def letters_of(arena: Arena, count: int) -> list[ck.Message]:
+def letters_of(arena: Arena, count: int, timeout_s: float = 20) -> list[ck.Message]:
     """Dead letters whose source is the arena's, once `count` of them are there."""
     reader = ck.Consumer({"bootstrap.servers": arena.bootstrap, "group.id": arena.name, "enable.auto.commit": False})
     reader.assign([ck.TopicPartition("dead-letters", number, ck.OFFSET_BEGINNING) for number in range(4)])
     found: list[ck.Message] = []
-    until = time.monotonic() + 20
+    until = time.monotonic() + timeout_s
     while len(found) < count and time.monotonic() < until:
         for message in reader.consume(1000, 0.2):
             headers = dict(message.headers() or ())
@@ -72,13 +63,13 @@ def test_bad_records_become_dead_letters_with_reason_place_and_original_bytes(ar
     assert arena.stop_all() == {"a": 0}
 
 
-def test_a_flood_of_dead_letters_stops_the_worker_before_it_commits(kafka: str, tmp_path: Path) -> None:
-    arena = Arena(kafka, tmp_path, dead_letter_run=500)
+def test_a_flood_of_dead_letters_stops_the_worker_before_it_commits(new_arena: Callable[..., Arena]) -> None:
+    arena = new_arena(dead_letter_run=500)
     arena.fill((b"key-1", b"not a number") for _ in range(2000))
     process = arena.start("a")
     assert process.wait(20) == 1
     assert "500 dead letters in a row" in arena.log("a")
-    assert len(letters_of(arena, 2000)) < 500
+    assert len(letters_of(arena, 2000, timeout_s=4)) < 500
     arena.processes.clear()
 
 
