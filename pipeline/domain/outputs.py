@@ -1,7 +1,7 @@
 """What leaves the pipeline: one type per output topic, each built field by field from an allow-list.
 
 None of them can hold an identifier of a driver: `driver` is a keyed pseudonym, `session_id` a keyed hash. Money is a
-decimal string with 4 decimals, times are integer microseconds UTC, energy integer Wh.
+decimal string (4 decimals, payable amounts those of the currency), times are integer us UTC, energy integer Wh.
 """
 
 from __future__ import annotations
