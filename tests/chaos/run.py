@@ -189,17 +189,24 @@ def _stop(worker: Worker, done: Log) -> None:
 
 
 def _shortfalls(scale: Scale, done: Log, report: Mapping[str, Any], offline: Told, hurried: bool) -> list[str]:
-    """Where the run was less than it should have been: then it proves nothing."""
+    """Where the run was less than it should have been: then it proves nothing.
+
+    The short run stands in the test suite, on machines of any speed: what it hits and how much waits then is chance.
+    """
     missing = [phase for phase in PHASES if not done.kills[phase]]
     checks = {
-        f"no kill hit {', '.join(missing)}": bool(missing),
         f"{sum(done.kills.values())} kills of {scale.kills}": sum(done.kills.values()) < scale.kills,
         f"{offline.events} events, at least {scale.least_events} are needed": offline.events < scale.least_events,
         f"{report['failed']} events were refused by the broker: {report['first_error']}": report["failed"] > 0,
         f"{offline.events} events in the topic, {report['events']} were sent": offline.events != report["events"],
+    }
+    by_pace = {
+        f"no kill hit {', '.join(missing)}": bool(missing),
         "the load ended before the schedule": hurried,
         "a kill without lag": done.least_lag <= 0,
     }
+    if scale.name == "full":
+        checks |= by_pace
     return [text for text, failed in checks.items() if failed]
 
 
