@@ -45,7 +45,7 @@ FULL = Scale(
     clickhouse_away_s=60, quiet_s=12, settle_s=2.0, patience_s=240,
 )  # fmt: skip
 SHORT = Scale(
-    name="short", stations=80, days=1, sessions=4.0, least_events=80_000, rate=800,
+    name="short", stations=50, days=1, sessions=4.0, least_events=50_000, rate=500,
     kills=7, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
-    clickhouse_away_s=10, quiet_s=3, settle_s=1.0, patience_s=60,
+    clickhouse_away_s=10, quiet_s=2, settle_s=0.5, patience_s=90,
 )  # fmt: skip
