@@ -145,9 +145,9 @@ def _event(
 
 
 def _padded(event: SessionStarted | MeterRead | SessionEnded, encode: Callable[[object], bytes]) -> bytes:
-    """The event in EVENT_BYTES bytes; its idempotency key, the time with leading zeros, makes up the difference."""
+    """The event in EVENT_BYTES bytes; its idempotency key, the time in ms with leading zeros, fills up."""
     event.event_id = "0"
-    event.event_id = f"{event.event_time_us:0{EVENT_BYTES - len(encode(event)) + 1}d}"
+    event.event_id = f"{event.event_time_us // 1000:0{EVENT_BYTES - len(encode(event)) + 1}d}"
     value = encode(event)
     assert len(value) == EVENT_BYTES, "the event without its key is too long"  # noqa: S101 - our own arithmetic
     return value

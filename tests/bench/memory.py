@@ -37,14 +37,6 @@ def run(folder: Path, stations: int, days: int) -> dict[str, float]:
     )
     keys = keyring(settings)
     rated = rating(settings, keys)
-    gc.collect()
-    before = _rss()
-    half = Pace(interval_s=10, pause_s=3600, closing_h=0)
-    opened = _fed(Offline(Assembly(rated, Decoder(keys))), islice(bench_events(OPEN, 1, half), OPEN * 31))
-    per_open = _rss() - before
-    assert len(opened.states) == OPEN
-    del opened
-    gc.collect()
     stage: Offline[Station] = Offline(Assembly(rated, Decoder(keys)))
     a_day = stations * A_DAY * 32 + 24 * 60
     records = bench_events(stations, days * A_DAY, DAILY)
@@ -54,6 +46,12 @@ def run(folder: Path, stations: int, days: int) -> dict[str, float]:
         gc.collect()
         kept = [value for state in stage.states.values() for _, value in state.archive.items()]
         levels.append((_rss(), len(kept), sum(map(len, kept))))
+    gc.collect()
+    before = _rss()  # after the closed ones: what was freed once would be used again and hide the growth
+    half = Pace(interval_s=10, pause_s=3600, closing_h=0)
+    opened = _fed(Offline(Assembly(rated, Decoder(keys))), islice(bench_events(OPEN, 1, half), OPEN * 31))
+    per_open = _rss() - before
+    assert len(opened.states) == OPEN
     (first, closed_first, _), (flat, closed, size) = levels[0], levels[HORIZON_DAYS]
     return {
         "memory_bytes_per_10000_open_sessions": per_open,

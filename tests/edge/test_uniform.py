@@ -14,6 +14,7 @@ def test_every_event_has_the_same_size_and_a_key_of_its_own() -> None:
     values = [value for key, value in bench_events(150, 3) if key]
     assert len(values) == 150 * 3 * 62
     assert {len(value) for value in values} == {EVENT_BYTES}
+    assert {len(value) for key, value in bench_events(1, 150, Pace(readings=9)) if key} == {EVENT_BYTES}
     events = [check(value) for value in values]
     assert len(
         {(event.event_id, type(event)) for event in events if not isinstance(event, ClockTicked | OcppFrame)}
