@@ -169,7 +169,10 @@ class Intake:
         Raises TransactionLost when we are not the member any more that the partitions were given to: the broker
         would take offsets without a membership, or with a later one.
         """
-        return self._call(self._membership)
+        try:
+            return self._call(self._membership)
+        except TimeoutError:
+            raise TransactionLost("the consumer waits for the broker") from None
 
     def commit(self, offsets: Sequence[ck.TopicPartition]) -> None:
         """Commits offsets of a sink; from any thread but the intake's own. Raises KafkaException."""

@@ -22,7 +22,7 @@ from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime import transport
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import Batch, Intake, Lease
+from pipeline.runtime.intake import ANSWER_S, Batch, Intake, Lease
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.retry import Backoff, Waits
 
@@ -217,6 +217,8 @@ class Sink:
                 self.intake.commit(offsets)
         except ck.KafkaException as error:
             self.waits.missed("broker", "commit of the sink's offsets", error.args[0].name(), time.monotonic())
+        except TimeoutError:  # the broker is away: librdkafka's commit waits for it in the intake's thread
+            self.waits.missed("broker", "commit of the sink's offsets", "no answer", time.monotonic() - ANSWER_S)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failure.done():
