@@ -88,7 +88,10 @@ class KafkaTransaction:
         producer = self._ready()
         while True:
             try:
-                producer.produce(topic, value, key, partition, headers=list(headers) or None)
+                if headers:
+                    producer.produce(topic, value, key, partition, headers=list(headers))
+                else:  # nearly always; without the keyword a call takes 0.7 us instead of 1.2
+                    producer.produce(topic, value, key, partition)
             except BufferError:  # its queue is full: room comes with acknowledgements
                 self._make_room(producer)
             except ck.KafkaException as error:
