@@ -29,6 +29,7 @@ BROKER_AWAY_S = 3.0
 STALL_LIMIT_S = 20.0
 SILENT_S = 1.0
 """At night every partition still has several outputs a second."""
+RECOVERED_S = 30.0
 MOST_FAULTS = 10
 """With more of them the run says nothing about recovery."""
 JOINED_S = 9.0
@@ -81,7 +82,7 @@ class Schedule:
         group = platform.settings.group
         self._events = Backlog(config, f"{group}-assemble", [topics.METER_EVENTS.name])
         self._outputs = Backlog(config, f"{group}-store", STORED)
-        self._back_at = 0.0
+        self._back_at = self._broker_back_at = 0.0
         self._targets = [PHASES[number % len(PHASES)] for number in range(scale.kills)]
         self._random.shuffle(self._targets)
 
@@ -139,7 +140,8 @@ class Schedule:
                 each.look()
             kept = frozenset().union(*(owned[each.slot] & each.owned for each in healthy))
             self._await_output(kept)
-            self.log.aftermaths.append(Aftermath(since, time.monotonic(), kept))
+            if since - self._broker_back_at > RECOVERED_S:  # otherwise the stall is the broker's
+                self.log.aftermaths.append(Aftermath(since, time.monotonic(), kept))
 
     def _pause(self, seconds: float) -> None:
         """Longer than its session: others take over meanwhile, and what it still sends afterwards is fenced."""
@@ -175,6 +177,7 @@ class Schedule:
             kafka.stop()
         self._rest(BROKER_AWAY_S)
         kafka.start()
+        self._broker_back_at = time.monotonic()
         self.log.broker_restarts += 1
 
     def _take_clickhouse_away(self) -> None:
