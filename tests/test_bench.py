@@ -85,8 +85,9 @@ def test_medians_ratios_and_reasons_are_written(tmp_path: Path) -> None:
     assert written["pipeline_1_events_per_s"] == 80
     assert written["pipeline_1_to_limit"] == 0.4
     assert written["pipeline_1_to_faust"] == 20
-    assert written["limit_to_pipeline_1_by_cpu"] == 0.4
+    assert written["pipeline_1_to_limit_by_cpu"] == 0.4
     assert written["pipeline_2_to_pipeline_1_by_cpu"] == 1.1
+    assert written["pipeline_1_broker_share_of_cpu"] == 0.167
     assert written["quix_events_per_s"] is None
     assert written["missing"] == {"quix": "cannot be installed <here>"}
     drawn = ET.parse(tmp_path / "bench.svg").getroot()  # noqa: S314 - our own file

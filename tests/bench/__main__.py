@@ -123,7 +123,7 @@ class Bench:
             for what in ("events_per_s", "cpu_us_per_event"):
                 self.further[f"{label}_{name}_{what}"] = found[f"{name}_{what}"]
         self.further[f"{label}_pipeline_1_of_limit"] = found.get("pipeline_1_to_limit")
-        self.further[f"{label}_limit_to_pipeline_1_by_cpu"] = found.get("limit_to_pipeline_1_by_cpu")
+        self.further[f"{label}_pipeline_1_to_limit_by_cpu"] = found.get("pipeline_1_to_limit_by_cpu")
 
     def intervals(self) -> None:
         for interval_s in (30, 60):
@@ -142,7 +142,7 @@ class Bench:
         self.say(f"restored {stations:,} stations in {seconds:.1f} s")
         self.further["restored_stations"] = stations
         self.further["restore_s_per_100000_stations"] = round(seconds * 100_000 / max(1, stations), 2)
-        costs = [self.further.get(f"stations_{count}_limit_to_pipeline_1_by_cpu") for count in (1000, many)]
+        costs = [self.further.get(f"stations_{count}_pipeline_1_to_limit_by_cpu") for count in (1000, many)]
         if isinstance(costs[0], float) and isinstance(costs[1], float):
             self.further[f"cost_growth_1000_to_{many}_relative_to_limit"] = round(costs[0] / costs[1], 3)
 

@@ -31,6 +31,9 @@ def summary(runs: Mapping[str, Sequence[Figure]], missing: Mapping[str, str]) ->
         found[f"{name}_events_per_s"] = _median([each.events_per_s for each in figures])
         found[f"{name}_cpu_us_per_event"] = _median([each.cpu_us_per_event for each in figures])
         found[f"{name}_broker_us_per_event"] = _median([each.broker_us_per_event for each in figures])
+        if figures:
+            shares = [f.broker_us_per_event / max(1e-9, f.broker_us_per_event + f.cpu_us_per_event) for f in figures]
+            found[f"{name}_broker_share_of_cpu"] = _median(shares)
     base = found["pipeline_1_events_per_s"]
     for name in NAMES:
         rate = found[f"{name}_events_per_s"]
@@ -38,7 +41,7 @@ def summary(runs: Mapping[str, Sequence[Figure]], missing: Mapping[str, str]) ->
             found[f"pipeline_1_to_{name}"] = round(base / rate, 3)
     ours, limit = found["pipeline_1_cpu_us_per_event"], found["limit_cpu_us_per_event"]
     if isinstance(ours, float) and isinstance(limit, float):
-        found["limit_to_pipeline_1_by_cpu"] = round(limit / ours, 3)
+        found["pipeline_1_to_limit_by_cpu"] = round(limit / ours, 3)
     two = found["pipeline_2_cpu_us_per_event"]
     if isinstance(ours, float) and isinstance(two, float):
         found["pipeline_2_to_pipeline_1_by_cpu"] = round(two / ours, 3)
@@ -75,7 +78,10 @@ def table(results: Mapping[str, object]) -> str:
     }
     ratios = {key: value for key, value in results.items() if "_to_" in key}
     width = max((len(key) for key in rest | ratios), default=0)
-    return "\n".join([*lines, "", *(f"{key:{width}}  {value}" for key, value in (ratios | rest).items())])
+    lines += ["", *(f"{key:{width}}  {value}" for key, value in (ratios | rest).items())]
+    missing = results["missing"]
+    assert isinstance(missing, Mapping)
+    return "\n".join([*lines, *(f"not measured: {name}: {reason}" for name, reason in missing.items())])
 
 
 def write(results: Mapping[str, object], folder: Path) -> None:
