@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import platform as host
+import signal
 import subprocess
 import sys
 import tempfile
@@ -206,6 +207,7 @@ def main(arguments: list[str]) -> None:
     chosen = parser.parse_args(arguments)
     if not Path("/proc/self/stat").exists():
         raise SystemExit("the bench reads CPU time and memory of processes from /proc: it needs Linux")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every child is stopped on the way out
     peers = [] if chosen.without_peers else list(contenders.PEER_LIST)
     with tempfile.TemporaryDirectory(prefix="chargeline-bench-") as folder, started(Path(folder)) as (platform, broker):
         bench = Bench(platform, broker, chosen.quick, peers, chosen.minutes)
