@@ -70,7 +70,7 @@ def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters,
     writer = ClickHouseWriter(
         settings.clickhouse_url,
         settings.clickhouse_user,
-        secret(settings.clickhouse_password_file),
+        secret("clickhouse_password_file", settings.clickhouse_password_file),
         settings.clickhouse_database,
     )
     config = SinkConfig(

@@ -102,11 +102,12 @@ def _parse(type_name: str, text: str) -> object:
             return text
 
 
-def secret(file: Path | None) -> str:
-    """The text of a secret's file, without the line end; "" where no file is named. Raises WrongUsage."""
+def secret(name: str, file: Path | None) -> str:
+    """The text of the file that setting `name` names, without the line end; "" without a file. Raises WrongUsage."""
     if file is None:
         return ""
     try:
         return file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise WrongUsage(f"{file}: cannot read the secret: {type(error).__name__}") from error
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise WrongUsage(f"{PREFIX}{name.upper()}: cannot read {file}: {why}") from error

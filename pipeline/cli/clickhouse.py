@@ -16,7 +16,7 @@ from pipeline.storage.migrate import MigrationError
 
 def password(chosen: Settings) -> str:
     """ClickHouse's password from its file; "" where none is set. Raises WrongUsage if the file cannot be read."""
-    return secret(chosen.clickhouse_password_file)
+    return secret("clickhouse_password_file", chosen.clickhouse_password_file)
 
 
 @contextmanager
