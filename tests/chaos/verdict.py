@@ -125,7 +125,11 @@ def _anomalies_table(settings: Settings) -> list[tuple[object, ...]]:
 
 
 def _query(settings: Settings, query: str, table: str) -> list[tuple[object, ...]]:
-    client = connect(settings.clickhouse_url, settings.clickhouse_user, secret("clickhouse_password_file", settings.clickhouse_password_file))
+    client = connect(
+        settings.clickhouse_url,
+        settings.clickhouse_user,
+        secret("clickhouse_password_file", settings.clickhouse_password_file),
+    )
     try:
         rows = client.query(query.format(f"{settings.clickhouse_database}.{table}")).result_rows
         return [tuple(row) for row in rows]
