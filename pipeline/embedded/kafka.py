@@ -165,7 +165,8 @@ class EmbeddedKafka:
         return config
 
     def _format(self, java: list[str], config: Path) -> None:
-        cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+        # The first character is fixed: one in 64 ids would begin with a dash, which the tool takes for an option.
+        cluster = "C" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
         tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -149,4 +150,11 @@ def test_a_broker_that_cannot_start_says_why_and_where_to_look(tmp_path: Path) -
         EmbeddedKafka(tmp_path, port=0).start()
     (tmp_path / "log").unlink()
     with EmbeddedKafka(tmp_path, port=0) as broker:  # the failed start left no lock behind
+        assert broker.pid is not None
+
+
+def test_a_cluster_id_never_looks_like_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in 64 random ids begins with a dash; this is one of them."""
+    monkeypatch.setattr("uuid.uuid4", lambda: UUID(bytes=b"\xfb" * 16))
+    with EmbeddedKafka(tmp_path, port=0) as broker:
         assert broker.pid is not None
