@@ -17,7 +17,7 @@ PREFIX = "chargeline_"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """`stage` is the name of a stage or sink, `reason` a code of a dead letter."""
+    """`stage` is the name of a stage or sink, or `gateway`; `reason` a code of a dead letter, or of a refusal."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str
@@ -118,9 +118,36 @@ LATENCY = Metric(
     remedy="p99 above 1 s without lag: see checkpoint_seconds.",
     buckets=(0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 60),
 )
+GATEWAY_CONNECTIONS = Metric(
+    kind="gauge",
+    name="gateway_connections",
+    meaning="Chargers connected to the gateway.",
+    remedy="Falls at once: network or certificate; gateway_refused_total says whether they knock.",
+)
+GATEWAY_FRAMES = Metric(
+    kind="counter",
+    name="gateway_frames_total",
+    labels=("stage", "outcome"),
+    meaning="Frames of chargers: answered, refused (CALLERROR), recorded (no answer due), unacknowledged (no Kafka).",
+    remedy="Unacknowledged rising: Kafka is away, chargers keep their messages; runbook gateway.md.",
+)
+GATEWAY_REFUSED = Metric(
+    kind="counter",
+    name="gateway_refused_total",
+    labels=("stage", "reason"),
+    meaning="Connections refused (path, authentication, protocol, full) or replaced by a newer one of their station.",
+    remedy="Authentication rising: a wrong password or guessing; replaced rising: two chargers with one identity.",
+)
+GATEWAY_ACKNOWLEDGED = Metric(
+    kind="histogram",
+    name="gateway_acknowledge_seconds",
+    meaning="From a frame's arrival until Kafka has it and our answer.",
+    remedy="Above 1 s: the broker is slow to acknowledge, or this process is out of CPU: run another gateway.",
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+)
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
-    RECORDS_LOST, WAITING, RETRIES, LATENCY,
+    RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED, GATEWAY_ACKNOWLEDGED,
 )  # fmt: skip
 
 

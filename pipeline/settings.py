@@ -56,6 +56,26 @@ class Settings:
     """Port of /livez, /readyz and /metrics; 0 = off."""
     stall_limit_s: int = 25
     """No progress for this long although there is lag and no declared wait: the process exits."""
+    gateway_host: str = "127.0.0.1"
+    """Where `chargeline gateway` listens for chargers."""
+    gateway_port: int = 9000
+    gateway_passwords_file: Path | None = None
+    """One line per charger, made by `chargeline gateway passwd`; read again when it changes."""
+    gateway_tls_cert_file: Path | None = None
+    """Certificate chain (PEM): TLS 1.2 or newer, OCPP security profile 2. Without: profile 1, in trusted networks."""
+    gateway_tls_key_file: Path | None = None
+    gateway_authorization: str = "Accepted"
+    """What the gateway answers about every token: Accepted, Blocked or Invalid. It looks nothing up."""
+    gateway_heartbeat_s: int = 300
+    """Heartbeat interval that BootNotification is answered with."""
+    gateway_ping_s: int = 30
+    """WebSocket ping to every charger, and how long its pong may take; 0 = off."""
+    gateway_frame_bytes: int = 262_144
+    """Largest frame; a longer one closes the connection."""
+    gateway_connections: int = 10_000
+    """Chargers that one gateway accepts."""
+    gateway_kafka_timeout_s: int = 20
+    """A frame that Kafka has not taken by then is not acknowledged and its connection is closed."""
     phase_file: Path | None = None
     """For failure tests: the worker writes the name of its current step into this file."""
 

@@ -148,7 +148,7 @@ def test_every_option_of_a_command_exists() -> None:
             continue
         command = cli.chargeline.get_command(click.Context(cli.chargeline), call[1])
         assert command is not None, span
-        commands = command.commands.values() if isinstance(command, click.Group) else [command]
+        commands = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
         known = {option for each in commands for parameter in each.params for option in parameter.opts}
         assert set(re.findall(r"(?<!\S)--[a-z-]+", call[2].partition("#")[0])) <= known | {"--help"}, span
 

@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "migrate": Lazy("pipeline.cli.migrate", "Bring ClickHouse to the newest schema."),
     "keys": Lazy("pipeline.cli.keys", "Make the keyring from which pseudonyms are made."),
     "worker": Lazy("pipeline.cli.worker", "Assemble, rate and strip sessions, or store them."),
+    "gateway": Lazy("pipeline.cli.gateway", "Accept chargers (OCPP-J 1.6 and 2.0.1) and write their frames to Kafka."),
     "simulate": Lazy("pipeline.cli.simulate", "Send the events of a seeded fleet to Kafka."),
     "replay": Lazy("pipeline.cli.replay", "Send recorded events or OCPP logs to Kafka."),
     "assemble": Lazy("pipeline.cli.assemble", "Files of events in, sessions as JSON lines out; no broker."),
