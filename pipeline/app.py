@@ -7,12 +7,16 @@ waits stops no other.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import faust
 from confluent_kafka import Producer
 
 from pipeline import topics
-from pipeline.agents import assemble, store, tick
+from pipeline.agents import assemble, occupy, store, tick
 from pipeline.agents.assembly import Assembly
+from pipeline.agents.occupancy import Occupancy
+from pipeline.domain.availability import SiteState
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.station import Station
@@ -26,6 +30,7 @@ from pipeline.runtime.transport import faust_app
 from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
 from pipeline.settings import Settings, secret
 from pipeline.storage.writer import ClickHouseWriter
+from pipeline.topics import Topic
 from pipeline.wire.meter_events import Decoder
 
 TICK_LASTS_MS = 5000
@@ -41,14 +46,31 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    client = client_config(settings)
-    config = StageConfig(
-        name="assemble",
-        topics=[topics.METER_EVENTS.name],
-        changelog=topics.STATION_STATE.name,
-        group=f"{settings.group}-assemble",
+    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE)
+    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring)), meters, phases)
+    app = faust_app(config.name)
+    assemble.attach(app, stage)
+    _tick(settings, app, stage)
+    return Unit(app, stage)
+
+
+def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
+    config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE)
+    stage: DurableStage[SiteState] = DurableStage(config, Occupancy(), meters, phases)
+    app = faust_app(config.name)
+    occupy.attach(app, stage)
+    _tick(settings, app, stage)
+    return Unit(app, stage)
+
+
+def _config(settings: Settings, name: str, source: Topic, changelog: Topic) -> StageConfig:
+    return StageConfig(
+        name=name,
+        topics=[source.name],
+        changelog=changelog.name,
+        group=f"{settings.group}-{name}",
         slot=settings.slot,
-        client=client,
+        client=client_config(settings),
         session_timeout_ms=settings.session_timeout_ms,
         transaction_timeout_ms=settings.transaction_timeout_ms,
         checkpoint_s=settings.checkpoint_ms / 1000,
@@ -57,13 +79,12 @@ def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Mete
         dead_letter_run=settings.dead_letter_run,
         dead_letter_percent=settings.dead_letter_percent,
     )
-    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring)), meters, phases)
-    app = faust_app(config.name)
-    assemble.attach(app, stage)
+
+
+def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any]) -> None:
     if settings.tick_ms:
-        ticks = Producer(dict(client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.owned, settings.tick_ms / 1000)
-    return Unit(app, stage)
+        ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
+        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000)
 
 
 def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
@@ -90,5 +111,6 @@ def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters,
 
 STAGES: Mapping[str, Callable[[Settings, Rating, Keyring, Meters, Phases], Unit]] = {
     "assemble": _assemble,
+    "occupy": _occupy,
     "store": _store,
 }

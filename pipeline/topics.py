@@ -24,11 +24,25 @@ SESSION_UPDATES = Topic(name="session-updates", key="session_id", holds_identifi
 SESSIONS = Topic(name="sessions", key="session_id", holds_identifiers=False)
 RECEIPTS = Topic(name="receipts", key="session_id, revision, BILL or CREDIT", holds_identifiers=False)
 ANOMALIES = Topic(name="anomalies", key="station_id", holds_identifiers=False)
+CONNECTOR_STATUS = Topic(name="connector-status", key="site_id", holds_identifiers=False)
+SITE_STATE = Topic(name="site-state", key="site_id", holds_identifiers=False)
+PRICE_SIGNALS = Topic(name="price-signals", key="series, start of the slot and revision", holds_identifiers=False)
 DEAD_LETTERS = Topic(name="dead-letters", key="key of the source record", holds_identifiers=True)
 
 TOPICS: Mapping[str, Topic] = {
     topic.name: topic
-    for topic in (METER_EVENTS, STATION_STATE, SESSION_UPDATES, SESSIONS, RECEIPTS, ANOMALIES, DEAD_LETTERS)
+    for topic in (
+        METER_EVENTS,
+        STATION_STATE,
+        SESSION_UPDATES,
+        SESSIONS,
+        RECEIPTS,
+        ANOMALIES,
+        CONNECTOR_STATUS,
+        SITE_STATE,
+        PRICE_SIGNALS,
+        DEAD_LETTERS,
+    )
 }
 
 LARGEST_RECORD = 5_000_000

@@ -66,6 +66,7 @@ def test_the_whole_pipeline_is_there() -> None:
         "migrations",
         "worker-0",
         "worker-1",
+        "occupy",
         "store",
         "gateway",
     }

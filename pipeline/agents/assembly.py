@@ -12,6 +12,7 @@ import msgspec
 from pipeline import topics
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
 from pipeline.domain.measure import Measured
+from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
 from pipeline.domain.rating import Rating
 from pipeline.domain.session import advance, read_meter
 from pipeline.domain.station import (
@@ -28,6 +29,7 @@ from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, Archive, Output, Tick
 from pipeline.wire import dead_letters
+from pipeline.wire.connector_status import encode_change
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, encode_update, with_revision
@@ -37,6 +39,7 @@ TICK_AHEAD = 5 * SECOND
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
 ANOMALIES, DEAD_LETTERS = topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
 class Assembly:
@@ -73,9 +76,16 @@ class Assembly:
         if event.clock != state.clock:
             self._follow(state, event.clock)
         told = read_meter(state, event) if type(event) is MeterRead else advance(state, event)
-        if told is None:
+        if told is None and type(event) is MeterRead:
             return None
-        return (self._live(state, told),) if isinstance(told, Session) else self._outputs(state, told, value)
+        outputs: list[Output] = []
+        if isinstance(told, Session):
+            outputs.append(self._live(state, told))
+        elif told is not None:
+            outputs = self._outputs(state, told, value)
+        if type(event) is not MeterRead:
+            self._occupancy(state, outputs)
+        return outputs or None
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes) -> Sequence[Output] | None:
         if frame.station_id != state.station_id:
@@ -98,6 +108,7 @@ class Assembly:
             state.received += 1
             state.quarantined += 1
             outputs.append(_dead_letter(state, value, part.reason, part.detail))
+        self._occupancy(state, outputs)
         return outputs or None
 
     @staticmethod
@@ -121,7 +132,22 @@ class Assembly:
         if calls is not None:
             expire(calls, tick_.time_us)
             state.wake_us = min(state.wake_us, deadline_us(calls) or NEVER)
-        return self._outputs(state, step, b"") or None
+        outputs = self._outputs(state, step, b"")
+        fall_silent(state, tick_.time_us, self._silent_us(state))
+        self._occupancy(state, outputs)
+        return outputs or None
+
+    # --- what the site is told ---------------------------------------------------------------------------------------
+
+    def _occupancy(self, station: Station, outputs: list[Output]) -> None:
+        """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
+        for change in changes(station, self._rating.site_id(station.station_id)):
+            outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
+        if station.told_site is not None:
+            station.wake_us = min(station.wake_us, silent_at(station, self._silent_us(station)))
+
+    def _silent_us(self, station: Station) -> int:
+        return self._rating.limits(station.station_id, WHOLE_STATION).silent_us
 
     # --- outputs -----------------------------------------------------------------------------------------------------
 

@@ -1,7 +1,9 @@
-"""Time arrives as an event like any other: the owner of a partition of meter-events writes live clock ticks into it.
+"""Time arrives as an event like any other: the owner of a partition of meter-events or
+connector-status writes live clock ticks into it.
 
 Outside the transaction: in it, a tick would hold back everything behind it until the next checkpoint. Repeats are
-harmless, because a station's clock is the maximum seen; a tick that the broker did not take is made up by the next.
+harmless, because the clock of a station or site is the maximum seen; a tick that the broker did not take is made up by
+the next.
 """
 
 from __future__ import annotations
@@ -13,16 +15,15 @@ import faust
 import msgspec
 from confluent_kafka import Producer
 
-from pipeline import topics
 from pipeline.domain.events import LIVE, ClockTicked
 
 
-def attach(app: faust.App, producer: Producer, owned: Callable[[], Sequence[int]], every_s: float) -> None:
+def attach(app: faust.App, producer: Producer, topic: str, owned: Callable[[], Sequence[int]], every_s: float) -> None:
     """`owned`: the partitions that are ours now. `producer` gives up on a record after a few seconds."""
 
     @app.timer(interval=every_s)  # type: ignore[untyped-decorator]  # Faust's timers are not typed
     async def tick() -> None:
         value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000))
         for partition in owned():
-            producer.produce(topics.METER_EVENTS.name, value, None, partition)
+            producer.produce(topic, value, None, partition)
         producer.poll(0)

@@ -64,8 +64,9 @@ def command(
 ) -> None:
     """Start an embedded broker and ClickHouse, simulate a day of a fleet, print the report.
 
-    One simulated day of charging, with faults mixed in, flows through Kafka into two workers: one assembles, prices and
-    strips sessions, the other stores them in ClickHouse. No Docker and no system Java are needed.
+    One simulated day of charging, with faults mixed in, flows through Kafka into three workers: one assembles, prices
+    and strips sessions, one knows the occupancy of the sites, one stores sessions in ClickHouse. No Docker and no
+    system Java are needed.
     """
     plan = Plan(seed=seed, stations=stations, faults=parse_faults(faults))
     with ExitStack() as stack:
@@ -121,7 +122,7 @@ def _workers(settings: Settings, folder: Path) -> Iterator[Workers]:
         f"{PREFIX}TARIFFS_FILE": str(folder / "tariffs.json"),
     }
     try:
-        for stage in ("assemble", "store"):
+        for stage in ("assemble", "occupy", "store"):
             with (folder / f"{stage}.log").open("ab") as log:
                 workers.processes[stage] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "pipeline", "worker", "--stage", stage],

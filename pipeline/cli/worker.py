@@ -28,7 +28,10 @@ def command(
     sites: Path | None,
     tariffs: Path | None,
 ) -> None:
-    """Assemble, rate and strip sessions (stage assemble), and store them in ClickHouse (stage store).
+    """The stages of the pipeline.
+
+    assemble: assembles, rates and strips sessions. occupy: publishes the availability of each site as a price signal.
+    store: puts sessions and anomalies into ClickHouse.
 
     Runs until SIGTERM or Ctrl-C: then a last checkpoint, exit 0. Any number of workers share the work; each needs a
     slot of its own that it keeps over restarts. CHARGELINE_KEYS_FILE must name a keyring: without one no pseudonym can

@@ -14,6 +14,7 @@ Status = Literal["completed", "open", "aborted", "void"]
 Evidence = Literal["complete", "estimated", "incomplete"]
 BillState = Literal["FINAL", "HELD", "RUNNING"]
 Severity = Literal["info", "warning", "critical"]
+ConnectorState = Literal["free", "occupied", "unavailable", "faulted", "silent", "unknown", "gone"]
 
 
 class Slot(msgspec.Struct, frozen=True, gc=False):
@@ -151,6 +152,21 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     detail: str = ""
     evidence: tuple[str, ...] = ()
     clock: str = "live"
+
+
+class ConnectorChanged(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type", tag="connector_changed"):
+    """A connector of a site is in another state than was told before: topic `connector-status`."""
+
+    site_id: str
+    station_id: str
+    connector_id: int
+    """0: the whole station."""
+    state: ConnectorState
+    """Of the whole station, `free` is in service. `silent`: no sign of life; `unknown`: its status says nothing;
+    `gone`: the station stands at another site now."""
+    since_us: int
+    """Event time of the change; of silence: of the last sign of life."""
+    clock: str
 
 
 class Quarantined(msgspec.Struct, frozen=True, gc=False):

@@ -54,6 +54,11 @@ class Rating:
 
     # --- what is known of a place ------------------------------------------------------------------------------------
 
+    def site_id(self, station_id: str) -> str | None:
+        """Where the station stands; None: at no known site."""
+        known = self._sites.get(station_id)
+        return None if known is None else known[0].site_id
+
     def limits(self, station_id: str, connector_id: int) -> Limits:
         """Limits of a connector: those of its site, else the defaults of its power type."""
         place = (station_id, connector_id)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.domain.outputs import Quarantined
+from pipeline.domain.outputs import ConnectorState, Quarantined
 
 if TYPE_CHECKING:
     Numbers = array[int]
@@ -138,6 +138,10 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     estimated_wh: int = 0
     gaps: list[tuple[int, int]] = []
     """Register movement of no session: (from, to) on that scale."""
+    told: ConnectorState | Literal[""] = ""
+    """What the site was told last of this connector, see occupancy.py ..."""
+    told_us: int = 0
+    """... and since when it is so; never falls."""
 
 
 class Station(msgspec.Struct, array_like=True, gc=False):
@@ -169,6 +173,10 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     """Unanswered OCPP calls; owned by wire/ocpp.py."""
     archive: Any = None
     """Closed sessions as bytes (runtime.logic.Archive), until the lateness horizon; never stored here."""
+    told_site: str | None = None
+    """The site that was told of the connectors, see occupancy.py."""
+    quiet_since_us: int | None = None
+    """`seen_us` when silence was last noticed; over as soon as it is exceeded."""
 
     def connector(self, connector_id: int) -> Connector:
         found = self.connectors.get(connector_id)

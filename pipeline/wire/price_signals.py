@@ -1,4 +1,4 @@
-"""Price signals (JSON or CSV) -> Slot: spot prices, grid demand, availability. Prices are read as Decimal.
+"""Price signals (JSON or CSV) <-> Slot: spot prices, grid demand, availability. Prices are read as Decimal.
 
 A slot without end is not guessed: its length belongs to it, because a market may change it.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import csv
 import io
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from pipeline.domain.pricing.signals import Slot
-from pipeline.domain.pricing.units import CURRENCIES, US_PER_S
+from pipeline.domain.pricing.units import CURRENCIES, US_PER_S, utc_text
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
 from pipeline.wire.tariffs import LEVELS
 
 _US_PER_MINUTE = 60 * US_PER_S
+_ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def decode_signals(data: bytes, source: str) -> list[Slot]:
@@ -34,6 +37,28 @@ def read_slot(document: Any, name: str) -> Slot:
         text = "; ".join(f"{fault.where}: {fault.text}" for fault in faults)
         raise InvalidMessage("bad_signal", f"{name}: {text}")
     return slot
+
+
+def encode_slot(slot: Slot) -> bytes:
+    """The record of topic `price-signals`, and one line of a signals file; `decode_signals` reads it back."""
+    fields: dict[str, object] = {"series": slot.series, "start": utc_text(slot.start_us)}
+    minutes, rest = divmod(slot.end_us - slot.start_us, _US_PER_MINUTE)
+    fields |= {"end": utc_text(slot.end_us)} if rest else {"minutes": minutes}
+    if slot.price is not None:
+        fields |= {"price": slot.price, "unit": "kWh" if slot.per_kwh == 1 else "MWh", "currency": slot.currency}
+    elif slot.level is not None:
+        fields["level"] = slot.level
+    else:
+        fields |= {"free": slot.free, "total": slot.total}
+    fields["revision"] = slot.revision
+    if slot.published_us is not None:
+        fields["published_at"] = utc_text(slot.published_us)
+    return _ENCODER.encode(fields)
+
+
+def slot_key(slot: Slot) -> bytes:
+    """The record's key: every revision of a slot is kept, the same revision again replaces itself."""
+    return f"{slot.series}|{utc_text(slot.start_us)}|{slot.revision}".encode()
 
 
 def decode_price_csv(data: bytes, source: str, series: str, minutes: int, currency: str) -> list[Slot]:

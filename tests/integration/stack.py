@@ -24,7 +24,7 @@ from pipeline.edge.backlog import Backlog
 from pipeline.settings import PREFIX, Settings
 
 REPOSITORY = Path(__file__).parents[2]
-STAGES = ("assemble", "store")
+STAGES = ("assemble", "occupy", "store")
 COMMAND = (sys.executable, "-m", "pipeline")
 Done = subprocess.CompletedProcess[str]
 

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
+import pytest
 from confluent_kafka import Message
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.agents.occupancy import PRICE_SIGNALS, Occupancy
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.dead_letters import FloodGate
+from pipeline.runtime.logic import NEVER, Logic
 from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition import DEAD_LETTERS, Partition
 from pipeline.runtime.ports import TransactionLost
 from pipeline.runtime.restore import restore
-from tests.runtime.counting import Count, Counting
+from tests.runtime.counting import Counting
 from tests.runtime.simulated import Blocked, Broker, History, Record, Transaction
 
 PARTITIONS, WORKERS = 2, 3
@@ -25,7 +31,16 @@ WRITE_S = 15.0
 """In steps of the schedule."""
 
 
-def source(count: int) -> list[list[Record]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """A Logic, records for it, and the topic of its outputs; their keys are all different."""
+
+    logic: Callable[[], Logic[Any]]
+    source: Callable[[int], list[list[Record]]]
+    output: str
+
+
+def numbers(count: int) -> list[list[Record]]:
     """Numbers of six keys, ticks, and now and then a record that is not a number."""
     logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
     for number in range(count):
@@ -38,11 +53,35 @@ def source(count: int) -> list[list[Record]]:
     return logs
 
 
+def statuses(count: int) -> list[list[Record]]:
+    """Connectors of six sites change their state, some late; ticks every three minutes, now and then a bad record."""
+    logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
+    states = ("free", "occupied", "faulted", "unavailable")
+    for number in range(count):
+        site, second = f"site-{number % 6}", number * 7 - (600 if number % 11 == 0 else 0)
+        change = {
+            "type": "connector_changed", "site_id": site, "station_id": f"CP-{number % 5}", "clock": "live",
+            "connector_id": number % 3, "state": states[number % 4], "since_us": EPOCH_US + second * 1_000_000,
+        }  # fmt: skip
+        value = b"bad" if number % 37 == 36 else json.dumps(change).encode()
+        logs[partition_of(site.encode(), PARTITIONS)].append((site.encode(), value))
+        if number % 26 == 25:
+            for log in logs:
+                log.append((None, b'{"type":"clock_ticked","time_us":%d}' % (EPOCH_US + number * 7_000_000)))
+    return logs
+
+
+EPOCH_US = 1_772_436_000_000_000
+COUNTING = Carried(logic=lambda: Counting(OUTPUT), source=numbers, output=OUTPUT)
+OCCUPANCY = Carried(logic=Occupancy, source=statuses, output=PRICE_SIGNALS)
+CARRIED = pytest.mark.parametrize("carried", [COUNTING, OCCUPANCY], ids=["counting", "occupancy"])
+
+
 class Worker:
     """A stage without Faust and Kafka: the same partitions, checkpoints and restores, one step at a time."""
 
-    def __init__(self, broker: Broker, slot: int) -> None:
-        self.broker, self.slot, self.lives = broker, slot, 0
+    def __init__(self, broker: Broker, slot: int, carried: Carried) -> None:
+        self.broker, self.slot, self.carried, self.lives = broker, slot, carried, 0
         self.start()
 
     def start(self) -> None:
@@ -50,9 +89,9 @@ class Worker:
         self.lives += 1
         self.member = f"{self.slot}-{self.lives}"
         self.transaction = Transaction(self.broker, f"slot-{self.slot}", self.member)
-        self.partitions: dict[int, Partition[Count]] = {}
+        self.partitions: dict[int, Partition[Any]] = {}
         self.steps: Iterator[str] | None = None
-        self.restored: list[Partition[Count]] = []
+        self.restored: list[Partition[Any]] = []
         self.broker.join(self.member)
 
     def crash(self) -> None:
@@ -113,7 +152,7 @@ class Worker:
             log = self.broker.source[number][partition.position : partition.position + count]
             messages = [
                 Message(topic="in", partition=number, offset=partition.position + at, key=key, value=value,
-                        timestamp=(1, 0))
+                        timestamp=(1, NEVER))
                 for at, (key, value) in enumerate(log)
             ]  # fmt: skip
             if messages:
@@ -129,19 +168,19 @@ class Worker:
         while self.steps is not None:
             self._next()
 
-    def _empty(self, number: int) -> Partition[Count]:
+    def _empty(self, number: int) -> Partition[Any]:
         gate = FloodGate(1 << 40, 101, lambda _: None)
-        return Partition(number, PARTITIONS, "in", Counting(OUTPUT), gate, 900_000)
+        return Partition(number, PARTITIONS, "in", self.carried.logic(), gate, 900_000)
 
     @staticmethod
     def _lost(what: str) -> None:
         raise AssertionError(what)
 
 
-def run(schedule: list[int]) -> Broker:
+def run(schedule: list[int], carried: Carried) -> Broker:
     """One schedule, then a quiet end: sessions and transactions of all but one worker end, and it finishes."""
-    broker = Broker(source(900))
-    workers = [Worker(broker, slot) for slot in range(WORKERS)]
+    broker = Broker(carried.source(900))
+    workers = [Worker(broker, slot, carried) for slot in range(WORKERS)]
     for time, choice in enumerate(schedule):
         worker = workers[choice % WORKERS]
         action, arg = choice // WORKERS % 64, choice // WORKERS // 64
@@ -174,10 +213,10 @@ def deliver(worker: Worker, count: int) -> None:
         worker.give_up()
 
 
-def meaning(broker: Broker) -> dict[bytes, bytes]:
+def meaning(broker: Broker, carried: Carried) -> dict[bytes, bytes]:
     told: dict[bytes, bytes] = {}
     for log in broker.source:
-        offline = Offline(Counting(OUTPUT))
+        offline = Offline(carried.logic())
         for key, value in log:
             try:
                 told.update({output.key: output.value or b"" for output in offline.feed(key, value)})
@@ -186,18 +225,31 @@ def meaning(broker: Broker) -> dict[bytes, bytes]:
     return told
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.integers(0, WORKERS * 64 * 1024), min_size=100, max_size=400))
-def test_no_schedule_loses_repeats_or_changes_an_output(schedule: list[int]) -> None:
-    broker = run(schedule)
-    seen = [(record.key, record.value or b"") for record in broker.visible(OUTPUT)]
-    assert sorted(seen) == sorted(meaning(broker).items())
+def agrees(broker: Broker, carried: Carried) -> None:
+    seen = [(record.key, record.value or b"") for record in broker.visible(carried.output)]
+    assert sorted(seen) == sorted(meaning(broker, carried).items())
     refused = [record.key for record in broker.visible(DEAD_LETTERS)]
     assert len(refused) == sum(value == b"bad" for log in broker.source for _, value in log)
 
 
-def test_the_schedules_reach_what_they_are_meant_to_reach() -> None:
+SCHEDULES = st.lists(st.integers(0, WORKERS * 64 * 1024), min_size=100, max_size=400)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SCHEDULES)
+def test_no_schedule_loses_repeats_or_changes_an_output(schedule: list[int]) -> None:
+    agrees(run(schedule, COUNTING), COUNTING)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SCHEDULES)
+def test_no_schedule_loses_repeats_or_changes_a_price_signal(schedule: list[int]) -> None:
+    agrees(run(schedule, OCCUPANCY), OCCUPANCY)
+
+
+@CARRIED
+def test_the_schedules_reach_what_they_are_meant_to_reach(carried: Carried) -> None:
     """A quiet schedule commits in many transactions, so that the law above is about something."""
-    broker = run([choice * WORKERS * 64 + 9 * WORKERS for choice in range(400)])
-    assert len(broker.visible(OUTPUT)) == len(meaning(broker)) > 20
+    broker = run([choice * WORKERS * 64 + 9 * WORKERS for choice in range(400)], carried)
+    assert len(broker.visible(carried.output)) == len(meaning(broker, carried)) > 20
     assert len(broker.visible(CHANGELOG)) > 12

@@ -22,7 +22,9 @@ from pipeline.edge.simulator import Plan, simulate
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.topics import LARGEST_RECORD, TOPICS
+from pipeline.wire.connector_status import decode_status, encode_change
 from pipeline.wire.meter_events import Decoder, check
+from pipeline.wire.price_signals import decode_signals, encode_slot
 from pipeline.wire.sessions import decode_alert, decode_session, decode_update
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -58,6 +60,7 @@ STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
     ("session-updates", "", outputs.SessionUpdate),
     ("anomalies", "", outputs.Alert),
     ("receipts", "line", outputs.Line),
+    ("connector-status", "connector_changed", outputs.ConnectorChanged),
 ]
 
 
@@ -97,6 +100,7 @@ def test_a_topic_that_contradicts_the_code_is_noticed(field: str, value: object)
 def test_state_has_a_partition_for_each_partition_of_its_source() -> None:
     topics = declared_topics(SCHEMAS)
     assert topics["station-state"]["partitions"] == topics["meter-events"]["partitions"]
+    assert topics["site-state"]["partitions"] == topics["connector-status"]["partitions"]
 
 
 def test_the_largest_record_and_its_dead_letter_fit_into_their_topics() -> None:
@@ -137,6 +141,33 @@ def test_the_examples_decode_to_what_they_say(topic: str) -> None:
     for example in (path for path in EXAMPLES if path.parts[-3] == topic):
         value = example.read_bytes()
         assert json.loads(msgspec.json.encode(decode(value))) == json.loads(value)
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "price-signals"], ids=lambda e: e.stem)
+def test_the_examples_of_signals_are_read_and_written_alike(example: Path) -> None:
+    (slot,) = decode_signals(example.read_bytes(), example.name)
+    wanted = json.loads(example.read_text("utf-8"))
+    if "end" in wanted:
+        wanted["minutes"] = 60
+        del wanted["end"]
+    assert json.loads(encode_slot(slot)) == wanted
+
+
+@pytest.mark.parametrize(
+    "change", [{"end": "2026-03-02T08:00:00Z"}, {"price": 1}, {"free": None}, {"slot": 1}], ids=str
+)
+def test_schema_and_decoder_of_signals_refuse_the_same(change: dict[str, object]) -> None:
+    example = json.loads((SCHEMAS / "examples/price-signals/v1/availability.json").read_text("utf-8")) | change
+    assert example_faults(schema_of("price-signals"), example)
+    with pytest.raises(InvalidMessage):
+        decode_signals(json.dumps(example).encode(), "signals")
+
+
+@pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "connector-status"], ids=lambda e: e.stem)
+def test_the_examples_of_statuses_are_read_and_written_alike(example: Path) -> None:
+    record = decode_status(example.read_bytes())
+    again = encode_change(record) if isinstance(record, outputs.ConnectorChanged) else msgspec.json.encode(record)
+    assert json.loads(again) == json.loads(example.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("struct", SENT, ids=lambda struct: struct.__name__)
@@ -219,7 +250,8 @@ def test_what_the_pipeline_sends_is_valid() -> None:
     )
     stage = Offline(Assembly(rating, Decoder(keyring)))
     validators = {
-        topic: Draft202012Validator(schema_of(topic)) for topic in ("sessions", "anomalies", "session-updates")
+        topic: Draft202012Validator(schema_of(topic))
+        for topic in ("sessions", "anomalies", "session-updates", "connector-status")
     }
     sent: Counter[str] = Counter()
     for _, key, value in simulate(plan):

@@ -74,7 +74,8 @@ def rerate(
         effect.off_peak_wh += sum(s.energy_wh for s in session.slots if off_peak.holds(label_of(s.start_us, zone)))
         try:
             tariff = choose(tariffs, site.tariff_ids, session.start_us, "REGULAR")
-            bill = price(facts_of(session), tariff, site.time_zone, signals, tax_rate=site.tax_rate)
+            seen = None if signals is None else signals.of_site(site.site_id)
+            bill = price(facts_of(session), tariff, site.time_zone, seen, tax_rate=site.tax_rate)
         except CannotPrice as missing:
             _count(effect, missing.code)
             continue

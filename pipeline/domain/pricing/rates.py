@@ -143,6 +143,8 @@ class Rates:
             self._set_price(unit, net, net * _with_tax(self._rate(component)))
             unit.price_text, unit.parts = f"{composed.price:f}", composed.parts
             unit.evidence = tuple(slot.evidence() for slot in (spot, grid, free) if slot is not None)
+            if free is not None and free.total == 0:
+                unit.assumption = "NONE_IN_SERVICE: no connector of the site was in service; the factor is 1"
         elif dynamic.on_missing == "FALLBACK":
             unit.excl, unit.incl, unit.once, unit.price_text = static.excl, static.incl, static.once, static.price_text
             unit.reason = "FALLBACK_PRICE"

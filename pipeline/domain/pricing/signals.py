@@ -19,6 +19,15 @@ _WIDE = Context(prec=120)
 _CENT_OF_CENT = Decimal("0.0001")
 
 
+AVAILABILITY = "availability"
+"""The series that the pipeline itself publishes, one for each site."""
+
+
+def series_of(series: str, site_id: str) -> str:
+    """The series of one site; a tariff that names `series` means the one of the site where it is used."""
+    return f"{series}:{site_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Slot:
     """One value of a series from `start_us` (UTC) to `end_us`, exclusive. Compared by identity."""
@@ -50,7 +59,7 @@ class Slot:
 class Signals:
     """All slots of all series. The last revision published before a slot begins prices it; later ones never do."""
 
-    __slots__ = ("_slots", "_starts")
+    __slots__ = ("_site", "_slots", "_starts")
 
     def __init__(self, slots: Iterable[Slot] = ()) -> None:
         chosen: dict[str, dict[int, Slot]] = {}
@@ -63,9 +72,18 @@ class Signals:
                 series[slot.start_us] = slot
         self._slots = {name: [series[start] for start in sorted(series)] for name, series in chosen.items()}
         self._starts = {name: [slot.start_us for slot in slots] for name, slots in self._slots.items()}
+        self._site: str | None = None
+
+    def of_site(self, site_id: str) -> Signals:
+        """The same slots as a site sees them: a series of its own (`series_of`) stands in for the one of that name."""
+        view = Signals()
+        view._slots, view._starts, view._site = self._slots, self._starts, site_id
+        return view
 
     def at(self, series: str, us: int) -> tuple[Slot | None, int]:
         """The slot that holds the instant (the one that began last, if several do), and until when that stays so."""
+        if self._site is not None and (own := series_of(series, self._site)) in self._starts:
+            series = own
         starts, slots = self._starts.get(series), self._slots.get(series, [])
         if not starts:
             return None, NEVER_US

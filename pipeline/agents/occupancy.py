@@ -1,0 +1,65 @@
+"""What the durable stage carries from `connector-status`: the state of each site, its availability as price signals.
+
+No I/O, no clock. What else is to be told of whole sites (an outage of several stations) belongs into a domain module of
+its own, called in `apply` and `tick` beside availability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from pipeline import topics
+from pipeline.agents.assembly import TICK_AHEAD
+from pipeline.domain.availability import SiteState, note, publish
+from pipeline.domain.events import LIVE, ClockTicked
+from pipeline.errors import InvalidMessage
+from pipeline.runtime.logic import Archive, Output, Tick
+from pipeline.wire.connector_status import decode_status
+from pipeline.wire.price_signals import encode_slot, slot_key
+
+PRICE_SIGNALS = topics.PRICE_SIGNALS.name
+
+
+class Occupancy:
+    """Implements runtime.logic.Logic[SiteState]."""
+
+    codec_version = 1
+    readable_versions = frozenset({1})
+
+    def __init__(self) -> None:
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(SiteState)
+
+    def create(self, key: bytes, archive: Archive) -> SiteState:
+        return SiteState(key.decode())
+
+    def dump(self, state: SiteState) -> bytes:
+        return self._encoder.encode(state)
+
+    def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> SiteState:
+        return self._decoder.decode(value)
+
+    def apply(self, state: SiteState, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
+        change = decode_status(value)
+        if isinstance(change, ClockTicked):
+            raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
+        if change.site_id != state.site_id:
+            raise InvalidMessage("WRONG_KEY", "the record's key is not the site_id of its content")
+        note(state, change)
+        return None
+
+    def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
+        event = decode_status(value)
+        if not isinstance(event, ClockTicked):
+            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the site_id")
+        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
+            raise InvalidMessage(
+                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
+            )
+        return Tick(event.clock, event.time_us)
+
+    def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
+        slot = publish(state, tick.time_us)
+        return None if slot is None else (Output(PRICE_SIGNALS, slot_key(slot), encode_slot(slot)),)
