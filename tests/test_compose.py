@@ -110,7 +110,7 @@ def test_every_worker_has_a_slot_of_its_own() -> None:
         for name, service in OURS.items()
         if name not in ONE_SHOT | {"gateway"}
     ]
-    assert len(slots) == len(set(slots)) == 3
+    assert len(slots) == len(set(slots)) == 4
 
 
 def test_the_broker_is_set_up_like_the_embedded_one() -> None:

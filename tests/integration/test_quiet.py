@@ -31,5 +31,5 @@ def test_quiet_workers_live_on_before_and_after_a_restart(tmp_path: Path) -> Non
         stack.wait()
         for _ in range(2):
             time.sleep(2 * STALL_LIMIT_S)
-            assert stack.stop_workers() == [0, 0]
+            assert set(stack.stop_workers()) == {0}
             stack.start_workers()

@@ -178,7 +178,7 @@ def test_no_identifier_is_in_any_sink(stack: Stack, scanner: Scanner) -> None:
 
 def test_the_search_finds_an_identifier_that_was_planted(stack: Stack) -> None:
     """In the key, the value and a header of each topic, in aborted transactions, in every table. Ends the workers."""
-    assert stack.stop_workers() == [0, 0]
+    assert set(stack.stop_workers()) == {0}
     planted = [f"VID:{uuid4().hex[:12].upper()}" for _ in range(3)]
     scanner = Scanner(planted)
     for topic in CLEAN:
