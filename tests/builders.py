@@ -119,7 +119,7 @@ class Bench:
         self.refused += [part.reason for part in step.quarantined]
         self.alerts += [(rule, raised) for rule, _, _, _, raised in step.alerts]
         for session, _ in step.rated:
-            record, _ = self.rating.rate(self.station, session)
+            record = self.rating.rate(self.station, session).record
             session.revision += 1
             self.records.append(record)
         for name, session in step.archived:
@@ -135,7 +135,8 @@ class Bench:
 
     def rated(self, tx: str = "t1") -> tuple[StrippedSession, Measured]:
         """The session as it stands now."""
-        return self.rating.rate(self.station, self.session(tx))
+        record, measured, _ = self.rating.rate(self.station, self.session(tx))
+        return record, measured
 
     def result(self, tx: str = "t1") -> StrippedSession:
         return self.rated(tx)[0]

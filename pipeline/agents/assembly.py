@@ -13,6 +13,8 @@ from pipeline import topics
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
 from pipeline.domain.measure import Measured
 from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
 from pipeline.domain.session import advance, read_meter
 from pipeline.domain.station import (
@@ -32,13 +34,14 @@ from pipeline.wire import dead_letters
 from pipeline.wire.connector_status import encode_change
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
+from pipeline.wire.receipts import bill_record, credit_record
 from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, encode_update, with_revision
 
 TICK_AHEAD = 5 * SECOND
 """A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
-ANOMALIES, DEAD_LETTERS = topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+RECEIPTS, ANOMALIES, DEAD_LETTERS = topics.RECEIPTS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name
 CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
@@ -188,7 +191,7 @@ class Assembly:
 
     def _rate(self, station: Station, session: Session, reason: str, outputs: list[Output]) -> None:
         """A revision if a fact changed. The first one also ends the live view, and tells what only the whole shows."""
-        record, measured = self._rating.rate(station, session)
+        record, measured, bill = self._rating.rate(station, session)
         facts, content_hash = encode_facts(record)
         if content_hash == session.content_hash:
             return
@@ -198,6 +201,8 @@ class Assembly:
         outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
         if session.revision == 1:
             outputs.append(Output(UPDATES, key, None))
+        if session.billed is not None or (bill is not None and bill.state == "FINAL"):
+            _settle(session, record, reason, measured, bill, outputs)
         self._tell(station, session, record.flags, measured, outputs)
 
     def _tell(
@@ -227,6 +232,24 @@ class Assembly:
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
         outputs.append(Output(UPDATES, voided_id.encode(), None))
         session.revision, session.content_hash = 0, ""
+
+
+def _settle(
+    session: Session,
+    record: StrippedSession,
+    reason: str,
+    measured: Measured,
+    bill: Bill | None,
+    outputs: list[Output],
+) -> None:
+    """A bill is never edited: the former one is taken back whole, and there is a new one if it is final."""
+    customer, revision, former = session.billing_token, session.revision, session.billed
+    if former is not None:
+        outputs.append(Output(RECEIPTS, *credit_record(former, record, revision, reason, customer)))
+        session.billed = None
+    if bill is not None and bill.state == "FINAL":
+        key, value, session.billed = bill_record(record, revision, measured, bill, customer)
+        outputs.append(Output(RECEIPTS, key, value))
 
 
 def _calls(station: Station) -> Calls | None:

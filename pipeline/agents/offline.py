@@ -68,7 +68,7 @@ class OfflineSessions:
 
     def _show(self, station: Station, session: Session) -> None:
         """What the log has not emitted yet: an open session, or one whose late evidence waits for a tick."""
-        record, _ = self._rating.rate(station, session)
+        record = self._rating.rate(station, session).record
         _, content_hash = encode_facts(record)
         if content_hash != session.content_hash:
             self._latest[record.session_id] = msgspec.structs.replace(

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.domain import anomalies
 from pipeline.domain.conservation import book, previous_register
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.measure import Measured, measure, seconds
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
-from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.fold import Fold, price
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
@@ -27,6 +27,14 @@ from pipeline.domain.station import SECOND, STRIDE, Connector, Session, Station
 MWH = 1000
 NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
 """AFIREV: a session of less than two minutes or half a kWh is not billable."""
+
+
+class Rated(NamedTuple):
+    """A session rated: what is published, what it rests on, and its bill (None: it is held for want of a fact)."""
+
+    record: StrippedSession
+    measured: Measured
+    bill: Bill | None
 
 
 class Running:
@@ -103,7 +111,7 @@ class Rating:
 
     # --- outputs -----------------------------------------------------------------------------------------------------
 
-    def rate(self, station: Station, session: Session) -> tuple[StrippedSession, Measured]:
+    def rate(self, station: Station, session: Session) -> Rated:
         """The session as it is to be published, without a revision yet; an ended one is booked in the ledger."""
         connector = station.connector(session.connector_id)
         limits = self.limits(station.station_id, session.connector_id)
@@ -116,7 +124,11 @@ class Rating:
         bill = self._running_bill(station, session, measured) or self._bill(station.station_id, measured)
         if session.ended():
             session.fold = None
-        return self._strip(station, session, measured, bill, unattributed, limits), measured
+        billable = _billable(session, measured)
+        if isinstance(bill, Bill) and session.ended() and not billable:
+            bill = waive(bill, measured.until_us)  # an abort costs nothing, not even a start fee
+        record = self._strip(station, session, measured, bill, unattributed, limits, billable)
+        return Rated(record, measured, bill if isinstance(bill, Bill) else None)
 
     def _bill(self, station_id: str, measured: Measured) -> Bill | CannotPrice:
         if measured.held is not None:
@@ -153,14 +165,13 @@ class Rating:
         bill: Bill | CannotPrice,
         unattributed: int,
         limits: Limits,
+        billable: bool,
     ) -> StrippedSession:
         """Field by field from the allow-list: nothing of the session is copied that is not named here."""
         known = self._sites.get(station.station_id)
         energy, until = measured.energy_wh, measured.until_us
-        lasted = until - (measured.started_at_us if measured.started_at_us is not None else until)
-        billable = session.ended() and energy is not None and energy >= NOT_BILLED_WH and lasted >= NOT_BILLED_US
+        lasted = _lasted(measured)
         priced = bill if isinstance(bill, Bill) else None
-        waived = priced is not None and session.ended() and not billable  # an abort costs nothing, not even a start fee
         evidence, quality = measured.evidence, measured.quality
         if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
             evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
@@ -192,13 +203,13 @@ class Rating:
             bill_state=priced.state if priced else "HELD",
             held_reason=priced.held_reason if priced else bill.code if isinstance(bill, CannotPrice) else None,
             currency=priced.currency if priced else None,
-            total_excl_vat=_amount(priced.total_excl, waived, "0.0000") if priced else None,
-            total_incl_vat=_amount(priced.total_incl, waived, "0.0000") if priced else None,
-            payable_excl_vat=_amount(priced.payable_excl, waived, "0.00") if priced else None,
-            payable_incl_vat=_amount(priced.payable_incl, waived, "0.00") if priced else None,
+            total_excl_vat=priced.total_excl if priced else None,
+            total_incl_vat=priced.total_incl if priced else None,
+            payable_excl_vat=priced.payable_excl if priced else None,
+            payable_incl_vat=priced.payable_incl if priced else None,
             tariff_id=priced.tariff_id if priced else None,
             tariff_version=priced.tariff_version if priced else None,
-            lines=priced.lines if priced and not waived else (),
+            lines=priced.lines if priced else (),
             slots=spread(measured.times, measured.registers, measured.activity, until),
             clock=station.clock,
         )
@@ -320,8 +331,13 @@ def _open_fold(site: Site, tariff: Tariff, started_us: int, register_wh: int) ->
     return Running(fold, tariff.currency, register_wh)
 
 
-def _amount(amount: str | None, waived: bool, nothing: str) -> str | None:
-    return nothing if waived else amount
+def _lasted(measured: Measured) -> int:
+    return measured.until_us - (measured.started_at_us if measured.started_at_us is not None else measured.until_us)
+
+
+def _billable(session: Session, measured: Measured) -> bool:
+    energy = measured.energy_wh
+    return session.ended() and energy is not None and energy >= NOT_BILLED_WH and _lasted(measured) >= NOT_BILLED_US
 
 
 def _facts(measured: Measured) -> Facts:

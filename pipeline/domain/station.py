@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from pipeline.domain.outputs import ConnectorState, Quarantined
+from pipeline.domain.receipts import Billed
 
 if TYPE_CHECKING:
     Numbers = array[int]
@@ -103,6 +104,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Came back from the archive: readings inside are no longer complete."""
     fold: Any = None
     """The running bill, a cache that is rebuilt from the readings; never stored."""
+    billed: Billed | None = None
+    """The bill that stands; a corrected one takes it back. Last, because older records end before it."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

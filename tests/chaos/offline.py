@@ -34,6 +34,7 @@ class Told:
     """What came out: by the stage as its consumers see it, or offline."""
 
     sessions: Counter[Record] = field(default_factory=Counter)
+    receipts: Counter[Record] = field(default_factory=Counter)
     anomalies: Counter[Record] = field(default_factory=Counter)
     updates: Counter[Record] = field(default_factory=Counter)
     letters: Counter[Letter] = field(default_factory=Counter)
@@ -47,6 +48,8 @@ class Told:
     def take(self, topic: str | None, key: bytes, value: bytes | None, headers: tuple[tuple[str, bytes], ...]) -> None:
         if topic == topics.SESSIONS.name:
             self.sessions[key, value or b""] += 1
+        elif topic == topics.RECEIPTS.name:
+            self.receipts[key, value or b""] += 1
         elif topic == topics.ANOMALIES.name:
             self.anomalies[key, value or b""] += 1
         elif topic == topics.SESSION_UPDATES.name:
@@ -90,7 +93,7 @@ def _take(told: Told, output: Output, where: dead_letters.Headers, appended_ms: 
 def told_by_stage(settings: Settings, isolation: str = "read_committed") -> Told:
     """What a consumer of the output topics sees, and the state records as a restore would read them."""
     told = Told()
-    for topic in (topics.SESSIONS, topics.ANOMALIES, topics.SESSION_UPDATES, topics.DEAD_LETTERS):
+    for topic in (topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.SESSION_UPDATES, topics.DEAD_LETTERS):
         for message in records(settings, topic.name, isolation=isolation):
             told.take(topic.name, message.key() or b"", message.value(), _headers(message))
     for message in records(settings, topics.STATION_STATE.name):

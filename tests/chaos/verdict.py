@@ -1,12 +1,14 @@
 """The stage's outputs against the offline result of the same records: nothing lost, nothing doubled, nothing different.
 
-An identity is what must exist once: a session's id and version, an alert's id and state, a dead letter's place.
+An identity is what must exist once: a session's id and version, a receipt's key, an alert's id and state, a dead
+letter's place.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pipeline import topics
@@ -35,6 +37,7 @@ def compare(told: Told, offline: Told, settings: Settings) -> dict[str, Differen
     """By what was compared; every difference counts, `session-updates` too."""
     return {
         "sessions": _records(told.sessions, offline.sessions, _session),
+        "receipts": _records(told.receipts, offline.receipts, itemgetter(0)),
         "anomalies": _records(told.anomalies, offline.anomalies, _alert),
         "session-updates": _multiset(told.updates, offline.updates),
         "dead-letters": _multiset(told.letters, offline.letters),

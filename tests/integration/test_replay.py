@@ -140,10 +140,13 @@ def test_each_transaction_has_its_energy_and_a_final_bill(stack: Stack) -> None:
 def test_replaying_again_changes_nothing(stack: Stack, logs: list[Path]) -> None:
     rows, told = stored(stack), values(stack.records("sessions"))
     assert len(rows) == len(told) >= 13
+    receipts = values(stack.records("receipts"))
+    assert len(receipts) >= 13
     alerts = stack.rows("SELECT * EXCEPT inserted_at FROM anomalies FINAL ORDER BY ALL")
     replay(stack, logs)
     assert stored(stack) == rows
     assert values(stack.records("sessions")) == told, "no revision was told again"
+    assert values(stack.records("receipts")) == receipts
     assert stack.rows("SELECT * EXCEPT inserted_at FROM anomalies FINAL ORDER BY ALL") == alerts
     assert stack.records("dead-letters") == []
 

@@ -13,7 +13,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.agents.assembly import Assembly
-from pipeline.domain import events, outputs
+from pipeline.domain import events, outputs, receipts
+from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.faults import parse_faults
@@ -59,6 +60,9 @@ STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
     ("sessions", "slot", outputs.Slot),
     ("session-updates", "", outputs.SessionUpdate),
     ("anomalies", "", outputs.Alert),
+    ("receipts", "bill", receipts.Receipt),
+    ("receipts", "credit", receipts.Credit),
+    ("receipts", "tax", TaxTotal),
     ("receipts", "line", outputs.Line),
     ("connector-status", "connector_changed", outputs.ConnectorChanged),
 ]
@@ -249,10 +253,8 @@ def test_what_the_pipeline_sends_is_valid() -> None:
         decode_tariffs(json.dumps(tariffs).encode(), "tariffs"),
     )
     stage = Offline(Assembly(rating, Decoder(keyring)))
-    validators = {
-        topic: Draft202012Validator(schema_of(topic))
-        for topic in ("sessions", "anomalies", "session-updates", "connector-status")
-    }
+    told = ("sessions", "receipts", "anomalies", "session-updates", "connector-status")
+    validators = {topic: Draft202012Validator(schema_of(topic)) for topic in told}
     sent: Counter[str] = Counter()
     for _, key, value in simulate(plan):
         for output in stage.feed(key, value):

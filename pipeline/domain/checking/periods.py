@@ -66,12 +66,13 @@ def price_periods(
     If some periods name a tariff, those that do not are unpriced (D26). Raises CannotPrice TIME_ZONE_MISSING, or
     TARIFF_MISSING for a tariff that `by_id` does not hold.
     """
-    walk = _Walk(claim, tariff, by_id, zone, signals or NO_SIGNALS, tax_rate, how)
+    signals = signals or NO_SIGNALS
+    walk = _Walk(claim, tariff, by_id, zone, signals, tax_rate, how)
     for place, period in enumerate(claim.periods):
         later = claim.periods[place + 1].start_us if place + 1 < len(claim.periods) else claim.end_us
         walk.period(period, max(later, period.start_us))
     reservation = walk.reservation if walk.has_reservation else None
-    bill = render(walk.main, walk.session, reservation, walk.has_session, claim.end_us, final=True)
+    bill = render(walk.main, signals, walk.session, reservation, walk.has_session, claim.end_us, final=True)
     return Priced(bill, frozenset(walk.assumed))
 
 

@@ -6,11 +6,15 @@ its own, so that the lines re-add to every figure of the head.
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import msgspec
 
 from pipeline.domain.outputs import BillState, Line
 from pipeline.domain.pricing.ledger import Ledger, Run, Volume
 from pipeline.domain.pricing.plan import Plan
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.totals import (
     ENERGY_SCALE,
     FREE,
@@ -29,6 +33,7 @@ from pipeline.domain.pricing.units import (
     local_text,
     minor_units,
     money_text,
+    negated,
     payable,
     payable_text,
     rounded,
@@ -45,6 +50,22 @@ class TaxTotal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     rate: str | None
     tax: str
     payable: str
+
+
+class Basis:
+    """What a bill was made with, for its receipt. Bills are equal if they say the same, whoever held the tariff."""
+
+    __slots__ = ("signals", "tariff", "tax_rate")
+
+    def __init__(self, tariff: Tariff, tax_rate: Decimal | None, signals: Signals) -> None:
+        self.tariff = tariff
+        self.tax_rate = tax_rate
+        self.signals = signals
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Basis)
+
+    __hash__ = None  # type: ignore[assignment]  # not a key
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -66,9 +87,18 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tax: tuple[TaxTotal, ...] = ()
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...]
+    basis: Basis
 
 
-def render(plan: Plan, book: Ledger, reservation: Ledger | None, has_session: bool, end_us: int, final: bool) -> Bill:
+def render(
+    plan: Plan,
+    signals: Signals,
+    book: Ledger,
+    reservation: Ledger | None,
+    has_session: bool,
+    end_us: int,
+    final: bool,
+) -> Bill:
     """The bill of closed books. HELD with the code of what is missing, if that decides the price."""
     tariff, digits = plan.tariff, minor_units(plan.tariff.currency)
     held = book.held or (reservation.held if reservation is not None else "")
@@ -100,7 +130,48 @@ def render(plan: Plan, book: Ledger, reservation: Ledger | None, has_session: bo
         tax=() if due.tax is None else _tax_totals(writer.tax, due.tax, digits),
         notes=tuple(writer.notes),
         lines=tuple(writer.lines),
+        basis=Basis(tariff, plan.tax_rate, signals),
     )
+
+
+def waive(bill: Bill, end_us: int) -> Bill:
+    """The bill of a session that is not billable: its lines stand, and a line of its own takes them back (D12).
+
+    A bill that was held for want of a fact is so no more: without a price its lines say nothing and are left out.
+    """
+    nothing = payable_text(0, minor_units(bill.currency))
+    lines = [] if bill.state == "HELD" else [line for line in bill.lines if line.kind != "ROUNDING"]
+    if lines and (bill.total_excl, bill.total_incl) != ("0.0000", "0.0000"):
+        lines.append(
+            Line(
+                kind="WAIVER",
+                from_us=end_us,
+                to_us=end_us,
+                reason="NOT_BILLABLE",
+                amount_excl=negated(bill.total_excl),
+                tax_amount=_tax_taken_back(bill),
+                amount_incl=negated(bill.total_incl),
+                tariff_id=bill.tariff_id,
+                tariff_version=bill.tariff_version,
+            )
+        )
+    return msgspec.structs.replace(
+        bill,
+        state="FINAL" if bill.state == "HELD" else bill.state,
+        held_reason=None,
+        total_excl="0.0000",
+        total_incl="0.0000",
+        payable_excl=nothing,
+        payable_incl=nothing,
+        tax=(),
+        lines=tuple(lines),
+    )
+
+
+def _tax_taken_back(bill: Bill) -> str | None:
+    if bill.total_excl is None or bill.total_incl is None:
+        return None
+    return f"{Decimal(bill.total_excl) - Decimal(bill.total_incl):f}"
 
 
 class _Writer:

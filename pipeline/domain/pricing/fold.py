@@ -235,13 +235,17 @@ class Fold:
         """The bill of the session ended at `end_us`, not before the last reading; the fold itself is not changed."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
-        return render(self._plan, self._ended(end_us), self._reservation, not self._is_expired, end_us, final)
+        return render(
+            self._plan, self._signals, self._ended(end_us), self._reservation, not self._is_expired, end_us, final
+        )
 
     def close(self, end_us: int) -> Bill:
         """The final bill of a fold that is not used any more: `bill` without copying the books first."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
-        return render(self._plan, self._finish(end_us), self._reservation, not self._is_expired, end_us, True)
+        return render(
+            self._plan, self._signals, self._finish(end_us), self._reservation, not self._is_expired, end_us, True
+        )
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
         if at_us <= self._last_us and self._start_mwh is not None:

@@ -72,13 +72,14 @@ class Plan:
 
     __slots__ = (
         *("_calendars", "_clock_minutes", "_days", "_elements", "_rules"),
-        *("has_idle", "has_power", "rates", "tariff", "zone"),
+        *("has_idle", "has_power", "rates", "tariff", "tax_rate", "zone"),
     )
 
     def __init__(
         self, tariff: Tariff, zone: str | None, part: Part, tax_rate: Decimal | None, scale: int | None = None
     ) -> None:
         self.tariff = tariff
+        self.tax_rate = tax_rate
         self.zone = _checked_zone(tariff, zone)
         self.rates = Rates(tariff, tax_rate, scale)
         self._elements = [

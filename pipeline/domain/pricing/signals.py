@@ -82,8 +82,7 @@ class Signals:
 
     def at(self, series: str, us: int) -> tuple[Slot | None, int]:
         """The slot that holds the instant (the one that began last, if several do), and until when that stays so."""
-        if self._site is not None and (own := series_of(series, self._site)) in self._starts:
-            series = own
+        series = self._own(series)
         starts, slots = self._starts.get(series), self._slots.get(series, [])
         if not starts:
             return None, NEVER_US
@@ -94,6 +93,17 @@ class Signals:
             if us < slot.end_us:
                 return slot, min(until, slot.end_us)
         return None, until
+
+    def during(self, series: str, from_us: int, to_us: int) -> list[Slot]:
+        """The slots that may price some instant between the two, both included, in order of time."""
+        series = self._own(series)
+        starts, slots = self._starts.get(series, []), self._slots.get(series, [])
+        first = max(bisect_right(starts, from_us) - 101, 0)
+        return [slot for slot in slots[first : bisect_right(starts, to_us)] if slot.end_us > from_us]
+
+    def _own(self, series: str) -> str:
+        own = series if self._site is None else series_of(series, self._site)
+        return own if own in self._starts else series
 
 
 NO_SIGNALS = Signals()

@@ -145,6 +145,12 @@ class Tariff:
             for element in self.elements
         )
 
+    def series(self) -> tuple[str, ...]:
+        """The signals that its prices depend on."""
+        parts = [part.dynamic for element in self.elements for part in element.components if part.dynamic is not None]
+        named = {name for part in parts for name in (part.signal, part.grid_signal, part.availability_signal)}
+        return tuple(sorted(name for name in named if name is not None))
+
 
 def choose(
     tariffs: Iterable[Tariff], tariff_ids: Sequence[str], at_us: int, tariff_type: TariffType | None = None

@@ -35,6 +35,13 @@ def money_text(amount: int) -> str:
     return f"-{-amount // MONEY_SCALE}.{-amount % MONEY_SCALE:04d}"
 
 
+def negated(amount: str | None) -> str | None:
+    """The amount taken back: `3.82` -> `-3.82`; zero has no sign, unknown stays unknown."""
+    if amount is None or not amount.strip("0."):
+        return amount
+    return amount[1:] if amount.startswith("-") else f"-{amount}"
+
+
 def payable(amount: int, minor_units: int) -> int:
     """The amount rounded to the currency's minor unit, still in 1/10,000."""
     unit: int = 10 ** (4 - minor_units)

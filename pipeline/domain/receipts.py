@@ -1,0 +1,218 @@
+"""Receipts: what the billing party gets of a session, and what a dispute can be settled with years later.
+
+A Receipt holds every fact that its bill rests on, so that `chargeline verify` repeats it from the file alone. A bill is
+never edited: a corrected session takes the former bill back with a Credit and is billed anew (pricing.md D25). Neither
+holds a token or a transaction id; `customer` is a pseudonym of the purpose billing.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from pipeline.domain.outputs import Evidence, Line
+from pipeline.domain.pricing.bill import Bill, TaxTotal
+from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.units import negated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.domain.measure import Measured
+    from pipeline.domain.outputs import StrippedSession
+
+FORMAT: Literal["chargeline-receipt-1"] = "chargeline-receipt-1"
+
+
+class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What the state of a session keeps of its bill, to take it back should the session be corrected."""
+
+    revision: int
+    hash: bytes
+    """sha256 of the receipt's content, 32 bytes."""
+    ended_at_us: int
+    currency: str
+    total_excl: str | None
+    total_incl: str | None
+    payable_excl: str | None
+    payable_incl: str | None
+    tax: tuple[TaxTotal, ...]
+
+
+class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """A final bill with everything that it was made from. Times are us UTC, energy Wh, amounts decimal texts."""
+
+    format: Literal["chargeline-receipt-1"]
+    software: str
+    """Name and version of the program that made the bill."""
+    kind: Literal["BILL"]
+    session_id: str
+    generation: int
+    revision: int
+    customer: str | None
+    """Pseudonym (purpose billing) by which the billing party finds its customer; null: no token was presented."""
+    station_id: str
+    connector_id: int
+    site_id: str | None
+    started_at_us: int | None
+    ended_at_us: int
+    energy_wh: int | None
+    evidence: Evidence
+    quality: tuple[str, ...]
+    billable: bool
+    """False: too short or too little energy to be billed; a WAIVER line takes the amount back."""
+    times_us: list[int]
+    registers_wh: list[int]
+    """The readings used, parallel to `times_us`; the first is the start, the last the end."""
+    activity: list[Stretch]
+    """From each instant on, until the next: charging, idle or paused by the station."""
+    time_zone: str | None
+    tax_rate: Decimal | None
+    """Of the site in percent, for tariffs that add tax without naming a rate."""
+    tariff_hash: str
+    tariff: msgspec.Raw
+    """The tariff version as it was given, in canonical JSON; `tariff_hash` is its sha256."""
+    signals: list[msgspec.Raw]
+    """The slots of price signals that the bill depends on, as `prices publish` takes them."""
+    currency: str
+    price_mode: str
+    rounding_policy: str
+    total_excl_vat: str | None
+    total_incl_vat: str | None
+    payable_excl_vat: str | None
+    payable_incl_vat: str | None
+    tax: tuple[TaxTotal, ...]
+    notes: tuple[str, ...]
+    lines: tuple[Line, ...]
+    hash: str = ""
+    """64 hex characters of the sha256 over the record without this field. It stays last: wire/receipts.py adds it."""
+
+
+class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """Takes a whole bill back: its amounts, negated."""
+
+    format: Literal["chargeline-receipt-1"]
+    software: str
+    kind: Literal["CREDIT"]
+    session_id: str
+    generation: int
+    revision: int
+    """Of the bill that is taken back ..."""
+    bill_hash: str
+    """... and the hash of its receipt."""
+    corrected_by: int
+    """The revision that takes its place."""
+    reason: str
+    """Why there is one, see `revision_reason` of topic `sessions`."""
+    customer: str | None
+    station_id: str
+    connector_id: int
+    ended_at_us: int
+    """As the bill says it."""
+    currency: str
+    total_excl_vat: str | None
+    total_incl_vat: str | None
+    payable_excl_vat: str | None
+    payable_incl_vat: str | None
+    tax: tuple[TaxTotal, ...]
+    hash: str = ""
+
+
+def receipt_of(
+    record: StrippedSession,
+    revision: int,
+    measured: Measured,
+    bill: Bill,
+    customer: str | None,
+    software: str,
+    tariff: msgspec.Raw,
+    signals: list[msgspec.Raw],
+) -> Receipt:
+    """The receipt of a final bill, without its hash. `tariff` and `signals` are encoded already."""
+    return Receipt(
+        format=FORMAT,
+        software=software,
+        kind="BILL",
+        session_id=record.session_id,
+        generation=record.generation,
+        revision=revision,
+        customer=customer,
+        station_id=record.station_id,
+        connector_id=record.connector_id,
+        site_id=record.site_id,
+        started_at_us=record.started_at_us,
+        ended_at_us=measured.until_us,
+        energy_wh=record.energy_wh,
+        evidence=record.evidence,
+        quality=record.quality,
+        billable=record.billable,
+        times_us=measured.times,
+        registers_wh=measured.registers,
+        activity=measured.activity,
+        time_zone=bill.time_zone,
+        tax_rate=bill.basis.tax_rate,
+        tariff_hash=bill.tariff_hash,
+        tariff=tariff,
+        signals=signals,
+        currency=bill.currency,
+        price_mode=bill.price_mode,
+        rounding_policy=bill.rounding_policy,
+        total_excl_vat=bill.total_excl,
+        total_incl_vat=bill.total_incl,
+        payable_excl_vat=bill.payable_excl,
+        payable_incl_vat=bill.payable_incl,
+        tax=bill.tax,
+        notes=bill.notes,
+        lines=bill.lines,
+    )
+
+
+def billed(receipt: Receipt, digest: bytes) -> Billed:
+    """What is kept of a receipt whose content has this sha256."""
+    return Billed(
+        revision=receipt.revision,
+        hash=digest,
+        ended_at_us=receipt.ended_at_us,
+        currency=receipt.currency,
+        total_excl=receipt.total_excl_vat,
+        total_incl=receipt.total_incl_vat,
+        payable_excl=receipt.payable_excl_vat,
+        payable_incl=receipt.payable_incl_vat,
+        tax=receipt.tax,
+    )
+
+
+def credit_of(
+    former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None, software: str
+) -> Credit:
+    """Takes `former` back, because `record` has become `revision`; without its hash."""
+    return Credit(
+        format=FORMAT,
+        software=software,
+        kind="CREDIT",
+        session_id=record.session_id,
+        generation=record.generation,
+        revision=former.revision,
+        bill_hash=former.hash.hex(),
+        corrected_by=revision,
+        reason=reason,
+        customer=customer,
+        station_id=record.station_id,
+        connector_id=record.connector_id,
+        ended_at_us=former.ended_at_us,
+        currency=former.currency,
+        total_excl_vat=negated(former.total_excl),
+        total_incl_vat=negated(former.total_incl),
+        payable_excl_vat=negated(former.payable_excl),
+        payable_incl_vat=negated(former.payable_incl),
+        tax=taken_back(former.tax),
+    )
+
+
+def taken_back(tax: Sequence[TaxTotal]) -> tuple[TaxTotal, ...]:
+    """The same tax with the opposite sign."""
+    return tuple(
+        TaxTotal(rate=each.rate, tax=negated(each.tax) or "", payable=negated(each.payable) or "") for each in tax
+    )

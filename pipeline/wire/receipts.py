@@ -1,0 +1,153 @@
+"""Bytes of topic `receipts` and of exported files: deterministic JSON with the sha256 of its content as the last field.
+
+The hash is over the record as it stands, in these very bytes, without the field `hash`: a receipt that was altered or
+only laid out anew no longer fits it. What many receipts share (tariff, signal slots) is encoded once and kept.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import sha256
+from importlib.metadata import version
+from itertools import pairwise
+
+import msgspec
+
+from pipeline.domain.measure import Measured
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.facts import Facts, Reading
+from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, credit_of, receipt_of
+from pipeline.errors import InvalidMessage
+from pipeline.wire.json_values import parse
+from pipeline.wire.price_signals import encode_slot, read_slot
+from pipeline.wire.tariffs import describe, read_tariff
+
+SOFTWARE = f"chargeline {version('chargeline')}"
+_ENCODER = msgspec.json.Encoder()
+
+
+class _Kind(msgspec.Struct):
+    kind: str
+
+
+_KIND, _RECEIPT, _CREDIT = msgspec.json.Decoder(_Kind), msgspec.json.Decoder(Receipt), msgspec.json.Decoder(Credit)
+_TAIL = b',"hash":""}'
+_MWH = 1000
+_LONGEST_US = 366 * 86_400 * 1_000_000
+
+
+def bill_record(
+    record: StrippedSession, revision: int, measured: Measured, bill: Bill, customer: str | None
+) -> tuple[bytes, bytes, Billed]:
+    """Key and value of the receipt of a final bill, and what is to be kept to take it back."""
+    tariff, ended = bill.basis.tariff, measured.until_us
+    slots = _slots_used(tariff, bill.basis.signals, measured.times[0], ended)
+    receipt = receipt_of(
+        record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
+    )
+    value, digest = _sealed(receipt)
+    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest)
+
+
+def credit_record(
+    former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None
+) -> tuple[bytes, bytes]:
+    """Key and value of the credit of a former bill."""
+    value, _ = _sealed(credit_of(former, record, revision, reason, customer, SOFTWARE))
+    return key(record.session_id, former.revision, "CREDIT"), value
+
+
+def key(session_id: str, revision: int, kind: str) -> bytes:
+    return f"{session_id}:{revision}:{kind}".encode()
+
+
+def decode_receipt(value: bytes, source: str) -> Receipt | Credit:
+    """A record of topic `receipts`; raises InvalidMessage that names `source`. Whether its hash fits is not asked."""
+    try:
+        return (_CREDIT if _KIND.decode(value).kind == "CREDIT" else _RECEIPT).decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidMessage("bad_receipt", f"{source}: not a receipt: {error}") from error
+
+
+def is_receipt(value: bytes) -> bool:
+    """Does it say that it is one? A CDR has no such field."""
+    return FORMAT.encode() in value[:200]
+
+
+def content_hash(value: bytes) -> str:
+    """What the field `hash` of these bytes must be; a line end behind the record is not part of it."""
+    content, _, _ = value.rstrip(b"\r\n").rpartition(b',"hash":"')
+    return sha256(content + b"}").hexdigest()
+
+
+def tariff_of(receipt: Receipt) -> Tariff:
+    """The tariff version inside; raises InvalidMessage that names the element that cannot be priced."""
+    tariff, faults, _ = read_tariff(parse(bytes(receipt.tariff), "tariff"))
+    if tariff is None:
+        raise InvalidMessage(faults[0].code, describe("tariff", faults))
+    return tariff
+
+
+def signals_of(receipt: Receipt) -> Signals:
+    """The slots inside, as the site sees them; raises InvalidMessage that names the slot."""
+    named = [(f"signals[{place}]", bytes(raw)) for place, raw in enumerate(receipt.signals)]
+    signals = Signals(read_slot(parse(raw, name), name) for name, raw in named)
+    return signals if receipt.site_id is None else signals.of_site(receipt.site_id)
+
+
+def facts_of(receipt: Receipt) -> Facts:
+    """The facts inside; raises InvalidMessage if they are none of a session."""
+    times, registers, activity = receipt.times_us, receipt.registers_wh, receipt.activity
+    if not times or len(times) != len(registers):
+        raise InvalidMessage("bad_receipt", "times_us and registers_wh are not readings of one session")
+    if any(after <= before for before, after in pairwise([*times, receipt.ended_at_us + 1])):
+        raise InvalidMessage("bad_receipt", "times_us are not in order of time, or end after the session")
+    if receipt.ended_at_us - times[0] > _LONGEST_US:
+        raise InvalidMessage("bad_receipt", "times_us and ended_at_us are more than a year apart")
+    changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
+    if any(after < before for before, after in pairwise(changes)):
+        raise InvalidMessage("bad_receipt", "activity is not in order of time, or lies outside the session")
+    return Facts(
+        start_us=times[0],
+        end_us=receipt.ended_at_us,
+        readings=[Reading(at, wh * _MWH) for at, wh in zip(times, registers, strict=True)],
+        activity=activity,
+        estimated=receipt.evidence == "estimated",
+    )
+
+
+def _sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
+    """The record with its hash as last field, and the hash."""
+    written = bytearray()
+    _ENCODER.encode_into(document, written)
+    del written[-len(_TAIL) :]
+    digest = sha256(written)
+    digest.update(b"}")
+    written += b',"hash":"%s"}' % digest.hexdigest().encode()
+    return bytes(written), digest.digest()
+
+
+@lru_cache(maxsize=1024)
+def _encoded(tariff: Tariff) -> msgspec.Raw:
+    return msgspec.Raw(tariff.document.encode())
+
+
+def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[Slot]:
+    names = _series(tariff)
+    if not names:
+        return []
+    last_us = start_us if tariff.price_mode == "LOCKED" else end_us
+    return [slot for name in names for slot in signals.during(name, start_us, last_us)]
+
+
+@lru_cache(maxsize=1024)
+def _series(tariff: Tariff) -> tuple[str, ...]:
+    return tariff.series()
+
+
+@lru_cache(maxsize=20_000)
+def _encoded_slot(slot: Slot) -> msgspec.Raw:
+    return msgspec.Raw(encode_slot(slot))

@@ -1,0 +1,173 @@
+"""A receipt is checked from its own bytes: no altered byte and no altered amount passes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.domain.checking.receipts import check, check_credit
+from pipeline.domain.checking.verify import Verdict
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.receipts import Credit, Receipt
+from pipeline.errors import InvalidMessage
+from pipeline.wire.receipts import content_hash, decode_receipt, facts_of, is_receipt, signals_of, tariff_of
+from tests.receipts import TOKEN, TRANSACTION, receipts, story
+
+EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples" / "receipts" / "v1"
+BILL = (EXAMPLES / "bill.json").read_bytes()
+CREDIT = (EXAMPLES / "credit.json").read_bytes()
+
+
+def bill_of(data: bytes) -> Receipt:
+    found = decode_receipt(data, "r.json")
+    assert isinstance(found, Receipt)
+    return found
+
+
+def credit_of(data: bytes) -> Credit:
+    found = decode_receipt(data, "r.json")
+    assert isinstance(found, Credit)
+    return found
+
+
+def verdict(data: bytes) -> Verdict:
+    receipt = bill_of(data)
+    return check(receipt, content_hash(data), facts_of(receipt), tariff_of(receipt), signals_of(receipt))
+
+
+def codes(found: Verdict) -> set[str]:
+    return {finding.code for finding in found.findings}
+
+
+def resealed(data: bytes, old: str, new: str) -> bytes:
+    """Altered by somebody who knows how the hash is made."""
+    text = data.decode()
+    assert old in text
+    altered = text.replace(old, new, 1).encode()
+    return re.sub(rb'"hash":"[0-9a-f]{64}"}\n?$', b'"hash":"%s"}' % content_hash(altered).encode(), altered)
+
+
+@pytest.mark.parametrize("name", ["bill", "corrected-bill"])
+def test_a_receipt_that_was_written_long_ago_is_right(name: str) -> None:
+    found = verdict((EXAMPLES / f"{name}.json").read_bytes())
+    assert (found.verdict, found.findings) == ("OK", ())
+    assert found.bill is not None
+    assert found.bill.lines
+
+
+def test_the_pipeline_writes_the_very_bytes_of_the_examples() -> None:
+    written = receipts(story())
+    assert list(written) == ["1:BILL", "1:CREDIT", "2:BILL"]
+    for key, name in {"1:BILL": "bill", "1:CREDIT": "credit", "2:BILL": "corrected-bill"}.items():
+        assert written[key] + b"\n" == (EXAMPLES / f"{name}.json").read_bytes(), key
+
+
+def test_no_identifier_is_in_a_receipt() -> None:
+    for value in receipts(story()).values():
+        assert TOKEN.encode() not in value
+        assert TRANSACTION.encode() not in value
+
+
+def test_no_altered_byte_passes() -> None:
+    content = BILL.rstrip()
+    assert verdict(content).verdict == "OK"
+    refused = 0
+    for place in range(0, len(content), 2):
+        altered = bytearray(content)
+        altered[place] ^= 1 << (place // 2 % 7)
+        try:
+            found = verdict(bytes(altered))
+        except InvalidMessage:
+            refused += 1
+            continue
+        assert found.verdict == "MISMATCH", place
+    assert 0 < refused < len(content) / 2
+
+
+def test_a_receipt_that_was_laid_out_anew_is_told_apart() -> None:
+    pretty = json.dumps(json.loads(BILL), indent=2).encode()
+    assert is_receipt(pretty)
+    assert codes(verdict(pretty)) == {"HASH"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        ('"total_excl_vat":"3.3080"', '"total_excl_vat":"3.3180"', "TOTAL_EXCL"),
+        ('"payable_incl_vat":"3.94"', '"payable_incl_vat":"3.95"', "PAYABLE_INCL"),
+        ('"payable":"0.63"', '"payable":"0.64"', "TAX"),
+        ('"amount_excl":"1.7640"', '"amount_excl":"1.7641"', "LINE"),
+        ('"registers_wh":[100000,100900', '"registers_wh":[100000,100901', ""),
+        ('"registers_wh":[100000,', '"registers_wh":[100001,', "ENERGY"),
+        ('"price":0.49', '"price":0.48', "TARIFF_HASH"),
+        ('"time_zone":"Europe/Berlin"', '"time_zone":"Europe/London"', "LINE"),
+        ('"billable":true', '"billable":false', "TOTAL_EXCL"),
+        ('"notes":[]', '"notes":["paid"]', "NOTES"),
+    ],
+)  # fmt: skip
+def test_an_altered_amount_is_found_although_the_hash_fits(old: str, new: str, code: str) -> None:
+    found = verdict(resealed(BILL, old, new))
+    assert "HASH" not in codes(found)
+    if code:
+        assert found.verdict == "MISMATCH"
+        assert code in codes(found)
+    else:  # a reading inside one price moves no money: only the hash guards it
+        assert found.verdict == "OK"
+
+
+def test_what_cannot_be_repeated_is_not_called_wrong() -> None:
+    other = verdict(resealed(BILL, "minor unit; version 1", "minor unit; version 9"))
+    assert (other.verdict, codes(other)) == ("NOT_VERIFIABLE", {"ROUNDING_POLICY_UNKNOWN"})
+    nowhere = verdict(resealed(BILL, '"time_zone":"Europe/Berlin"', '"time_zone":null'))
+    assert (nowhere.verdict, codes(nowhere)) == ("NOT_VERIFIABLE", {"TIME_ZONE_MISSING"})
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"times_us":[1750102800000000,', '"times_us":['),
+        ('"times_us":[1750102800000000,', '"times_us":[1850102800000000,'),
+        ('"format":', '"extra":1,"format":'),
+        ('"type":"ENERGY"', '"type":"ENERGIE"'),
+    ],
+)
+def test_what_is_no_receipt_is_refused(old: str, new: str) -> None:
+    with pytest.raises(InvalidMessage):
+        verdict(resealed(BILL, old, new))
+
+
+def test_a_credit_takes_back_just_its_bill() -> None:
+    credit, bill = credit_of(CREDIT), bill_of(BILL)
+    assert check_credit(credit, content_hash(CREDIT), bill).verdict == "OK"
+    alone = check_credit(credit, content_hash(CREDIT), None)
+    assert (alone.verdict, codes(alone)) == ("NOT_VERIFIABLE", {"BILL_MISSING"})
+    other = check_credit(credit, content_hash(CREDIT), bill_of((EXAMPLES / "corrected-bill.json").read_bytes()))
+    assert {"BILL_DIFFERS", "TOTAL_EXCL"} <= codes(other)
+    altered = resealed(CREDIT, '"payable_incl_vat":"-3.94"', '"payable_incl_vat":"-3.84"')
+    assert codes(check_credit(credit_of(altered), content_hash(altered), bill)) == {"PAYABLE_INCL"}
+    assert codes(check_credit(credit, "0" * 64, bill)) == {"HASH"}
+
+
+def test_a_session_that_is_not_billable_is_billed_nothing_and_says_so() -> None:
+    (value,) = receipts(story(stop_after_min=1, late=False)).values()
+    receipt, found = bill_of(value), verdict(value)
+    assert found.verdict == "OK"
+    assert (receipt.billable, receipt.total_excl_vat, receipt.payable_incl_vat) == (False, "0.0000", "0.00")
+    waiver = receipt.lines[-1]
+    assert (waiver.kind, waiver.reason) == ("WAIVER", "NOT_BILLABLE")
+    assert sum(round(float(line.amount_excl or 0) * 10_000) for line in receipt.lines) == 0
+
+
+def test_signals_travel_with_the_receipt() -> None:
+    signal = {"series": "spot", "start": "2025-06-16T19:45:00Z", "end": "2025-06-16T20:00:00Z", "revision": 2,
+              "price": 212.40, "unit": "MWh", "currency": "EUR"}  # fmt: skip
+    data = resealed(BILL, '"signals":[]', f'"signals":[{json.dumps(signal)}]')
+    signals: Signals = signals_of(bill_of(data))
+    slot, _ = signals.at("spot", 1_750_103_100_000_000)
+    assert slot is not None
+    assert (str(slot.price), slot.per_kwh, slot.revision) == ("212.4", 1000, 2)
+    assert msgspec.json.decode(data)["signals"] == [signal]
