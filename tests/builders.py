@@ -91,10 +91,13 @@ class Bench:
             )
         )  # fmt: skip
 
-    def status(self, at: float, status: str, connector: int = 1, error: str = "NoError") -> None:
+    def status(
+        self, at: float, status: str, connector: int = 1, error: str = "NoError", received: float | None = None
+    ) -> None:
         self._tell(
             StatusReported(
-                station_id="CP-1", event_time_us=us(at), received_time_us=us(at), connector_id=connector,
+                station_id="CP-1", event_time_us=us(at), received_time_us=us(at if received is None else received),
+                connector_id=connector,
                 status=status, error_code=error,
             )
         )  # fmt: skip

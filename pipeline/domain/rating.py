@@ -105,7 +105,7 @@ class Rating:
         if not session.session_id:
             session.provisional = session.started_at_us is None
             session.session_id = self.keyring.session_id(
-                station.station_id, session.connector_id, session.transaction or None, session.started_at_us or 0
+                station.station_id, session.connector_id, session.transaction or None, session.started_as_sent_us() or 0
             )
         return session.session_id
 

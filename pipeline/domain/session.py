@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pipeline.domain import clock
 from pipeline.domain.events import (
     ChargeEvent,
     MeterRead,
@@ -75,7 +76,7 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         or at <= session.last_at_us
         or register < session.last_register_wh
         or at > received + CLOCK_TOLERANCE
-        or session.closed_by
+        or session.slow
         or event.codes
         or (event.seq_no is not None and not 0 <= event.seq_no - session.seq_next + 1 <= 1)
     ):
@@ -117,8 +118,10 @@ def _unusual_reading(station: Station, session: Session | None, event: MeterRead
         session = _shell(station, event.transaction_id, event.connector_id, at)
     elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
         session.connector_id = event.connector_id
-    if event.transaction_id is None or at != event.event_time_us:
-        _note(session, "TX_ID_RECONCILED" if event.transaction_id is None else "CLOCK_SHIFTED")
+    if event.transaction_id is None:
+        _note(session, "TX_ID_RECONCILED")
+    if session.clock_us or at != event.event_time_us:
+        at = clock.of_reading(session, event.event_time_us, event.received_time_us, at)
     connector = station.connector(session.connector_id)
     connector.highest_power_w = max(connector.highest_power_w, event.offered_w or 0)
     station.newest_us = max(station.newest_us, at)
@@ -216,7 +219,8 @@ def _note_late_state(session: Session, at: int, state: str) -> None:
 def _start(station: Station, event: SessionStarted) -> Step | None:
     _heard(station, event)
     at = event.event_time_us
-    if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
+    believed = clock.believed(at, event.received_time_us)
+    if believed <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
         return _refuse(station, "TOO_LATE", "older than the lateness horizon")
     same = _same_start(station, event)
     if same is not None:
@@ -227,7 +231,7 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
     if session is not None and _is_start_of(session, event):
         return _start_again(station, event, session)
     if session is not None and session.started_at_us is not None:
-        if not session.ended() or at <= (session.ended_at_us or 0):
+        if not session.ended() or believed <= (session.ended_at_us or 0):
             step = _refuse(station, "ID_CONFLICT", "another start of this transaction is known")
             _alert(step, "ID_CONFLICT", station.connector(connector_id), session, at)
             return step
@@ -244,12 +248,14 @@ def _start(station: Station, event: SessionStarted) -> Step | None:
     if session.connector_id == UNKNOWN_CONNECTOR:
         session.connector_id = connector_id
     session.codes.extend(code for code in event.codes if code not in session.codes)
-    session.started_at_us = at
+    session.started_at_us = session.start_sent_us = at
     session.start_received_us = event.received_time_us
     session.start_register_wh = event.register_wh
     session.token, session.billing_token = event.token, event.billing_token
     session.analytics_token = event.analytics_token
     session.call = event.call if event.transaction_id is None else None
+    clock.judge(session)
+    at = session.started_at_us
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
         _number(session, event.seq_no)
@@ -291,7 +297,7 @@ def _same_start(station: Station, event: SessionStarted) -> Session | None:
 
 def _is_start_of(session: Session, event: SessionStarted) -> bool:
     return (
-        session.started_at_us == event.event_time_us
+        session.started_as_sent_us() == event.event_time_us
         and session.connector_id == (UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id)
         and session.token == event.token
         and session.start_register_wh == event.register_wh
@@ -344,7 +350,10 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
         if early.revision:
             step.voided.append((session, early.session_id))
             session.revision = early.revision
+        clock.forget(session)
+        clock.forget(early)
         _merge(session, early)
+        clock.judge(session)
         session.fold = None
         _line_up(station, session.connector_id)
     if session.ended():
@@ -379,7 +388,9 @@ def _merge(session: Session, early: Session) -> None:
     if session.ended_at_us is None:
         session.ended_at_us, session.stop_register_wh = early.ended_at_us, early.stop_register_wh
         session.stop_reason, session.stop_token = early.stop_reason, early.stop_token
-        session.stop_received_us, session.closed_by = early.stop_received_us, early.closed_by
+        session.stop_received_us = early.stop_received_us
+        if early.closed_by:
+            session.close(early.closed_by)
     if session.readings:
         session.last_at_us = max(session.last_at_us, session.readings[-STRIDE])
         session.last_register_wh = session.readings[-STRIDE + 1]
@@ -433,13 +444,18 @@ def _end(station: Station, event: SessionEnded) -> Step | None:
     if session.closed_by == "STOP":
         return _stop_again(station, event, session)
     late = session.ended()
-    if late and station.newest_us - at > REORDER_WINDOW:
-        _note(session, "LATE_REPLAY")  # problem 10
     disturb_next(station, session)
-    session.ended_at_us, session.stop_register_wh = at, event.register_wh
+    session.ended_at_us = session.stop_sent_us = at
+    session.stop_register_wh = event.register_wh
     session.stop_received_us = event.received_time_us
     session.stop_reason, session.stop_token = event.reason, event.token
-    session.closed_by = "STOP"
+    session.close("STOP")
+    if clock.judge(session):
+        _line_up(station, session.connector_id)
+        disturb_next(station, session)
+    at = session.ended_at_us
+    if late and station.newest_us - at > REORDER_WINDOW:
+        _note(session, "LATE_REPLAY")  # problem 10
     for code in event.codes:
         _note(session, code)
     if event.seq_no is not None:
@@ -458,7 +474,7 @@ def _end(station: Station, event: SessionEnded) -> Step | None:
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:
-    if event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_at_us:
+    if event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us():
         station.duplicates += 1
         return None
     step = _refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
@@ -474,7 +490,7 @@ def _status(station: Station, event: StatusReported) -> Step | None:
     _heard(station, event)
     station.outside += 1
     connector = station.connector(event.connector_id)
-    at = event.event_time_us
+    at = clock.believed(event.event_time_us, event.received_time_us)
     state = _STATES.get(event.status)
     if state is not None and _note_state(connector, at, state) is not None:
         for _, session in station.each_session():

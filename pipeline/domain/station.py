@@ -105,10 +105,28 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     fold: Any = None
     """The running bill, a cache that is rebuilt from the readings; never stored."""
     billed: Billed | None = None
-    """The bill that stands; a corrected one takes it back. Last, because older records end before it."""
+    """The bill that stands; a corrected one takes it back. From here on last, because older records end before it."""
+    clock_us: int = 0
+    """What was added to the times that the station sent, because its clock is wrong (clock.py); 0: it is right."""
+    start_sent_us: int = 0
+    """Start and stop as the station sent them, while `clock_us` is not 0: identities are made from what was sent."""
+    stop_sent_us: int = 0
+    slow: bool = False
+    """Its next reading is not a plain one: the session ended, or its clock is wrong."""
 
     def ended(self) -> bool:
         return self.closed_by != ""
+
+    def close(self, why: str) -> None:
+        """`why` as in `closed_by`."""
+        self.closed_by = why
+        self.slow = True
+
+    def started_as_sent_us(self) -> int | None:
+        return self.start_sent_us if self.clock_us else self.started_at_us
+
+    def ended_as_sent_us(self) -> int | None:
+        return self.stop_sent_us if self.clock_us and self.closed_by == "STOP" else self.ended_at_us
 
 
 class Connector(msgspec.Struct, array_like=True, gc=False):

@@ -52,7 +52,8 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
 def _settle(station: Station, key: str, session: Session, now: int, step: Step) -> int:
     """An ended session: revised if late evidence came, archived when the reorder window is over."""
     ended = session.ended_at_us or session.last_at_us
-    over = ended + REORDER_WINDOW
+    heard = min(session.stop_received_us, ended + LATENESS_HORIZON)  # of a stop that was late, others still follow
+    over = max(ended, heard) + REORDER_WINDOW
     if session.started_at_us is None and not session.revision:
         if now < over:
             return over  # problem 12: its start may still come
@@ -124,7 +125,7 @@ def _freed_at(station: Station, session: Session) -> int | None:
 
 
 def _close(station: Station, session: Session, code: str, step: Step) -> int:
-    session.closed_by = code
+    session.close(code)
     session.ended_at_us = session.last_at_us
     session.fold = None
     disturb_next(station, session)

@@ -73,7 +73,10 @@ class Manner:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`rate`: share of the sessions under `--faults all`. `damages`: what is sent no longer proves energy and times."""
+    """`rate`: share of the sessions under `--faults all`. `damages`: part of the evidence is lost or wrong.
+
+    What happened as it was sent (an abort, an overstay) and a delivery that loses nothing leave the evidence whole.
+    """
 
     rate: float
     damages: bool
@@ -85,7 +88,7 @@ KINDS: Mapping[str, Kind] = {
     "overstay": Kind(0.02, False, "the car stays for hours after its charging ended"),
     "missing_start": Kind(0.005, True, "the start is never sent"),
     "missing_stop": Kind(0.01, True, "the stop is never sent"),
-    "offline_gap": Kind(0.02, False, "readings of 10 to 40 minutes are lost; the register goes on"),
+    "offline_gap": Kind(0.02, True, "readings of 10 to 40 minutes are lost; the register goes on"),
     "stuck_meter": Kind(0.01, True, "the register stands still although power flows"),
     "meter_jump": Kind(0.005, True, "the register jumps by more than can have flowed"),
     "meter_reset": Kind(0.005, True, "the register falls to zero and counts on"),

@@ -80,7 +80,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     """What each fault changed, in words; times are microseconds UTC."""
     evidence_damaged: bool
-    """What was sent no longer proves the true energy and times."""
+    """Part of the evidence is lost or wrong: a code must say so. What was sent may still prove the energy."""
 
 
 def ignore(truth: Truth) -> None:
@@ -164,6 +164,9 @@ class _Lane:
             number += 1
             visit = draw_visit(self.random, plan.seed, self.station, self.connector, self.zone, arrival_us, number)
             content, kinds = faults.draw(self.fault_random, self.plan.faults)
+            if content == "clock_skew":  # while a queue waits nobody could tell a wrong clock from the outage
+                content = content if self.last_due_us < visit.start_us - MINUTE else None
+                kinds = tuple(kind for kind in kinds if kind != "late")
             before_wh = self.meter.lifetime_wh
             events, manner, applied, changes = self._with_faults(visit, content, kinds)
             yield from self._deliver(events, manner)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builders import Bench, charging
+from tests.builders import Bench, charging, us
 
 DAY = 86_400
 
@@ -315,6 +315,103 @@ def test_29_a_clock_in_the_future_is_shifted_to_the_receive_time(bench: Bench) -
     bench.stop(180, 10_549)
     result = bench.result()
     assert (result.energy_wh, result.quality, result.duration_s) == (549, ("CLOCK_SHIFTED",), 180)
+
+
+def told_late(bench: Bench, *, start: float, stop: float, first: float = 0, last: float = 1800) -> None:
+    """Half an hour of charging; `start` and `stop` say how many seconds after it happened each was received."""
+    bench.start(first, 10_000, received=first + start)
+    bench.reads(charging(first + 60, last - 60, 10_183), received=last + stop)
+    bench.stop(last, 15_500, received=last + stop)
+
+
+def test_29_a_clock_that_is_behind_is_told_by_its_steady_delay(bench: Bench) -> None:
+    """Backward skew: everything is received three hours after its time, at the pace at which it happened."""
+    bench.start(-10_800, 10_000, received=0)
+    for minute in range(1, 30):
+        bench.read(60 * minute - 10_800, 10_000 + 183 * minute, received=60 * minute + 1)
+    bench.stop(1800 - 10_800, 15_500, received=1803)
+    result = bench.result()
+    assert (result.energy_wh, result.quality, result.evidence) == (5_500, ("CLOCK_SHIFTED",), "complete")
+    assert (result.started_at_us, result.ended_at_us) == (us(0), us(1800))
+    assert len(bench.session().readings) == 29 * 4
+    assert bench.session().readings[0] == us(60)
+
+
+def test_29_a_repeated_or_late_message_of_a_clock_that_is_behind_finds_its_place(bench: Bench) -> None:
+    told_late(bench, start=10_800, stop=10_800)
+    identity = bench.result().session_id
+    bench.start(0, 10_000, received=12_600)
+    bench.read(60, 10_183, received=12_660)
+    bench.stop(1800, 15_500, received=12_700)
+    bench.read(90, 10_275, received=12_720)
+    assert bench.station.duplicates == 3
+    assert bench.refused == []
+    assert list(bench.session().readings[0::4]) == sorted(bench.session().readings[0::4])
+    assert len(bench.session().readings) == 30 * 4
+    assert bench.result().session_id == identity
+
+
+def test_29_a_stop_that_overtakes_its_start_gives_the_same_times(bench: Bench) -> None:
+    bench.stop(1800, 15_500, received=12_600)
+    bench.start(0, 10_000, received=10_800)
+    assert (bench.result().started_at_us, bench.result().ended_at_us) == (us(10_800), us(12_600))
+    assert bench.result().quality == ("CLOCK_SHIFTED",)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [
+        pytest.param(10_800, 9_001, id="the whole session waited for the link and came at once"),
+        pytest.param(10_800, 9_300, id="the queue is sent slowly, in order, over five minutes"),
+        pytest.param(10_800, 0, id="the link came back while it charged"),
+        pytest.param(0, 10_800, id="the link broke while it charged"),
+        pytest.param(3_600, 5_400, id="start and stop waited for the ends of two outages"),
+        pytest.param(240, 240, id="a slow network, inside the tolerance"),
+    ],
+)
+def test_10_and_29_an_honest_replay_keeps_its_times_and_carries_no_code(
+    bench: Bench, start: float, stop: float
+) -> None:
+    told_late(bench, start=start, stop=stop)
+    result = bench.result()
+    assert (result.energy_wh, result.quality) == (5_500, ())
+    assert (result.started_at_us, result.ended_at_us) == (us(0), us(1800))
+
+
+def test_10_and_29_a_short_session_that_waited_is_no_proof_of_a_wrong_clock(bench: Bench) -> None:
+    bench.start(0, 10_000, received=10_800)
+    bench.stop(4, 10_000, received=10_800.1)
+    assert bench.result().quality == ("ABORTED",)
+
+
+def test_29_a_start_and_stop_in_the_future_are_shifted_too(bench: Bench) -> None:
+    bench.start(7_200, 10_000, received=0)
+    for minute in range(1, 30):
+        bench.read(60 * minute + 7_200, 10_000 + 183 * minute, received=60 * minute)
+    bench.read(60 + 7_200, 10_183, received=1790)
+    bench.stop(1800 + 7_200, 15_500, received=1800)
+    result = bench.result()
+    assert (result.energy_wh, result.quality) == (5_500, ("CLOCK_SHIFTED",))
+    assert (result.started_at_us, result.ended_at_us, bench.station.duplicates) == (us(0), us(1800), 1)
+    assert bench.station.newest_us == us(1800)
+
+
+def test_29_a_clock_that_is_set_right_in_the_session_is_believed_from_then_on(bench: Bench) -> None:
+    bench.start(7_200, 10_000, received=0)
+    bench.read(7_260, 10_183, received=60)
+    bench.read(120, 10_366, received=121)
+    bench.stop(180, 10_549, received=181)
+    result = bench.result()
+    assert (result.energy_wh, result.duration_s, result.quality) == (549, 180, ("CLOCK_SHIFTED",))
+
+
+def test_29_a_status_of_a_fast_clock_frees_no_connector_in_advance(bench: Bench) -> None:
+    bench.status(-60, "Available")
+    bench.status(3_600, "Available", received=0)
+    bench.start(60, 10_000)
+    bench.read(120, 10_183)
+    bench.tick(5_000)
+    assert not bench.session().ended()
 
 
 def test_30_a_few_seconds_between_two_clocks_are_tolerated(bench: Bench) -> None:

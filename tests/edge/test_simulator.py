@@ -256,7 +256,7 @@ def test_a_missing_stop_is_not_sent_and_the_final_status_only_sometimes() -> Non
 
 def test_what_leaves_the_evidence_whole() -> None:
     assert {name for name, kind in KINDS.items() if not kind.damages} == {
-        "zero_energy_abort", "overstay", "offline_gap", "duplicates", "late", "out_of_order",
+        "zero_energy_abort", "overstay", "duplicates", "late", "out_of_order",
     }  # fmt: skip
 
 
@@ -313,6 +313,15 @@ def test_a_skewed_clock_shifts_what_the_station_says_and_not_what_is_received() 
     assert 10 * 60_000_000 <= abs(skew_us) <= LARGEST_SKEW_US
     assert events[-1].event_time_us - truth.end_us == skew_us
     assert all(abs(event.received_time_us - event.event_time_us + skew_us) < 1_000_000 for event in events)
+
+
+def test_a_wrong_clock_is_never_mixed_with_an_outage_that_would_hide_it() -> None:
+    truths = run("clock_skew=0.5,late=0.5", days=3)[1]
+    skewed = [truth for truth in truths if "clock_skew" in truth.kinds]
+    assert len(skewed) > 20
+    offline = [t for truth in truths if "late" in truth.kinds for t in truth.changed]
+    assert offline
+    assert not any("late" in truth.kinds for truth in skewed)
 
 
 def test_an_abort_has_no_energy_and_an_overstay_no_energy_for_hours() -> None:
