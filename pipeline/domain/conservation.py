@@ -11,7 +11,7 @@ energy, which no register proves, stands in a column of its own and is no part o
 from __future__ import annotations
 
 from pipeline.domain.measure import Measured
-from pipeline.domain.station import Connector, Session, Station
+from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
 
 def previous_register(station: Station, session: Session) -> int | None:
@@ -48,16 +48,29 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
     if start is None or stop is None:
         return
     newest = measured.until_us >= connector.register_at_us
+    offset = connector.offset_wh if newest else _offset_at(connector, measured.until_us)
     if before is None and newest and connector.register_wh is not None and start < connector.register_wh:
-        connector.offset_wh += connector.register_wh - start  # the meter was reset or replaced between two sessions
-    low = start + connector.offset_wh if before is None else before[0]
+        offset += connector.register_wh - start  # the meter was reset or replaced between two sessions
+    low = start + offset if before is None else before[0]
     high = low + stop - start + measured.dropped_wh
-    if before is None:
-        connector.offset_wh += measured.dropped_wh
     session.booked = (low, high, measured.energy_wh is not None, measured.estimated_wh)
     _take(connector, session.booked)
     if newest:
+        began = measured.started_at_us if measured.started_at_us is not None else measured.until_us
+        _carry_on(connector, began, high - stop)  # also when a revision has found out that the register fell
         connector.register_wh, connector.register_at_us = stop, measured.until_us
+
+
+def _offset_at(connector: Connector, at_us: int) -> int:
+    """A session that is booked after later ones (its start is missing) stands where the register was in its time."""
+    return next((before for reset_us, before in connector.resets if at_us <= reset_us), connector.offset_wh)
+
+
+def _carry_on(connector: Connector, at_us: int, offset_wh: int) -> None:
+    if offset_wh != connector.offset_wh:
+        kept = [reset for reset in connector.resets if reset[0] > at_us - LATENESS_HORIZON]
+        connector.resets = [*kept, (at_us, connector.offset_wh)]
+        connector.offset_wh = offset_wh
 
 
 def _take(connector: Connector, booking: tuple[int, int, bool, int]) -> None:

@@ -163,6 +163,8 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """What the site was told last of this connector, see occupancy.py ..."""
     told_us: int = 0
     """... and since when it is so; never falls."""
+    resets: list[tuple[int, int]] = []
+    """(time us, `offset_wh` until then) of each fall of the register inside the lateness horizon."""
 
 
 class Station(msgspec.Struct, array_like=True, gc=False):
@@ -281,7 +283,9 @@ def _ends_of_quarters(times: Numbers) -> Iterator[int]:
 
 
 def decode_archived(value: bytes) -> Session:
-    return _SESSION_DECODER.decode(memoryview(value)[8:])
+    session = _SESSION_DECODER.decode(memoryview(value)[8:])
+    session.slow = True  # it ended; older records do not say
+    return session
 
 
 def encode_station(station: Station) -> bytes:
@@ -293,6 +297,7 @@ def decode_station(value: bytes) -> Station:
     """The inverse of `encode_station`. Sessions with aliases are one object again."""
     station = _STATION_DECODER.decode(value)
     for session in list(station.sessions.values()):
+        session.slow = session.slow or session.ended()  # older records do not say
         for alias in session.aliases:
             station.sessions[alias] = session
     return station

@@ -396,6 +396,12 @@ def test_29_a_start_and_stop_in_the_future_are_shifted_too(bench: Bench) -> None
     assert bench.station.newest_us == us(1800)
 
 
+def test_29_a_delayed_reading_of_a_fast_clock_is_no_plain_reading(bench: Bench) -> None:
+    bench.start(900, 10_000, received=0)
+    bench.read(960, 10_183, received=760)
+    assert bench.session().readings[0] == us(60)
+
+
 def test_29_a_clock_that_is_set_right_in_the_session_is_believed_from_then_on(bench: Bench) -> None:
     bench.start(7_200, 10_000, received=0)
     bench.read(7_260, 10_183, received=60)
