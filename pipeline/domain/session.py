@@ -85,7 +85,7 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         station.seen_us = received
     power = event.power_w
     soc = event.soc_percent
-    session.readings.extend((at, register, ABSENT if power is None else power, ABSENT if soc is None else soc))
+    session.readings.fromlist([at, register, ABSENT if power is None else power, ABSENT if soc is None else soc])
     session.last_at_us = at
     session.last_register_wh = register
     state = event.state
