@@ -87,7 +87,9 @@ RULES: Mapping[str, Rule] = {
     "DOUBLE_STOP": Rule("warning", "A second, different stop of a transaction; the first was kept."),
 }
 
+_JUDGED = [(code, rule.holds) for code, rule in RULES.items() if rule.holds is not None]
+
 
 def flags(measured: Measured, limits: Limits) -> tuple[str, ...]:
     """Codes of the rules that the finished (or open) session breaks."""
-    return tuple(code for code, rule in RULES.items() if rule.holds is not None and rule.holds(measured, limits))
+    return tuple([code for code, holds in _JUDGED if holds(measured, limits)])

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from operator import le, sub
+from operator import sub
 
 from pipeline.domain.evidence import FLAT_US, Judgement, judge
 from pipeline.domain.limits import Limits
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Numbers, Session
+from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Session
 
 INCOMPLETE = frozenset(
     {"MISSING_START", "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP", "NEGATIVE_DURATION"}
@@ -146,7 +146,7 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     if start is None or started is None or (ended_at is not None and session.stop_register_wh is None):
         return None
     readings = session.readings
-    times, registers, powers = readings[0::STRIDE], readings[1::STRIDE], readings[2::STRIDE]
+    times, registers = readings[0::STRIDE].tolist(), readings[1::STRIDE].tolist()
     stop = registers[-1] if registers else start
     if ended_at is not None and session.stop_register_wh is not None:
         stop = session.stop_register_wh
@@ -156,7 +156,7 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     if registers:
         if registers[0] < start or registers[-1] > stop or times[0] < started or times[-1] > until:
             return None
-        if not all(map(le, registers, registers[1:])):
+        if registers != sorted(registers):
             return None
     elif stop > start + limits.register_step_wh and ended_at is not None and until <= started:
         return None
@@ -173,7 +173,7 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
         all_registers.append(stop)
     else:
         all_registers[-1] = stop
-    if len(times) and times[0] == started:
+    if times and times[0] == started:
         del all_times[0], all_registers[0]
         all_registers[0] = start
     steps = list(map(sub, all_registers[1:], all_registers))
@@ -182,7 +182,7 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
         for step, since, until in zip(steps, all_times, all_times[1:], strict=False)
     ):
         return None
-    if 0 in steps[:-1] and _flat_under_power(times, registers, powers):
+    if 0 in steps[:-1] and _flat_under_power(session):
         return None
     return Judgement(
         times=all_times,
@@ -197,10 +197,10 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
     )
 
 
-def _flat_under_power(times: Numbers, registers: Numbers, powers: Numbers) -> bool:
+def _flat_under_power(session: Session) -> bool:
     """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; evidence.py looks closer."""
     since, previous = 0, ABSENT
-    for at, register, power in zip(times, registers, powers, strict=True):
+    for at, register, power in zip(*(session.readings[column::STRIDE] for column in range(3)), strict=True):
         if register != previous or power <= 0:
             since, previous = at, register
         elif at - since >= FLAT_US:
@@ -217,7 +217,7 @@ def _bound_w(session: Session, connector: Connector, limits: Limits) -> int:
 
 def _gaps(session: Session, started: int, until: int) -> list[tuple[int, int]]:
     """Stretches longer than twice the usual interval and than two minutes; none known without two readings."""
-    times = session.readings[0::STRIDE]
+    times = session.readings[0::STRIDE].tolist()
     if len(times) < 3 or session.thinned:
         return []
     spans = list(map(sub, times[1:], times))
