@@ -284,19 +284,20 @@ class Rating:
                 running = session.fold = _open_fold(site, tariff, started, start)
             except CannotPrice:
                 return None
-        readings = session.readings
-        read = running.fold.reading
+        readings, fed = session.readings, running.fed
+        running.fed = len(readings)
         highest = running.highest_wh
-        new = readings[running.fed + 1 :: STRIDE]
-        if new and max(new) == new[-1] and running.fold.covers(readings[-STRIDE], new[-1] * MWH):
-            running.fed = len(readings) - STRIDE  # inside one stretch of price only the last reading counts
-        for position in range(running.fed, len(readings), STRIDE):
+        new = readings[fed + 1 :: STRIDE].tolist()
+        if new and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH):
+            running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
+            return running
+        read = running.fold.reading
+        for position in range(fed, len(readings), STRIDE):
             register = readings[position + 1]
             if register >= highest and readings[position] > (started or 0):
                 read(readings[position], register * MWH)
                 highest = register
         running.highest_wh = highest
-        running.fed = len(readings)
         return running
 
     def alert(

@@ -81,10 +81,11 @@ class Quote(NamedTuple):
 
     def amounts(self, mwh: int) -> tuple[int, int]:
         """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
-        billed = mwh + -(self.quantity + mwh) % self.step if self.step else mwh
+        quantity, step, whole, unit_excl, sum_excl, other_excl, unit_incl, sum_incl, other_incl = self
+        billed = mwh + -(quantity + mwh) % step if step else mwh
         return (
-            self.other_excl + rounded(self.sum_excl + self.unit_excl * billed, self.whole),
-            self.other_incl + rounded(self.sum_incl + self.unit_incl * billed, self.whole),
+            other_excl + rounded(sum_excl + unit_excl * billed, whole),
+            other_incl + rounded(sum_incl + unit_incl * billed, whole),
         )
 
     def at(self, mwh: int) -> tuple[str, str]:
@@ -179,15 +180,16 @@ class Fold:
 
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
         """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""
+        if not self.moved(at_us, register_mwh):
+            self._read(at_us, register_mwh, power_w)
+
+    def moved(self, at_us: int, register_mwh: int) -> bool:
+        """A reading up to which no price can change: it is taken, and those before it need not be told. Else False."""
         if self._last_us < at_us <= self._cut_us and register_mwh < self._cut_mwh:
             self._last_us = at_us
             self._last_mwh = register_mwh
-            return
-        self._read(at_us, register_mwh, power_w)
-
-    def covers(self, at_us: int, register_mwh: int) -> bool:
-        """Up to here a reading changes nothing but the last reading: those before it need not be told."""
-        return at_us <= self._cut_us and register_mwh < self._cut_mwh
+            return True
+        return False
 
     def activity(self, at_us: int, activity: Activity) -> None:
         """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
