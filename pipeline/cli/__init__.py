@@ -41,10 +41,11 @@ COMMANDS: Mapping[str, Lazy] = {
     "audit": Lazy("pipeline.cli.audit", "Does a log conserve energy, and is every event accounted for?"),
     "report": Lazy("pipeline.cli.report", "Sessions, energy, revenue, demand and anomalies from ClickHouse."),
     "price": Lazy("pipeline.cli.price", "What a CDR or a session costs by its tariff, line by line; offline."),
-    "verify": Lazy("pipeline.cli.verify", "Is somebody else's CDR right? Offline; exit 0, 1 (mismatch) or 3."),
+    "verify": Lazy("pipeline.cli.verify", "Is a CDR or a receipt right? Offline; exit 0, 1 (mismatch) or 3."),
     "lint": Lazy("pipeline.cli.lint", "What is wrong or doubtful about OCPI tariffs; offline."),
     "preview": Lazy("pipeline.cli.preview", "What a session would cost under one or several tariffs."),
     "what-if": Lazy("pipeline.cli.what_if", "Recorded sessions under other tariffs: revenue, winners and losers."),
+    "receipts": Lazy("pipeline.cli.receipts", "Export the receipts of final bills to files, or show them."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }
 

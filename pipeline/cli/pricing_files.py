@@ -12,10 +12,12 @@ from pipeline.domain.checking.cdr import Cdr
 from pipeline.domain.pricing.localtime import zone_of
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.errors import WrongUsage
+from pipeline.domain.receipts import Receipt
+from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.wire.cdr import decode_cdr
 from pipeline.wire.json_values import parse
 from pipeline.wire.price_signals import decode_signals
+from pipeline.wire.receipts import decode_receipt, is_receipt
 from pipeline.wire.session_facts import SessionDocument, decode_session
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -46,9 +48,14 @@ def basis(tariff_files: tuple[Path, ...], zone: str | None, signals_file: Path |
     return Basis(tariffs, zone, None if slots is None else Signals(slots))
 
 
-def cdr_or_session(path: Path) -> Cdr | SessionDocument:
-    """A CDR, or a session document with readings; told apart by the fields that only one of them has."""
+def cdr_or_session(path: Path) -> Cdr | SessionDocument | Receipt:
+    """A CDR, a session document with readings, or a receipt; told apart by fields that only one of them has."""
     data = read(path, "CDR")
+    if is_receipt(data):
+        receipt = decode_receipt(data, str(path))
+        if isinstance(receipt, Receipt):
+            return receipt
+        raise InvalidMessage("bad_receipt", f"{path}: a credit has no facts of its own; name the bill it takes back")
     document = parse(data, str(path))
     if isinstance(document, dict) and "readings" in document:
         return decode_session(data, str(path))

@@ -1,4 +1,4 @@
-"""`chargeline verify`: is somebody else's CDR right? Works offline; exit code 0 OK, 1 MISMATCH, 3 NOT_VERIFIABLE."""
+"""`chargeline verify`: is a CDR or a receipt right? Works offline; exit code 0 OK, 1 MISMATCH, 3 NOT_VERIFIABLE."""
 
 from __future__ import annotations
 
@@ -11,16 +11,27 @@ from pipeline.cli.options import json_option, print_json
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.cli.reference import FILE, read
 from pipeline.domain.checking.figures import Finding
+from pipeline.domain.checking.receipts import check, check_credit
 from pipeline.domain.checking.verify import Basis, Verdict, verify
+from pipeline.domain.receipts import Receipt
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.wire.bills import verdict_document
 from pipeline.wire.cdr import decode_cdr
+from pipeline.wire.receipts import (
+    bill_file_name,
+    content_hash,
+    decode_receipt,
+    facts_of,
+    is_receipt,
+    signals_of,
+    tariff_of,
+)
 
 EXIT_CODES = {"OK": 0, "MISMATCH": 1, "NOT_VERIFIABLE": 3}
 
 
 @click.command("verify")
-@click.argument("file", metavar="CDR.json", type=FILE)
+@click.argument("file", metavar="FILE", type=FILE)
 @tariff_option
 @zone_option
 @signals_option
@@ -36,26 +47,47 @@ def command(
     tolerance: str | None,
     as_json: bool,
 ) -> None:
-    """Check the amounts and volumes that a CDR claims.
+    """Check the amounts and volumes that a CDR claims, or an exported receipt, which needs nothing but itself.
 
     OK: no contradiction, and every stated figure is within tolerance, or follows another admitted reading of the spec.
     MISMATCH (exit 1): it contradicts itself, or no reading gives its figures. NOT_VERIFIABLE (exit 3): a needed fact
-    is missing, or the only disagreement rests on an assumption. A file that cannot be read is wrong usage (exit 2).
+    is missing, or the only disagreement rests on an assumption. A receipt must fit its hash and give its bill again to
+    the last digit; for a credit the bill that it takes back must lie beside it. A file that cannot be read is wrong
+    usage (exit 2).
     """
     try:
-        given = basis(tariff_files, time_zone, signals_file)
-        cdr = decode_cdr(read(file, "CDR"), str(file))
+        data = read(file, "CDR or receipt")
+        if is_receipt(data):
+            if tariff_files or time_zone or signals_file or tolerance:
+                raise WrongUsage("a receipt holds its own tariff, zone and signals, and nothing in it is tolerated")
+            verdict = _receipt_verdict(file, data)
+        else:
+            given = basis(tariff_files, time_zone, signals_file)
+            with_what = Basis(
+                tariffs=given.tariffs, zone=given.zone, signals=given.signals, tolerance=_amount(tolerance)
+            )
+            verdict = verify(decode_cdr(data, str(file)), with_what)
     except InvalidMessage as error:  # exit 1 would say MISMATCH of a record that was never checked
         raise WrongUsage(str(error)) from error
-    verdict = verify(
-        cdr,
-        Basis(tariffs=given.tariffs, zone=given.zone, signals=given.signals, tolerance=_amount(tolerance)),
-    )
     if as_json:
         print_json(verdict_document(verdict))
     else:
         _show(verdict)
     context.exit(EXIT_CODES[verdict.verdict])
+
+
+def _receipt_verdict(file: Path, data: bytes) -> Verdict:
+    receipt = decode_receipt(data, str(file))
+    found_hash = content_hash(data)
+    if isinstance(receipt, Receipt):
+        return check(receipt, found_hash, facts_of(receipt), tariff_of(receipt), signals_of(receipt))
+    beside = file.with_name(bill_file_name(receipt))
+    if not beside.exists():
+        return check_credit(receipt, found_hash, None)
+    bill = decode_receipt(data := read(beside, "bill"), str(beside))
+    if not isinstance(bill, Receipt) or content_hash(data) != bill.hash:
+        raise InvalidMessage("bad_receipt", f"{beside}: is not the bill that its name says, or was altered")
+    return check_credit(receipt, found_hash, bill)
 
 
 def _show(verdict: Verdict) -> None:

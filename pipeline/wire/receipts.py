@@ -64,6 +64,17 @@ def key(session_id: str, revision: int, kind: str) -> bytes:
     return f"{session_id}:{revision}:{kind}".encode()
 
 
+def file_name(receipt: Receipt | Credit) -> str:
+    """The name of its exported file; another receipt never has it."""
+    kind = receipt.kind.lower()
+    return f"{receipt.session_id}.{receipt.generation}.{receipt.revision}.{kind}.json"
+
+
+def bill_file_name(credit: Credit) -> str:
+    """The name of the file of the bill that it takes back."""
+    return file_name(credit).replace(".credit.", ".bill.")
+
+
 def decode_receipt(value: bytes, source: str) -> Receipt | Credit:
     """A record of topic `receipts`; raises InvalidMessage that names `source`. Whether its hash fits is not asked."""
     try:

@@ -1,0 +1,169 @@
+"""`chargeline receipts`: bills and credits out of the topic, into files that `chargeline verify` checks years later.
+
+The rule of the file: a receipt is written byte for byte as it stands in the topic, under a name that it alone has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
+
+import click
+
+from pipeline import topics
+from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.progress import progress
+from pipeline.domain.pricing.units import utc_text
+from pipeline.domain.receipts import Credit, Receipt
+from pipeline.edge.reading import read_topic
+from pipeline.errors import WrongUsage
+from pipeline.kafka_config import client_config
+from pipeline.wire.receipts import content_hash, decode_receipt, file_name
+
+since_option = click.option(
+    "--since", metavar="TIME", help="Only of sessions that ended at or after this, ISO 8601; no offset: UTC."
+)
+session_option = click.option("--session", "session_id", metavar="ID", help="Only those of this session.")
+
+
+class Found(NamedTuple):
+    receipt: Receipt | Credit
+    value: bytes
+
+
+@click.group()
+def command() -> None:
+    """Export and show the receipts of final bills.
+
+    They are for the billing party: a receipt holds no token, but where and when somebody charged. Each can be checked
+    offline with `chargeline verify FILE`.
+    """
+
+
+@command.command()
+@kafka_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path("receipts"), show_default=True)
+@since_option
+@session_option
+@json_option
+def export(kafka: str | None, out: Path, since: str | None, session_id: str | None, as_json: bool) -> None:
+    """Write one file for each receipt, before the topic's retention ends; run it daily.
+
+    OUT/<UTC day of the session's end>/<session>.<generation>.<revision>.bill.json, or .credit.json. A file that is
+    there already is left alone, so the command may be repeated; if it has another content, that is an error.
+    """
+    written = kept = 0
+    conflicts: list[Path] = []
+    for receipt, value in _read(kafka, since, session_id):
+        path = out / _day(receipt.ended_at_us) / file_name(receipt)
+        try:
+            known = path.read_bytes() if path.exists() else None
+            if known is None:
+                _write(path, value + b"\n")
+                written += 1
+            elif known.rstrip(b"\r\n") == value:
+                kept += 1
+            else:
+                conflicts.append(path)
+        except OSError as error:
+            raise WrongUsage(f"{path}: cannot be written: {error.strerror}") from error
+    if as_json:
+        print_json({"written": written, "kept": kept, "conflicts": [str(path) for path in conflicts]})
+    else:
+        click.echo(f"{written:,} receipts written to {out}, {kept:,} were there already")
+    if conflicts:
+        raise click.ClickException(
+            f"{len(conflicts):,} files have another content than the topic, the first is {conflicts[0]}; "
+            "check both with `chargeline verify`"
+        )
+
+
+@command.command()
+@click.argument("session_id", metavar="SESSION")
+@kafka_option
+@json_option
+def show(session_id: str, kafka: str | None, as_json: bool) -> None:
+    """The receipts of one session, line by line; with --json each as it stands in the topic."""
+    found = sorted(_read(kafka, None, session_id), key=lambda each: _order(each.receipt))
+    for receipt, value in found:
+        if as_json:
+            click.echo(value)
+        elif isinstance(receipt, Credit):
+            _show_credit(receipt)
+        else:
+            _show_bill(receipt, value)
+    if not found:
+        raise click.ClickException("no receipt of this session is in the topic: its bill is held, or it has expired")
+
+
+def _read(kafka: str | None, since: str | None, session_id: str | None) -> Iterator[Found]:
+    since_us = _instant(since)
+    config = client_config(settings(kafka=kafka))
+    wanted = None if session_id is None else f"{session_id}:".encode()
+    with progress("reading receipts", unit="records") as bar:
+        for message in read_topic(config, topics.RECEIPTS.name, bar.advance):
+            key, value = message.key() or b"", message.value()
+            if value is None or (wanted is not None and not key.startswith(wanted)):
+                continue
+            place = f"topic {topics.RECEIPTS.name} partition {message.partition()} offset {message.offset()}"
+            receipt = decode_receipt(value, place)
+            if receipt.ended_at_us >= since_us:
+                yield Found(receipt, value)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All of it or nothing: under another name first, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as part:
+        try:
+            part.write(content)
+            part.flush()
+            os.fsync(part.fileno())
+            Path(part.name).replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(part.name).unlink()
+            raise
+
+
+def _order(receipt: Receipt | Credit) -> tuple[int, int, str]:
+    return receipt.generation, receipt.revision, receipt.kind
+
+
+def _show_bill(receipt: Receipt, value: bytes) -> None:
+    sound = "" if content_hash(value) == receipt.hash else "  ALTERED: the hash does not fit"
+    click.echo(f"BILL {receipt.session_id} revision {receipt.revision}{sound}")
+    started = "unknown" if receipt.started_at_us is None else utc_text(receipt.started_at_us)
+    click.echo(f"  {receipt.station_id}/{receipt.connector_id}  {started} to {utc_text(receipt.ended_at_us)}")
+    click.echo(f"  {len(receipt.times_us)} readings, evidence {receipt.evidence}, made by {receipt.software}")
+    for line in receipt.lines:
+        quantity = f"{line.quantity} {line.unit} x {line.unit_price}" if line.unit_price else line.reason
+        click.echo(
+            f"  {line.kind:<9} {line.dimension:<12} {quantity} = {line.amount_excl}, with tax {line.amount_incl}"
+        )
+    click.echo(f"  to pay {receipt.payable_excl_vat}, with tax {receipt.payable_incl_vat} {receipt.currency}")
+
+
+def _show_credit(credit: Credit) -> None:
+    click.echo(f"CREDIT {credit.session_id} revision {credit.revision}: {credit.reason}, now {credit.corrected_by}")
+    click.echo(f"  to pay {credit.payable_excl_vat}, with tax {credit.payable_incl_vat} {credit.currency}")
+
+
+def _day(us: int) -> str:
+    return utc_text(us)[:10]
+
+
+def _instant(text: str | None) -> int:
+    """Microseconds UTC; without a text before everything."""
+    if text is None:
+        return -(1 << 62)
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise click.UsageError(f"--since: {text!r} is no ISO 8601 time, e.g. 2026-01-31T22:00:00Z") from error
+    return round((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1_000_000)

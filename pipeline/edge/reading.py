@@ -1,0 +1,93 @@
+"""A topic of ours read from outside: committed records up to the end as it is at the beginning. Nothing is committed.
+
+Used by commands that look at a topic or export it; the stages have consumers of their own (runtime/).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from uuid import uuid4
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pipeline.errors import Unavailable, WrongUsage
+
+Properties = Mapping[str, str | int | float | bool]
+
+TIMEOUT_S = 10.0
+SILENCE_S = 30.0
+"""Without a record or an end of a partition for this long, the broker is given up."""
+
+
+def read_topic(
+    config: Properties, topic: str, on_progress: Callable[[int], None] = lambda records: None
+) -> Iterator[Message]:
+    """All records; of one partition in order. Raises Unavailable, WrongUsage if the topic does not exist."""
+    consumer = reader(config, topic)
+    try:
+        places = partitions(consumer, topic)
+        ends = {place: watermarks(consumer, topic, place)[1] for place in places}
+        waiting = {place for place, end in ends.items() if end > 0}
+        consumer.assign([TopicPartition(topic, place, OFFSET_BEGINNING) for place in waiting])
+        heard = time.monotonic()
+        while waiting:
+            found = consumer.consume(1_000, 0.1)
+            if found:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > SILENCE_S:
+                raise Unavailable(f"topic {topic}: the broker says nothing for {SILENCE_S:.0f} s")
+            for message in found:
+                place, offset = message.partition() or 0, message.offset() or 0
+                if is_end(message, topic):
+                    waiting.discard(place)
+                elif place in waiting and offset < ends[place]:
+                    yield message
+                if offset + 1 >= ends[place]:
+                    waiting.discard(place)
+            on_progress(len(found))
+    finally:
+        consumer.close()
+
+
+def reader(config: Properties, topic: str) -> Consumer:
+    return Consumer(
+        dict(config)
+        | {
+            "group.id": f"{topic}-{uuid4()}",  # required by the client; it joins no group and commits nothing
+            "enable.auto.commit": False,
+            "isolation.level": "read_committed",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+            "log_level": 0,
+        }
+    )
+
+
+def partitions(consumer: Consumer, topic: str) -> list[int]:
+    """Raises Unavailable without a broker, WrongUsage without the topic."""
+    try:
+        found = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
+    except KafkaException as error:
+        raise Unavailable(f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right?") from error
+    if found is None or not found.partitions:
+        raise WrongUsage(f"topic {topic} does not exist; make it with `chargeline topics create`")
+    return sorted(found.partitions)
+
+
+def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """First offset, and the end of what is committed."""
+    try:
+        return consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
+    except KafkaException as error:
+        raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
+
+
+def is_end(message: Message, topic: str) -> bool:
+    """Is it the end of its partition? Raises Unavailable for any other error."""
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:
+        return True
+    raise Unavailable(f"topic {topic}: {error.str()}")
