@@ -16,6 +16,8 @@ from pipeline import topics
 from pipeline.agents import assemble, occupy, store, tick
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.occupancy import Occupancy
+from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
+from pipeline.agents.reference import Reference, TopicReference
 from pipeline.domain.availability import SiteState
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating import Rating
@@ -24,6 +26,7 @@ from pipeline.kafka_config import client_config
 from pipeline.metrics import Meters
 from pipeline.runtime.config import SinkConfig, StageConfig
 from pipeline.runtime.phases import Phases
+from pipeline.runtime.reference import ReferenceReader
 from pipeline.runtime.sink import Sink
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app
@@ -47,10 +50,12 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
     config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE)
-    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring)), meters, phases)
+    reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
+    reference = TopicReference(rating.catalog, reader, meters, config.name)
+    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
     app = faust_app(config.name)
     assemble.attach(app, stage)
-    _tick(settings, app, stage)
+    _tick(settings, app, stage, reference)
     return Unit(app, stage)
 
 
@@ -81,10 +86,10 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic) -> S
     )
 
 
-def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any]) -> None:
+def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None) -> None:
     if settings.tick_ms:
         ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000)
+        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, reference)
 
 
 def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:

@@ -91,6 +91,13 @@ DEAD_LETTERS = Metric(
     meaning="Records, or parts of them, that could not be used.",
     remedy="One reason rising: a firmware or a schema changed; `chargeline dead-letters show`.",
 )
+REFERENCE_REFUSED = Metric(
+    kind="counter",
+    name="reference_refused_total",
+    labels=("stage", "topic"),
+    meaning="Records of the reference topics that are wrong and therefore price nothing; the log names the offset.",
+    remedy="Publish with `chargeline sites|tariffs|prices publish`, which checks first; bills that lack it are held.",
+)
 RECORDS_LOST = Metric(
     kind="counter",
     name="restores_incomplete_total",
@@ -147,7 +154,8 @@ GATEWAY_ACKNOWLEDGED = Metric(
 )
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
-    RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED, GATEWAY_ACKNOWLEDGED,
+    REFERENCE_REFUSED, RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED,
+    GATEWAY_ACKNOWLEDGED,
 )  # fmt: skip
 
 

@@ -26,6 +26,8 @@ RECEIPTS = Topic(name="receipts", key="session_id, revision, BILL or CREDIT", ho
 ANOMALIES = Topic(name="anomalies", key="station_id", holds_identifiers=False)
 CONNECTOR_STATUS = Topic(name="connector-status", key="site_id", holds_identifiers=False)
 SITE_STATE = Topic(name="site-state", key="site_id", holds_identifiers=False)
+SITES = Topic(name="sites", key="site_id and version", holds_identifiers=False)
+TARIFFS = Topic(name="tariffs", key="id and last_updated", holds_identifiers=False)
 PRICE_SIGNALS = Topic(name="price-signals", key="series, start of the slot and revision", holds_identifiers=False)
 DEAD_LETTERS = Topic(name="dead-letters", key="key of the source record", holds_identifiers=True)
 
@@ -40,6 +42,8 @@ TOPICS: Mapping[str, Topic] = {
         ANOMALIES,
         CONNECTOR_STATUS,
         SITE_STATE,
+        SITES,
+        TARIFFS,
         PRICE_SIGNALS,
         DEAD_LETTERS,
     )

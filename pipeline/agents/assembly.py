@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import topics
+from pipeline.agents.reference import Given, Reference
+from pipeline.domain.catalog import View
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
 from pipeline.domain.measure import Measured
 from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
@@ -20,16 +22,21 @@ from pipeline.domain.session import advance, read_meter
 from pipeline.domain.station import (
     MINUTE,
     SECOND,
+    SIGNALS,
+    SITES,
+    TARIFFS,
     Session,
     Station,
     Step,
+    decode_archived,
     decode_station,
     encode_archived,
     encode_station,
 )
 from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import NEVER, Archive, Output, Tick
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
+from pipeline.runtime.logic import View as Seen
 from pipeline.wire import dead_letters
 from pipeline.wire.connector_status import encode_change
 from pipeline.wire.meter_events import Decoder
@@ -42,17 +49,28 @@ TICK_AHEAD = 5 * SECOND
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
 RECEIPTS, ANOMALIES, DEAD_LETTERS = topics.RECEIPTS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+RELEASED = "BILL_RELEASED"
+WAITS_FOR = {
+    "SITE_MISSING": SITES,
+    "TIME_ZONE_MISSING": SITES,
+    "TARIFF_MISSING": SITES | TARIFFS,
+    "TARIFF_AMBIGUOUS": SITES | TARIFFS,
+    "SIGNAL_MISSING": SIGNALS,
+}
+"""What would release a bill that is held for this reason; for every other reason no reference data does."""
 CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
 class Assembly:
     """Implements runtime.logic.Logic[Station]."""
 
-    codec_version = 1
-    readable_versions = frozenset({1})
+    codec_version = 2
+    """2 added what held bills wait for; what 1 wrote is read with the defaults of these fields."""
+    readable_versions = frozenset({1, 2})
 
-    def __init__(self, rating: Rating, decoder: Decoder) -> None:
+    def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._rating = rating
+        self._reference = reference or Given()
         self._decoder = decoder
         self._decode = decoder.decode
 
@@ -127,7 +145,34 @@ class Assembly:
             raise InvalidMessage(
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
-        return Tick(event.clock, event.time_us)
+        return Tick(event.clock, event.time_us, event.reference or ())
+
+    def see(self, view: Seen) -> None:
+        wanted = View(*view)
+        if not self._reference.reached.covers(wanted):
+            self._reference.absorb()
+            if not self._reference.reached.covers(wanted):
+                raise ReferenceBehind(f"{self._reference.reached} of {wanted}")
+        self._rating.see(wanted)
+
+    def release(self, state: Station) -> Sequence[Output] | None:
+        """A released bill is a revision of its own; of closed sessions the archive keeps all readings until then."""
+        outputs: list[Output] = []
+        for session_id, (_, name) in list(state.held.items()):
+            session = next((each for _, each in state.each_session() if each.session_id == session_id), None)
+            if session is not None:
+                self._rate(state, session, RELEASED, outputs)
+                continue
+            kept = state.archive.get(name.encode())
+            if kept is None:
+                state.wait(session_id, 0)
+                continue
+            session = decode_archived(kept)
+            before = session.revision
+            self._rate(state, session, RELEASED, outputs)
+            if session.revision != before:
+                state.archive.put(name.encode(), encode_archived(session, whole=session_id in state.held))
+        return outputs or None
 
     def tick(self, state: Station, tick_: Tick) -> Sequence[Output] | None:
         step = tick(state, tick_.time_us, self._rating.limits)
@@ -183,7 +228,10 @@ class Assembly:
             alert = rating.alert(station, rule, connector, about, at, raised)
             outputs.append(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)))
         for name, session in step.archived:
-            station.archive.put(name.encode(), encode_archived(session))
+            held = station.held.get(session.session_id)
+            if held is not None:
+                station.wait(session.session_id, held[0], name)
+            station.archive.put(name.encode(), encode_archived(session, whole=held is not None))
         for name in step.forgotten:
             station.archive.drop(name.encode())
         outputs.extend(_dead_letter(station, value, part.reason, part.detail) for part in step.quarantined)
@@ -192,6 +240,8 @@ class Assembly:
     def _rate(self, station: Station, session: Session, reason: str, outputs: list[Output]) -> None:
         """A revision if a fact changed. The first one also ends the live view, and tells what only the whole shows."""
         record, measured, bill = self._rating.rate(station, session)
+        if session.ended() and (station.waits or record.bill_state == "HELD"):
+            station.wait(record.session_id, WAITS_FOR.get(record.held_reason or "", 0))
         facts, content_hash = encode_facts(record)
         if content_hash == session.content_hash:
             return
@@ -232,6 +282,7 @@ class Assembly:
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
         outputs.append(Output(UPDATES, voided_id.encode(), None))
         session.revision, session.content_hash = 0, ""
+        station.wait(voided_id, 0)
 
 
 def _settle(

@@ -15,7 +15,7 @@ from pipeline.agents.assembly import TICK_AHEAD
 from pipeline.domain.availability import SiteState, note, publish
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import Archive, Output, Tick
+from pipeline.runtime.logic import Archive, Output, Tick, View
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.price_signals import encode_slot, slot_key
 
@@ -59,6 +59,12 @@ class Occupancy:
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
         return Tick(event.clock, event.time_us)
+
+    def see(self, view: View) -> None:
+        """Needs no reference data."""
+
+    def release(self, state: SiteState) -> Sequence[Output] | None:
+        return None
 
     def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
         slot = publish(state, tick.time_us)

@@ -3,7 +3,7 @@ connector-status writes live clock ticks into it.
 
 Outside the transaction: in it, a tick would hold back everything behind it until the next checkpoint. Repeats are
 harmless, because the clock of a station or site is the maximum seen; a tick that the broker did not take is made up by
-the next.
+the next. A tick also says how much of the reference data counts from then on, so a replay prices with just that.
 """
 
 from __future__ import annotations
@@ -15,15 +15,27 @@ import faust
 import msgspec
 from confluent_kafka import Producer
 
+from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
 
 
-def attach(app: faust.App, producer: Producer, topic: str, owned: Callable[[], Sequence[int]], every_s: float) -> None:
+def attach(
+    app: faust.App,
+    producer: Producer,
+    topic: str,
+    owned: Callable[[], Sequence[int]],
+    every_s: float,
+    reference: Reference | None = None,
+) -> None:
     """`owned`: the partitions that are ours now. `producer` gives up on a record after a few seconds."""
 
     @app.timer(interval=every_s)  # type: ignore[untyped-decorator]  # Faust's timers are not typed
     async def tick() -> None:
-        value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000))
+        seen = None
+        if reference is not None:
+            reference.absorb()
+            seen = reference.reached if any(reference.reached) else None
+        value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000, reference=seen))
         for partition in owned():
             producer.produce(topic, value, None, partition)
         producer.poll(0)

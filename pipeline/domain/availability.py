@@ -34,6 +34,8 @@ class SiteState(msgspec.Struct, array_like=True, gc=False):
     """Station and connector -> (state, since us)."""
     valued_until_us: int = 0
     """End of the last slot that was published."""
+    waits: int = 0
+    """No site waits for reference data."""
 
 
 def note(site: SiteState, change: ConnectorChanged) -> bool:

@@ -18,6 +18,7 @@ Quantity = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
 ConnectorId = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 SeqNo = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 StationId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
 Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -156,6 +157,8 @@ class ClockTicked(msgspec.Struct, tag_field="type", tag="clock_ticked", kw_only=
     time_us: Micros
     clock: Clock = LIVE
     version: Literal[1] = 1
+    reference: tuple[Offset, Offset, Offset] | None = None
+    """How much of `sites`, `tariffs` and `price-signals` counts from now on: the records below these offsets."""
 
 
 class Call(msgspec.Struct, array_like=True, tag=2, gc=False):

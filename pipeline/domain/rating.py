@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from pipeline.domain import anomalies
+from pipeline.domain.catalog import START, Catalog, View
 from pipeline.domain.conservation import book, previous_register
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.measure import Measured, measure, seconds
@@ -18,9 +19,10 @@ from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
 from pipeline.domain.pseudonyms import Keyring
-from pipeline.domain.site import Site, index
+from pipeline.domain.site import Site
 from pipeline.domain.slots import spread
 from pipeline.domain.station import SECOND, STRIDE, Connector, Session, Station
 
@@ -40,12 +42,17 @@ class Rated(NamedTuple):
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("currency", "fed", "fold", "highest_wh", "template")
+    __slots__ = ("currency", "fed", "fold", "highest_wh", "known", "series", "site_id", "template")
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
         self.currency = currency
         self.highest_wh = register_wh
+        self.site_id = ""
+        self.series: tuple[str, ...] = ()
+        """The signals that the tariff follows; nearly always none."""
+        self.known: tuple[int, ...] = ()
+        """How many slots of each were known when the fold began: with more of them it begins again."""
         self.template: Any = None
         """What whoever encodes live updates keeps for the next one."""
         self.fed = 0
@@ -54,21 +61,37 @@ class Running:
 class Rating:
     """Reference data, keys, and what is made with them. One per worker; holds no state of any session."""
 
-    def __init__(self, keyring: Keyring, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = ()) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        sites: Iterable[Site] = (),
+        tariffs: Iterable[Tariff] = (),
+        signals: Iterable[Slot] = (),
+    ) -> None:
         self.keyring = keyring
-        self._sites = index(sites)
-        self._tariffs = tuple(tariffs)
+        self.catalog = Catalog(sites, tariffs, signals)
+        self._view = START
+        self._signals = self.catalog.signals(START)
         self._limits: dict[tuple[str, int], Limits] = {}
 
     # --- what is known of a place ------------------------------------------------------------------------------------
 
     def site_id(self, station_id: str) -> str | None:
-        """Where the station stands; None: at no known site."""
-        known = self._sites.get(station_id)
-        return None if known is None else known[0].site_id
+        """Where the station stands by the latest version; None: at no known site."""
+        site = self._site(station_id, None, None)
+        return None if site is None else site.site_id
+
+    def see(self, view: View) -> None:
+        """From now on this much of the catalog counts, for all but what a session has frozen."""
+        if view == self._view:
+            return
+        if view.sites != self._view.sites:
+            self._limits.clear()
+        self._view = view
+        self._signals = self.catalog.signals(view)
 
     def limits(self, station_id: str, connector_id: int) -> Limits:
-        """Limits of a connector: those of its site, else the defaults of its power type."""
+        """Limits of a connector by the latest version of its site, else the defaults of its power type."""
         place = (station_id, connector_id)
         found = self._limits.get(place)
         if found is None:
@@ -76,27 +99,45 @@ class Rating:
         return found
 
     def _limits_of(self, station_id: str, connector_id: int) -> Limits:
-        known = self._sites.get(station_id)
-        if known is None:
+        place = self.catalog.place(station_id, self._view)
+        if place is None:
             return UNKNOWN
-        site, connectors = known
-        connector = connectors.get(connector_id)
+        connector = place.connectors.get(connector_id)
         if connector is None:
             return UNKNOWN
         limits = DC if connector.power_type == "DC" else AC
+        longest_idle_s = place.site.max_idle_s
         return replace(
             limits,
             rating_w=connector.max_power_w,
             expected_us=(connector.expected_duration_s or limits.expected_us // SECOND) * SECOND,
-            longest_idle_us=site.max_idle_s * SECOND if site.max_idle_s else limits.longest_idle_us,
+            longest_idle_us=longest_idle_s * SECOND if longest_idle_s else limits.longest_idle_us,
         )
 
-    def _tariff(self, station_id: str, at_us: int) -> tuple[Site, Tariff]:
-        known = self._sites.get(station_id)
-        if known is None:
-            raise CannotPrice("SITE_MISSING", "the station stands at no known site")
-        site = known[0]
-        return site, choose(self._tariffs, site.tariff_ids, at_us, "REGULAR")
+    def _site(self, station_id: str, session: Session | None, at_us: int | None) -> Site | None:
+        view = self._view if session is None else _frozen(session, self._view)
+        place = self.catalog.place(station_id, view, at_us)
+        return None if place is None else place.site
+
+    def _tariff(self, station_id: str, session: Session, at_us: int) -> tuple[Site, Tariff]:
+        """Site and tariff at the start, as they were known when both were found for the first time (D19).
+
+        What is published later about the time before changes no session that has its price already.
+        """
+        site = self._site(station_id, session, at_us)
+        if site is None:
+            raise CannotPrice("SITE_MISSING", "the station stands at no known site; publish it with `sites publish`")
+        view = _frozen(session, self._view)
+        tariff = choose(self.catalog.tariffs(site.tariff_ids, view), site.tariff_ids, at_us, "REGULAR")
+        session.reference = (view.sites, view.tariffs)
+        return site, tariff
+
+    def _signals_for(self, session: Session, site: Site) -> Signals:
+        """While a session is open, or its bill held, all that is known now; afterwards what its bill was made with."""
+        known = self._signals
+        if session.billed_signals is not None:
+            known = self.catalog.signals(self._view._replace(signals=session.billed_signals))
+        return known.of_site(site.site_id)
 
     # --- identities --------------------------------------------------------------------------------------------------
 
@@ -121,25 +162,26 @@ class Rating:
             book(connector, session, measured)
         start = measured.start_register_wh
         unattributed = start - previous if start is not None and previous is not None and start > previous else 0
-        bill = self._running_bill(station, session, measured) or self._bill(station.station_id, measured)
+        bill = self._running_bill(station, session, measured) or self._bill(station.station_id, session, measured)
         if session.ended():
             session.fold = None
+            if session.billed_signals is None and isinstance(bill, Bill) and bill.state == "FINAL":
+                session.billed_signals = self._view.signals
         billable = _billable(session, measured)
         if isinstance(bill, Bill) and session.ended() and not billable:
             bill = waive(bill, measured.until_us)  # an abort costs nothing, not even a start fee
         record = self._strip(station, session, measured, bill, unattributed, limits, billable)
         return Rated(record, measured, bill if isinstance(bill, Bill) else None)
 
-    def _bill(self, station_id: str, measured: Measured) -> Bill | CannotPrice:
+    def _bill(self, station_id: str, session: Session, measured: Measured) -> Bill | CannotPrice:
         if measured.held is not None:
             return CannotPrice(measured.held, "the evidence does not carry a bill")
         if not measured.times:
             return CannotPrice("ENERGY_UNKNOWN", "no register was ever read")
         try:
-            site, tariff = self._tariff(station_id, measured.times[0])
-            return price(
-                _facts(measured), tariff, site.time_zone, tax_rate=site.tax_rate, final=measured.ended_at_us is not None
-            )
+            site, tariff = self._tariff(station_id, session, measured.times[0])
+            signals, final = self._signals_for(session, site), measured.ended_at_us is not None
+            return price(_facts(measured), tariff, site.time_zone, signals, final, tax_rate=site.tax_rate)
         except CannotPrice as missing:
             return missing
 
@@ -168,7 +210,7 @@ class Rating:
         billable: bool,
     ) -> StrippedSession:
         """Field by field from the allow-list: nothing of the session is copied that is not named here."""
-        known = self._sites.get(station.station_id)
+        site = self._site(station.station_id, session, measured.times[0] if measured.times else session.last_at_us)
         energy, until = measured.energy_wh, measured.until_us
         lasted = _lasted(measured)
         priced = bill if isinstance(bill, Bill) else None
@@ -179,8 +221,8 @@ class Rating:
             session_id=self.session_id(station, session),
             station_id=station.station_id,
             connector_id=max(session.connector_id, 0),
-            site_id=known[0].site_id if known else None,
-            time_zone=known[0].time_zone if known else None,
+            site_id=site.site_id if site else None,
+            time_zone=site.time_zone if site else None,
             power_type=limits.power_type,
             started_at_us=measured.started_at_us,
             ended_at_us=measured.ended_at_us,
@@ -280,10 +322,12 @@ class Rating:
             if started is None or start is None:
                 return None
             try:
-                site, tariff = self._tariff(station.station_id, started)
-                running = session.fold = _open_fold(site, tariff, started, start)
+                site, tariff = self._tariff(station.station_id, session, started)
+                running = session.fold = _open_fold(site, tariff, self._signals.of_site(site.site_id), started, start)
             except CannotPrice:
                 return None
+        elif running.series and running.known != self._signals.of_site(running.site_id).count(running.series):
+            self._begin_again(station, session, running)
         readings, fed = session.readings, running.fed
         running.fed = len(readings)
         highest = running.highest_wh
@@ -300,12 +344,19 @@ class Rating:
         running.highest_wh = highest
         return running
 
+    def _begin_again(self, station: Station, session: Session, running: Running) -> None:
+        """Slots became known since the fold began: it is fed anew, as it would be after a restart of the worker."""
+        started, start = session.started_at_us or 0, session.start_register_wh or 0
+        site, tariff = self._tariff(station.station_id, session, started)
+        fresh = _open_fold(site, tariff, self._signals.of_site(site.site_id), started, start)
+        running.fold, running.highest_wh, running.fed, running.known = fresh.fold, start, 0, fresh.known
+
     def alert(
         self, station: Station, rule: str, connector: Connector, session: Session | None, at_us: int, raised: bool
     ) -> Alert:
         """An alert with an identity that every replay repeats."""
         raised_at = at_us if raised or session is None else session.raised.get(rule, at_us)
-        known = self._sites.get(station.station_id)
+        site = self._site(station.station_id, session, None)
         session_id = self.session_id(station, session) if session is not None else None
         limits = self.limits(station.station_id, connector.connector_id)
         return Alert(
@@ -317,7 +368,7 @@ class Rating:
             severity=anomalies.RULES[rule].severity,
             station_id=station.station_id,
             connector_id=max(connector.connector_id, 0),
-            site_id=known[0].site_id if known else None,
+            site_id=site.site_id if site else None,
             session_id=session_id,
             at_us=at_us,
             raised_at_us=raised_at,
@@ -327,9 +378,20 @@ class Rating:
         )
 
 
-def _open_fold(site: Site, tariff: Tariff, started_us: int, register_wh: int) -> Running:
-    fold = Fold.open(tariff, site.time_zone, None, started_us, register_wh * MWH, tax_rate=site.tax_rate)
-    return Running(fold, tariff.currency, register_wh)
+def _open_fold(site: Site, tariff: Tariff, signals: Signals, started_us: int, register_wh: int) -> Running:
+    fold = Fold.open(tariff, site.time_zone, signals, started_us, register_wh * MWH, tax_rate=site.tax_rate)
+    running = Running(fold, tariff.currency, register_wh)
+    running.site_id, running.series = site.site_id, tariff.series
+    running.known = signals.count(running.series)
+    return running
+
+
+def _frozen(session: Session, view: View) -> View:
+    """The view with which the session's site and tariff are looked up."""
+    if session.reference is None:
+        return view
+    sites, tariffs = session.reference
+    return View(sites, tariffs, view.signals)
 
 
 def _lasted(measured: Measured) -> int:

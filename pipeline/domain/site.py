@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
@@ -37,15 +36,6 @@ class Site:
     """The law wants the price of the start for the whole session (pricing.md 5.3)."""
     tax_rate: Decimal | None = None
     """Percent, for tariffs that add tax without naming a rate (D21)."""
-
-
-SiteIndex = Mapping[str, tuple[Site, Mapping[int, Connector]]]
-
-
-def index(sites: Iterable[Site]) -> dict[str, tuple[Site, Mapping[int, Connector]]]:
-    """station_id -> its site and its connectors by number."""
-    return {
-        station.station_id: (site, {each.connector_id: each for each in station.connectors})
-        for site in sites
-        for station in site.stations
-    }
+    version: int = 1
+    valid_from_us: int | None = None
+    """This version holds for sessions that start from then on; None: always."""

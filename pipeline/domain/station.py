@@ -47,6 +47,9 @@ EARLIEST = 1_483_228_800 * SECOND
 UPDATE_EVERY = MINUTE
 UNANSWERED = 30 * MINUTE
 
+SITES, TARIFFS, SIGNALS = 1, 2, 4
+"""The reference data that a held bill can wait for, in the order of domain.catalog.View."""
+
 
 class Session(msgspec.Struct, array_like=True, gc=False):
     """All evidence of one transaction on one connector. `started_at_us` None: its start was not seen (yet)."""
@@ -104,6 +107,10 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Came back from the archive: readings inside are no longer complete."""
     fold: Any = None
     """The running bill, a cache that is rebuilt from the readings; never stored."""
+    reference: tuple[int, int] | None = None
+    """How much of the topics of sites and tariffs was known when its tariff was found: what comes later is not its."""
+    billed_signals: int | None = None
+    """How much of the price signals was known to its first final bill; corrections are priced with the same."""
     billed: Billed | None = None
     """The bill that stands; a corrected one takes it back. From here on last, because older records end before it."""
     clock_us: int = 0
@@ -201,6 +208,24 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     quiet_since_us: int | None = None
     """`seen_us` when silence was last noticed; over as soon as it is exceeded."""
 
+    held: dict[str, tuple[int, str]] = {}
+    """Ended sessions whose bill waits for reference data: session id -> bits of SITES, TARIFFS, SIGNALS, and the name
+    in the archive (empty: not there yet)."""
+    waits: int = 0
+    """All these bits together; read by the runtime."""
+
+    def wait(self, session_id: str, bits: int, name: str = "") -> None:
+        """The bill of this session waits for these; 0: for nothing (any more)."""
+        known = self.held.pop(session_id, None)
+        if bits:
+            self.held[session_id] = (bits, name or (known[1] if known else ""))
+            self.wake_us = 0  # so that the runtime looks at `waits`
+        elif known is None:
+            return
+        self.waits = 0
+        for each, _ in self.held.values():
+            self.waits |= each
+
     def connector(self, connector_id: int) -> Connector:
         found = self.connectors.get(connector_id)
         if found is None:
@@ -254,24 +279,31 @@ _SESSION_DECODER = msgspec.msgpack.Decoder(Session, dec_hook=_restored)
 _STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
 
 
-def encode_archived(session: Session) -> bytes:
-    """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter."""
-    readings = session.readings
-    times = readings[0::STRIDE]
-    kept = array("q")
-    first = 0
-    for index in _ends_of_quarters(times):
-        if index > first:
-            kept.extend(readings[first * STRIDE : (first + 1) * STRIDE])
-        kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
-        first = index + 1
+def encode_archived(session: Session, *, whole: bool = False) -> bytes:
+    """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter.
+
+    `whole`: all readings, because its bill is still to be made.
+    """
     session.fold = None
-    whole, session.readings = session.readings, kept
+    readings = session.readings
+    if not whole:
+        session.readings = _thinned(readings)
     ended = session.ended_at_us or session.last_at_us
     try:
         return ended.to_bytes(8, "big") + SESSION_ENCODER.encode(session)
     finally:
-        session.readings = whole
+        session.readings = readings
+
+
+def _thinned(readings: Numbers) -> Numbers:
+    kept = array("q")
+    first = 0
+    for index in _ends_of_quarters(readings[0::STRIDE]):
+        if index > first:
+            kept.extend(readings[first * STRIDE : (first + 1) * STRIDE])
+        kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
+        first = index + 1
+    return kept
 
 
 def _ends_of_quarters(times: Numbers) -> Iterator[int]:

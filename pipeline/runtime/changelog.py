@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from pipeline.runtime.logic import View
+
 FORMAT = 1
 _HEADER = struct.Struct(">BHQ")
 SEPARATOR = b"\x00"
@@ -49,17 +51,22 @@ def split_key(key: bytes) -> tuple[bytes, bytes | None]:
     return owner, name if separator else None
 
 
-def encode_metadata(oldest: int) -> str:
-    return f"{FORMAT}:{oldest}"
+def encode_metadata(oldest: int, view: View = ()) -> str:
+    """What a restore needs beside the committed offset; it travels in the offset's metadata."""
+    return ":".join([str(FORMAT), str(oldest), *([",".join(map(str, view))] if view else [])])
 
 
-def decode_metadata(metadata: str | None) -> int | None:
-    """The oldest offset, or None when a tool set the offset without metadata. Raises UnreadableState."""
+def decode_metadata(metadata: str | None) -> tuple[int | None, View]:
+    """The oldest offset, or None when a tool set the offset without metadata; and what its record could see.
+
+    Raises UnreadableState.
+    """
     if not metadata:
-        return None
-    version, _, oldest = metadata.partition(":")
-    if version != str(FORMAT) or not oldest.isdecimal():
+        return None, ()
+    version, *parts = metadata.split(":")
+    numbers = [part for each in parts for part in each.split(",")]
+    if version != str(FORMAT) or not 1 <= len(parts) <= 2 or not all(number.isdecimal() for number in numbers):
         raise UnreadableState(
             "metadata of the committed offset is not of this version; start the version that wrote it"
         )
-    return int(oldest)
+    return int(numbers[0]), tuple(map(int, numbers[1:]))

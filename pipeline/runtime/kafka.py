@@ -126,8 +126,8 @@ class KafkaTransaction:
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
         offsets = [
-            ck.TopicPartition(self._config.source, number, offset, encode_metadata(oldest))
-            for number, offset, oldest in positions
+            ck.TopicPartition(self._config.source, number, offset, encode_metadata(oldest, view))
+            for number, offset, oldest, view in positions
         ]
         producer = self._ready()
 
@@ -271,7 +271,8 @@ class KafkaHistory:
             if answer.offset < 0:
                 found[answer.partition] = Committed(None, None, first)
             else:
-                found[answer.partition] = Committed(answer.offset, decode_metadata(answer.metadata), first)
+                oldest, view = decode_metadata(answer.metadata)
+                found[answer.partition] = Committed(answer.offset, oldest, first, view)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:

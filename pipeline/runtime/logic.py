@@ -22,18 +22,37 @@ class Output(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
+View = tuple[int, ...]
+"""How much of each reference topic counts: the records below these offsets. Empty: none was named yet."""
+
+
+def widened(known: View, named: View) -> tuple[View, int]:
+    """What is visible when a tick names a view, and a bit for each topic of which more is visible than before."""
+    known = known or (0,) * len(named)
+    brought = sum(1 << place for place, (old, new) in enumerate(zip(known, named, strict=True)) if new > old)
+    return tuple(map(max, known, named)), brought
+
+
+class ReferenceBehind(Exception):
+    """A tick names reference data that has not arrived in this process yet: the stage waits, then goes on there."""
+
+
 class Tick(NamedTuple):
     clock: str
     time_us: int
+    view: View = ()
+    """From this tick on the partition sees that much of the reference data; what it sees never shrinks."""
 
 
 class KeyedState(Protocol):
-    """The two attributes of a state that the stage itself reads, to know which keys a tick concerns."""
+    """The attributes of a state that the stage itself reads, to know which keys a tick concerns."""
 
     clock: str
     """The clock that the key follows: `live`, or the id of a replay or simulation."""
     wake_us: int
     """Time of the next tick that concerns the key; may be too early (the tick then does nothing), never too late."""
+    waits: int
+    """Bit i: something of this key waits for the i-th reference topic. Who sets it sets `wake_us` to 0 as well."""
 
 
 State = TypeVar("State", bound=KeyedState)
@@ -69,6 +88,14 @@ class Logic(Protocol[State]):
 
     def tick(self, state: State, tick: Tick) -> Sequence[Output] | None:
         """Time has reached `tick`; called only for keys that follow its clock and whose `wake_us` is reached."""
+        ...
+
+    def see(self, view: View) -> None:
+        """The coming records may use that much of the reference data. Raises ReferenceBehind."""
+        ...
+
+    def release(self, state: State) -> Sequence[Output] | None:
+        """More of the reference data that the key waits for is visible; `see` was called before."""
         ...
 
     def dump(self, state: State) -> bytes:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output
+from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, View, widened
 
 State = TypeVar("State", bound=KeyedState)
 
@@ -47,6 +47,8 @@ class Offline(Generic[State]):
         """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
         self._wakes: dict[str, list[tuple[int, bytes]]] = {}
         self._scheduled: dict[bytes, tuple[str, int]] = {}
+        self._waiting: set[bytes] = set()
+        self._view: View = ()
 
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
         """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
@@ -69,6 +71,8 @@ class Offline(Generic[State]):
             yield from outputs
 
     def _schedule(self, key: bytes, state: State) -> None:
+        if state.waits:
+            self._waiting.add(key)
         planned = (state.clock, state.wake_us)
         known = self._scheduled.get(key)
         if planned[1] < NEVER and (known is None or known[0] != planned[0] or planned[1] < known[1]):
@@ -77,6 +81,8 @@ class Offline(Generic[State]):
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
+        if tick.view:
+            yield from self._show(tick.view)
         wakes = self._wakes.get(tick.clock)
         while wakes and wakes[0][0] <= tick.time_us:
             at, key = heapq.heappop(wakes)
@@ -88,4 +94,17 @@ class Offline(Generic[State]):
                 outputs = self._logic.tick(state, tick)
                 if outputs:
                     yield from outputs
+            self._schedule(key, state)
+
+    def _show(self, view: View) -> Iterator[Output]:
+        self._view, brought = widened(self._view, view)
+        if not brought:
+            return
+        self._logic.see(self._view)
+        for key in sorted(self._waiting):
+            state = self.states[key]
+            if state.waits & brought:
+                yield from self._logic.release(state) or ()
+            if not state.waits:
+                self._waiting.discard(key)
             self._schedule(key, state)

@@ -16,7 +16,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord
 from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.logic import NEVER, Logic, Output, State, Tick
+from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, Tick, View, widened
 from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.ports import Headers, Message, Position, Produce
 from pipeline.wire import dead_letters
@@ -76,6 +76,8 @@ class Partition(Generic[State]):
         """The next offset to apply."""
         self.replay_until = 0
         """Below this offset outputs are committed: they are applied again only to keys whose record is older."""
+        self.view: View = ()
+        """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
         self._partitions = partitions
         self._source = source
@@ -83,6 +85,8 @@ class Partition(Generic[State]):
         self._gate = gate
         self._max_state_bytes = max_state_bytes
         self._wakes: dict[str, list[tuple[int, bytes]]] = {}
+        self._waiting: set[bytes] = set()
+        self._views: deque[tuple[int, View]] = deque()
         self._dirty: deque[tuple[int, Entry[State]]] = deque()
         self._archived: dict[bytes, bytes | None] = {}
         self._urgent: dict[bytes, Entry[State]] = {}
@@ -95,7 +99,11 @@ class Partition(Generic[State]):
     # --- applying ----------------------------------------------------------------------------------------------------
 
     def take(self, messages: Sequence[Message], produce: Produce) -> None:
-        """Applies the next records; of those whose outputs are committed already, only what the state lacks."""
+        """Applies the next records; of those whose outputs are committed already, only what the state lacks.
+
+        Raises ReferenceBehind: everything below `position` is applied, the rest is to be taken later.
+        """
+        self._logic.see(self.view)
         if self.replaying:
             split = next((i for i, m in enumerate(messages) if _offset(m) >= self.replay_until), len(messages))
             lacking = [m for m in messages[:split] if self._lacks(m)]
@@ -209,6 +217,8 @@ class Partition(Generic[State]):
         """Puts the key's next wake-up on the heap of its clock, unless an earlier one is there."""
         state = entry.state
         clock, wake = state.clock, state.wake_us
+        if state.waits:
+            self._waiting.add(entry.key)
         if clock != entry.clock:
             entry.clock, entry.scheduled = clock, NEVER
         if wake < entry.scheduled:
@@ -225,12 +235,35 @@ class Partition(Generic[State]):
             self._refuse(message, error, produce)
             return
         offset = _offset(message)
+        if tick.view:
+            self._show(tick.view, offset, message, produce)
         for entry in self._due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
                 self._schedule(entry)  # woken too early, or (when applied again) after its state record
                 continue
             self._changed(entry, self._logic.tick(state, tick), message, produce)
+
+    def _show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
+        """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
+        grown, brought = widened(self.view, view)
+        if not brought:
+            return
+        try:
+            self._logic.see(grown)
+        except ReferenceBehind:
+            self.position = offset
+            raise
+        if not self._views:
+            self._views.append((-1, self.view))
+        self._views.append((offset, grown))
+        self.view = grown
+        for key in sorted(self._waiting):
+            entry = self.entries[key]
+            if entry.through <= offset and entry.state.waits & brought:
+                self._changed(entry, self._logic.release(entry.state), message, produce)
+            if not entry.state.waits:
+                self._waiting.discard(key)
 
     def _due(self, tick: Tick) -> Sequence[Entry[State]]:
         """The keys on the tick's heap that are due; all are taken off first, so that a tick visits a key once."""
@@ -284,7 +317,15 @@ class Partition(Generic[State]):
         dirty = self._dirty
         while dirty and dirty[0][1].since != dirty[0][0]:
             dirty.popleft()
-        return Position(self.number, self.position, dirty[0][0] if dirty else self.position)
+        oldest = dirty[0][0] if dirty else self.position
+        return Position(self.number, self.position, oldest, self._view_before(oldest))
+
+    def _view_before(self, offset: int) -> View:
+        """What was visible to the record at `offset`, from which a restore applies again."""
+        views = self._views
+        while len(views) > 1 and views[1][0] < offset:
+            views.popleft()
+        return views[0][1] if views else self.view
 
     # --- what a restore brings ---------------------------------------------------------------------------------------
 

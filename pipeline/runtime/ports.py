@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from pipeline.runtime.logic import View
+
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -43,6 +45,8 @@ class Position(NamedTuple):
     """The next record to apply; everything below is in the outputs of this or an earlier transaction."""
     oldest: int
     """The oldest record that is not yet in the state records; at most `offset`."""
+    view: View = ()
+    """How much of the reference data that record could see."""
 
 
 class Transaction(Protocol):
@@ -70,6 +74,8 @@ class Committed(NamedTuple):
     oldest: int | None
     first: int
     """The first offset that the source still holds."""
+    view: View = ()
+    """What the record at `oldest` could see of the reference data."""
 
 
 class History(Protocol):

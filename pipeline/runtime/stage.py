@@ -25,7 +25,7 @@ from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.intake import Batch, Intake, Lease
 from pipeline.runtime.kafka import Cancelled, KafkaHistory, KafkaTransaction, partitions_of
-from pipeline.runtime.logic import Logic, State
+from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition, TooLarge
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.ports import TransactionLost
@@ -33,6 +33,8 @@ from pipeline.runtime.restore import restore
 from pipeline.runtime.retry import Backoff, Waits
 
 log = logging.getLogger(__name__)
+
+REFERENCE = "reference topics"
 
 
 class DurableStage(Generic[State]):
@@ -83,16 +85,23 @@ class DurableStage(Generic[State]):
 
     async def process(self, batch: Batch) -> None:
         """Applies one batch and, when one is due, makes a checkpoint. Raises what must end the worker."""
-        async with self._lock:
-            partition = self._partitions.get(batch.lease.number)
-            if self.failure.done() or partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
-                return  # read before a revoke or a restore: somebody reads it again
-            with self._guarded():
-                if batch.start != partition.position:
-                    raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
-                self._apply(partition, batch)
-            if self._due():
-                await self._checkpoint(self.config.state_write_s)
+        backoff = Backoff()
+        while True:
+            async with self._lock:
+                partition = self._partitions.get(batch.lease.number)
+                if self.failure.done() or partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
+                    return  # read before a revoke or a restore: somebody reads it again
+                with self._guarded():
+                    if batch.start != partition.position:
+                        raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
+                    rest = self._apply(partition, batch)
+                if self._due():
+                    await self._checkpoint(self.config.state_write_s)
+            if rest is None:
+                return
+            batch = rest
+            with self.waits.declared(REFERENCE):
+                await asyncio.sleep(backoff.pause_s())
 
     async def close(self) -> None:
         """Last checkpoint (unless the worker failed), leaves the group."""
@@ -155,19 +164,29 @@ class DurableStage(Generic[State]):
         for batch in batches:
             await self._channel.put(batch)
 
-    def _apply(self, partition: Partition[State], batch: Batch) -> None:
+    def _apply(self, partition: Partition[State], batch: Batch) -> Batch | None:
+        """Returns the rest of the batch when a tick in it names reference data that is not here yet."""
         self._enter("apply")
         if self._uncommitted_since is None:
             self._uncommitted_since = time.monotonic()
         self._transaction.begin()
-        partition.take(batch.messages, self._transaction.produce)
+        rest: Batch | None = None
+        try:
+            partition.take(batch.messages, self._transaction.produce)
+        except ReferenceBehind as behind:
+            self.waits.missed(REFERENCE, "reading reference data", behind, self._uncommitted_since)
+            left = [message for message in batch.messages if (message.offset() or 0) >= partition.position]
+            rest = batch._replace(start=partition.position, messages=left)
         self._transaction.serve()
-        self.progress += 1
-        self._appended_ms.append(batch.messages[0].timestamp()[1])
-        self._meters.count(metrics.EVENTS, self.name, amount=len(batch.messages))
+        applied = len(batch.messages) - (len(rest.messages) if rest else 0)
+        if applied:
+            self.progress += 1
+            self._appended_ms.append(batch.messages[0].timestamp()[1])
+        self._meters.count(metrics.EVENTS, self.name, amount=applied)
         self._meters.count(metrics.BATCHES, self.name)
         if sum(len(each.entries) for each in self._partitions.values()) > self.config.max_keys:
             raise TooLarge(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
+        return rest
 
     def _due(self) -> bool:
         return self.uncommitted_s >= self.config.checkpoint_s

@@ -156,7 +156,7 @@ def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) ->
 
 @lru_cache(maxsize=1024)
 def _series(tariff: Tariff) -> tuple[str, ...]:
-    return tariff.series()
+    return tariff.series
 
 
 @lru_cache(maxsize=20_000)

@@ -1,4 +1,4 @@
-"""The sites document (JSON) -> Site. Its schema is schemas/documents/site.v1.schema.json.
+"""The sites document (JSON) -> Site. Its schema is schemas/messages/sites.v1.schema.json.
 
 A site without a time zone is an error: a guessed zone gives a bill that looks right and is wrong by hours.
 """
@@ -17,15 +17,16 @@ def decode_sites(data: bytes, source: str) -> list[Site]:
     """A list of sites, one site, or JSON lines; raises InvalidMessage with every wrong field."""
     sites: list[Site] = []
     faults: list[Fault] = []
-    stations: set[str] = set()
+    stands: dict[str, tuple[str, int]] = {}
     for name, document in parse_many(data, source):
         if not isinstance(document, dict):
             raise InvalidMessage("bad_site", f"{name}: is not an object")
         site = _site(Reader(document, "", faults))
         for station in site.stations:
-            if station.station_id in stations:
+            there = stands.get(station.station_id)
+            if there is not None and (there[0] != site.site_id or there[1] == site.version):
                 faults.append(Fault("bad_site", "stations", f"station {station.station_id!r} stands at two sites"))
-            stations.add(station.station_id)
+            stands[station.station_id] = (site.site_id, site.version)
         if faults:
             text = "; ".join(f"{fault.where}: {fault.text}" for fault in faults)
             raise InvalidMessage("bad_site", f"{name}: {text}")
@@ -52,6 +53,8 @@ def _site(reader: Reader) -> Site:
         max_idle_s=reader.integer("max_idle_s", required=False, least=0),
         lock_required=reader.flag("lock_required"),
         tax_rate=reader.number("tax_rate", required=False, least=0),
+        version=reader.integer("version", required=False, least=1) or 1,
+        valid_from_us=reader.instant("valid_from", required=False),
     )
     _refuse_unknown(reader)
     return site

@@ -1,39 +1,46 @@
-"""A Logic that is easy to predict: it counts, and tells the count at every tenth record and at ticks."""
+"""A Logic that is easy to predict: it counts, and tells the count at every tenth record, at ticks and when released."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import NEVER, Archive, Output, Tick
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, View
 
 OUTPUTS = "sessions"
 REMINDER_US = 5_000_000
 
 
 class Count:
-    """`total` is the sum of the numbers that a key sent; the key wakes REMINDER_US after its last tenth record."""
+    """`total` is the sum of the numbers that a key sent; the key wakes REMINDER_US after its last tenth record.
 
-    __slots__ = ("archive", "clock", "count", "key", "time_us", "total", "wake_us")
+    After each record that ends in 5 (10 n + 5) it waits for reference data, and adds what it then sees to the total.
+    """
+
+    __slots__ = ("archive", "clock", "count", "key", "time_us", "total", "waits", "wake_us")
 
     def __init__(self, key: bytes, archive: Archive) -> None:
         self.key = key
         self.archive = archive
         self.clock = "live"
         self.wake_us = NEVER
+        self.waits = 0
         self.time_us = 0
         self.count = 0
         self.total = 0
 
 
 class Counting:
-    """Implements runtime.logic.Logic[Count]. Records are decimal numbers, `clock time_us` is a tick."""
+    """Implements runtime.logic.Logic[Count]. Records are decimal numbers, `clock time_us` is a tick, and
+    `clock time_us offset` one that makes reference data visible, of which `reached` is here."""
 
     codec_version = 1
     readable_versions = frozenset({1})
 
-    def __init__(self, output: str = OUTPUTS) -> None:
+    def __init__(self, output: str = OUTPUTS, reached: int = NEVER) -> None:
         self.output = output
+        self.reached = reached
+        self._seen = 0
 
     def create(self, key: bytes, archive: Archive) -> Count:
         return Count(key, archive)
@@ -43,6 +50,8 @@ class Counting:
             raise InvalidMessage("NOT_A_NUMBER", "send decimal digits")
         state.count += 1
         state.total += int(value)
+        if state.count % 10 == 5:
+            state.waits, state.wake_us = 1, 0
         if state.count % 10:
             return None
         state.wake_us = state.time_us + REMINDER_US
@@ -53,26 +62,40 @@ class Counting:
         return [self._tell(state, b"%d" % state.count)]
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        clock, _, time_us = value.partition(b" ")
-        if not time_us.isdigit():
+        clock, *numbers = value.split(b" ")
+        if not numbers or not all(number.isdigit() for number in numbers):
             raise InvalidMessage("NOT_A_TICK", "send `clock time_us`")
-        return Tick(clock.decode(), int(time_us))
+        return Tick(clock.decode(), int(numbers[0]), tuple(map(int, numbers[1:])))
+
+    def see(self, view: View) -> None:
+        if view and view[0] > self.reached:
+            raise ReferenceBehind(f"{self.reached} of {view[0]}")
+        self._seen = view[0] if view else 0
+
+    def release(self, state: Count) -> Sequence[Output] | None:
+        state.waits = 0
+        state.total += self._seen
+        return [self._tell(state, b"released-%d" % state.count)]
 
     def tick(self, state: Count, tick: Tick) -> Sequence[Output] | None:
+        if state.wake_us == 0:  # woken only because it waits
+            state.wake_us = NEVER
+            return None
         state.time_us = tick.time_us
         state.wake_us = NEVER
         return [self._tell(state, b"reminder-%d" % tick.time_us)]
 
     def _tell(self, state: Count, what: bytes) -> Output:
         archived = b",".join(name + b":" + value for name, value in sorted(state.archive.items()))
-        return Output(self.output, state.key + b"/" + what, b"%d %s" % (state.total, archived))
+        return Output(self.output, state.key + b"/" + what, b"%d %d %s" % (state.total, self._seen, archived))
 
     def dump(self, state: Count) -> bytes:
-        return b"%s %d %d %d %d" % (state.clock.encode(), state.wake_us, state.time_us, state.count, state.total)
+        numbers = state.wake_us, state.waits, state.time_us, state.count, state.total
+        return b"%s %d %d %d %d %d" % (state.clock.encode(), *numbers)
 
     def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> Count:
         state = Count(key, archive)
-        clock, wake, time, count, total = value.split()
+        clock, *numbers = value.split()
         state.clock = clock.decode()
-        state.wake_us, state.time_us, state.count, state.total = int(wake), int(time), int(count), int(total)
+        state.wake_us, state.waits, state.time_us, state.count, state.total = map(int, numbers)
         return state

@@ -137,7 +137,7 @@ class Transaction:
         self.deliver(len(self.queue))
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
-        offsets = {number: (offset, encode_metadata(oldest)) for number, offset, oldest in positions}
+        offsets = {number: (offset, encode_metadata(oldest, view)) for number, offset, oldest, view in positions}
         self.broker.add_offsets(self.producer, self.epoch, offsets, self.member)
 
     def commit(self) -> None:
@@ -167,7 +167,8 @@ class History:
         found = {}
         for number in partitions:
             offset, metadata = self.broker.committed.get(number, (None, ""))
-            found[number] = Committed(offset, decode_metadata(metadata), 0)
+            oldest, view = decode_metadata(metadata)
+            found[number] = Committed(offset, oldest, 0, view)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:

@@ -115,7 +115,8 @@ def test_many_dead_letters_among_good_records_are_a_flood_too() -> None:
 def test_records_and_metadata_read_back_as_written(body: bytes, version: int, offset: int) -> None:
     record = StateRecord(version, offset, body)
     assert changelog.decode_state(changelog.encode_state(record)) == record
-    assert changelog.decode_metadata(changelog.encode_metadata(offset)) == offset
+    assert changelog.decode_metadata(changelog.encode_metadata(offset)) == (offset, ())
+    assert changelog.decode_metadata(changelog.encode_metadata(offset, (1, offset))) == (offset, (1, offset))
 
 
 @pytest.mark.parametrize(

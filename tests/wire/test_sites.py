@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from pipeline.domain.site import index
+from pipeline.domain.catalog import START, Catalog
 from pipeline.errors import InvalidMessage
 from pipeline.wire.sites import decode_sites
 
-SCHEMA = Path(__file__).parents[2] / "schemas" / "documents" / "site.v1.schema.json"
+SCHEMA = Path(__file__).parents[2] / "schemas" / "messages" / "sites.v1.schema.json"
 
 
 def good() -> dict[str, Any]:
@@ -28,7 +28,9 @@ def good() -> dict[str, Any]:
 
 def test_a_station_is_found_with_its_site_and_connectors() -> None:
     (site,) = decode_sites(json.dumps([good()]).encode(), "sites.json")
-    found, connectors = index([site])["CP1"]
+    place = Catalog([site]).place("CP1", START)
+    assert place is not None
+    found, connectors = place
     assert (found.time_zone, found.tax_rate) == ("Europe/Berlin", Decimal(19))
     assert (connectors[1].power_type, connectors[1].expected_duration_s) == ("DC", 3600)
 

@@ -17,7 +17,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs
 
-SCHEMA = Path(__file__).parents[2] / "schemas" / "documents" / "tariff.v1.schema.json"
+SCHEMA = Path(__file__).parents[2] / "schemas" / "messages" / "tariffs.v1.schema.json"
 GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "pricing").glob("*/tariff.json"))
 
 Change = Callable[[dict[str, Any]], object]

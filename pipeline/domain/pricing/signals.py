@@ -6,7 +6,7 @@ of its neighbour.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, localcontext
@@ -17,6 +17,10 @@ from pipeline.domain.pricing.units import NEVER_US, utc_text
 _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _WIDE = Context(prec=120)
 _CENT_OF_CENT = Decimal("0.0001")
+GIVEN = -1
+"""The offset of what was there from the start."""
+SLOTS_BACK = 100
+"""So many slots may begin inside another one and end before it; further back nobody looks."""
 
 
 AVAILABILITY = "availability"
@@ -56,54 +60,104 @@ class Slot:
         return f"{name} {self.level}" if self.level is not None else f"{name} {self.free}/{self.total} free"
 
 
+class _Series:
+    """The slots of one series in order of start, each with all its revisions; and the offsets that brought any."""
+
+    __slots__ = ("offsets", "revisions", "starts")
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.revisions: list[list[tuple[int, Slot]]] = []
+        self.offsets: list[int] = []
+
+    def visible(self, place: int, end: int) -> Slot | None:
+        """The revision that counts among those below `end`."""
+        slots = [slot for offset, slot in self.revisions[place] if offset < end]
+        return max(slots, key=_age) if slots else None
+
+
+class Book:
+    """All slots of all series, each with the offset that brought it. Grows only; offsets rise."""
+
+    __slots__ = ("series",)
+
+    def __init__(self) -> None:
+        self.series: dict[str, _Series] = {}
+
+    def add(self, offset: int, slot: Slot) -> None:
+        """A revision that was published after its slot began never prices it, so it is not kept."""
+        if slot.published_us is not None and slot.published_us > slot.start_us:
+            return
+        series = self.series.setdefault(slot.series, _Series())
+        series.offsets.append(offset)
+        place = bisect_left(series.starts, slot.start_us)
+        if place == len(series.starts) or series.starts[place] != slot.start_us:
+            series.starts.insert(place, slot.start_us)
+            series.revisions.insert(place, [])
+        series.revisions[place].append((offset, slot))
+
+
 class Signals:
-    """All slots of all series. The last revision published before a slot begins prices it; later ones never do."""
+    """The slots of a book below an offset. The last revision published before a slot begins prices it; no later one."""
 
-    __slots__ = ("_site", "_slots", "_starts")
+    __slots__ = ("_book", "_end", "_site")
 
-    def __init__(self, slots: Iterable[Slot] = ()) -> None:
-        chosen: dict[str, dict[int, Slot]] = {}
-        for slot in slots:
-            if slot.published_us is not None and slot.published_us > slot.start_us:
-                continue
-            series = chosen.setdefault(slot.series, {})
-            known = series.get(slot.start_us)
-            if known is None or _age(known) < _age(slot):
-                series[slot.start_us] = slot
-        self._slots = {name: [series[start] for start in sorted(series)] for name, series in chosen.items()}
-        self._starts = {name: [slot.start_us for slot in slots] for name, slots in self._slots.items()}
-        self._site: str | None = None
+    def __init__(
+        self, slots: Iterable[Slot] = (), book: Book | None = None, end: int = 0, site_id: str | None = None
+    ) -> None:
+        """All of `slots`, or what `book` holds below `end`.
+
+        With `site_id` as that site sees them: a series of its own (`series_of`) stands in for the one of that name.
+        """
+        self._end = end
+        self._site = site_id
+        if book is None:
+            book = Book()
+            for slot in slots:
+                book.add(GIVEN, slot)
+        self._book = book
 
     def of_site(self, site_id: str) -> Signals:
-        """The same slots as a site sees them: a series of its own (`series_of`) stands in for the one of that name."""
-        view = Signals()
-        view._slots, view._starts, view._site = self._slots, self._starts, site_id
-        return view
+        """The same slots as this site sees them."""
+        return Signals(book=self._book, end=self._end, site_id=site_id)
 
     def at(self, series: str, us: int) -> tuple[Slot | None, int]:
         """The slot that holds the instant (the one that began last, if several do), and until when that stays so."""
-        series = self._own(series)
-        starts, slots = self._starts.get(series), self._slots.get(series, [])
-        if not starts:
+        known = self._of(series)
+        if known is None:
             return None, NEVER_US
-        place = bisect_right(starts, us)
-        until = starts[place] if place < len(starts) else NEVER_US
-        for back in range(place - 1, max(place - 101, -1), -1):
-            slot = slots[back]
-            if us < slot.end_us:
+        starts, end = known.starts, self._end
+        first = bisect_right(starts, us)
+        following = next((place for place in range(first, len(starts)) if known.visible(place, end) is not None), None)
+        until = NEVER_US if following is None else starts[following]
+        for place in range(first - 1, max(first - 1 - SLOTS_BACK, -1), -1):
+            slot = known.visible(place, end)
+            if slot is not None and us < slot.end_us:
                 return slot, min(until, slot.end_us)
         return None, until
 
     def during(self, series: str, from_us: int, to_us: int) -> list[Slot]:
         """The slots that may price some instant between the two, both included, in order of time."""
-        series = self._own(series)
-        starts, slots = self._starts.get(series, []), self._slots.get(series, [])
-        first = max(bisect_right(starts, from_us) - 101, 0)
-        return [slot for slot in slots[first : bisect_right(starts, to_us)] if slot.end_us > from_us]
+        known = self._of(series)
+        if known is None:
+            return []
+        first = max(bisect_right(known.starts, from_us) - SLOTS_BACK - 1, 0)
+        places = range(first, bisect_right(known.starts, to_us))
+        found = (known.visible(place, self._end) for place in places)
+        return [slot for slot in found if slot is not None and slot.end_us > from_us]
 
-    def _own(self, series: str) -> str:
-        own = series if self._site is None else series_of(series, self._site)
-        return own if own in self._starts else series
+    def count(self, series: Iterable[str]) -> tuple[int, ...]:
+        """How many slots of each series are known: while that does not change, no price does."""
+        found = map(self._of, series)
+        return tuple(0 if known is None else bisect_left(known.offsets, self._end) for known in found)
+
+    def _of(self, series: str) -> _Series | None:
+        known = self._book.series
+        if self._site is not None:
+            own = known.get(series_of(series, self._site))
+            if own is not None and own.offsets[0] < self._end:
+                return own
+        return known.get(series)
 
 
 NO_SIGNALS = Signals()

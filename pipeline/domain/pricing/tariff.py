@@ -134,6 +134,13 @@ class Tariff:
     """The canonical JSON it was read from, for receipts; the hash is made from it."""
 
     @property
+    def series(self) -> tuple[str, ...]:
+        """The price signals that it follows."""
+        parts = [part.dynamic for element in self.elements for part in element.components if part.dynamic is not None]
+        named = [name for part in parts for name in (part.signal, part.grid_signal, part.availability_signal) if name]
+        return tuple(dict.fromkeys(named))
+
+    @property
     def is_local(self) -> bool:
         """True if some price depends on a local clock, date or weekday, so that a zone is needed."""
         return any(
@@ -144,12 +151,6 @@ class Tariff:
             )
             for element in self.elements
         )
-
-    def series(self) -> tuple[str, ...]:
-        """The signals that its prices depend on."""
-        parts = [part.dynamic for element in self.elements for part in element.components if part.dynamic is not None]
-        named = {name for part in parts for name in (part.signal, part.grid_signal, part.availability_signal)}
-        return tuple(sorted(name for name in named if name is not None))
 
 
 def choose(

@@ -1,0 +1,20 @@
+"""What `sites publish`, `tariffs publish` and `prices publish` share."""
+
+from __future__ import annotations
+
+import click
+
+from pipeline.cli.options import print_json, settings
+from pipeline.edge.publisher import Document, publish
+from pipeline.kafka_config import client_config, producer_config
+from pipeline.topics import Topic
+
+
+def publish_all(topic: Topic, documents: list[Document], kafka: str | None, as_json: bool) -> None:
+    """Publishes and says what came of it."""
+    found = settings(kafka=kafka)
+    result = publish(topic.name, documents, client_config(found), producer_config(found))
+    if as_json:
+        print_json({"topic": topic.name, "published": result.new, "already_there": result.known})
+    else:
+        click.echo(f"{topic.name}: {result.new} published, {result.known} already there")
