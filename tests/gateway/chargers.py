@@ -23,6 +23,7 @@ from pipeline.gateway.records import RecordWriter
 from pipeline.gateway.server import Gateway, Options
 from pipeline.kafka_config import producer_config
 from pipeline.metrics import Meters
+from pipeline.runtime.murmur import partition_of
 from pipeline.settings import Settings
 from pipeline.topics import METER_EVENTS
 
@@ -36,6 +37,7 @@ class Running:
     """A gateway, and how to reach it."""
 
     gateway: Gateway
+    writer: RecordWriter
     meters: Meters
     stop: asyncio.Event
     tls: ssl.SSLContext | None = None
@@ -61,15 +63,17 @@ async def gateway(
     made = Gateway(
         Options(host="127.0.0.1", port=0, **options), writer, Passwords(passwords) if passwords else None, meters
     )
-    running = Running(made, meters, stop, client_tls)
+    running = Running(made, writer, meters, stop, client_tls)
     running.task = asyncio.create_task(made.run(stop, ready))
     try:
         await asyncio.wait_for(ready.wait(), 10)
         yield running
     finally:
         stop.set()
-        await asyncio.wait_for(running.task, 30)
-        writer.close()
+        try:
+            await asyncio.wait_for(running.task, 30)
+        finally:
+            writer.close()
 
 
 def password_file(folder: Path, *stations: str) -> Path:
@@ -112,7 +116,7 @@ async def ask(link: ClientConnection, frame: object) -> list[Any]:
 
 
 def records(kafka: str, station: str) -> list[bytes]:
-    """The station's records in the topic, in order."""
+    """The station's records in the topic, in order; each in the partition where the worker expects it."""
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": uuid4().hex, "enable.partition.eof": True, "enable.auto.commit": False}
     )
@@ -125,6 +129,7 @@ def records(kafka: str, station: str) -> list[bytes]:
             if message.error():
                 waiting.discard(message.partition() or 0)
             elif message.key() == station.encode():
+                assert message.partition() == partition_of(station.encode(), len(partitions)), "another partitioner"
                 found.append(message.value() or b"")
     consumer.close()
     return found

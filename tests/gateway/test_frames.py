@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.cli.gateway import LARGEST_FRAME
 from pipeline.domain.events import OcppFrame
 from pipeline.errors import InvalidMessage
 from pipeline.gateway import frames
@@ -82,8 +83,6 @@ def test_what_is_no_frame_becomes_a_dead_letter_with_its_reason() -> None:
 
 
 def test_the_largest_frame_fits_a_record_whatever_its_bytes() -> None:
-    from pipeline.cli.gateway import LARGEST_FRAME
-
     for byte in (b"\x00", b"\xff", b'"'):
         assert len(frames.received("S" * 48, AT_US, "ocpp2.0.1", byte * LARGEST_FRAME, json=False)) <= LARGEST_RECORD
 

@@ -9,9 +9,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import ssl
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +21,19 @@ from typing import Any
 
 import pytest
 from confluent_kafka.admin import AdminClient
+from jsonschema import Draft202012Validator
 from ocpp.v16 import call as call16
 from ocpp.v201 import call as call201
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from pipeline.cli import run
+from pipeline.cli.gateway import options
 from pipeline.cli.topics import create_topics, declared_topics
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.errors import Unavailable
 from pipeline.gateway.charger import MOST_MALFORMED
+from pipeline.settings import Settings
 from tests.gateway.chargers import (
     PASSWORD,
     Running,
@@ -134,6 +141,10 @@ def test_a_1_6_session_over_a_broken_link_is_one_session(
     transaction, count = asyncio.run(charge())
     values = records(own_kafka, station)
     assert len(values) == count > 25
+    schema = json.loads((REPOSITORY / "schemas" / "messages" / "meter-events.v1.schema.json").read_text("utf-8"))
+    assert [
+        fault.message for value in values for fault in Draft202012Validator(schema).iter_errors(json.loads(value))
+    ] == []
     (session,) = sessions(values, tmp_path, capsys)
     assert session["transaction_id"] == str(transaction)
     assert session["energy_wh"] == 7 * 300
@@ -223,8 +234,6 @@ def test_only_the_right_password_and_a_version_that_we_speak_get_in(own_kafka: s
 def test_a_charger_that_offers_no_version_is_refused(own_kafka: str) -> None:
     async def knock() -> None:
         async with gateway(own_kafka, None) as running:
-            from websockets.asyncio.client import connect
-
             with pytest.raises(InvalidStatus) as refusal:
                 await connect(running.url("GW-NONE", None), proxy=None)
             assert refusal.value.response.status_code == 400
@@ -241,9 +250,6 @@ def test_with_tls_the_link_is_encrypted_and_a_plain_one_refused(own_kafka: str, 
          "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-    from pipeline.cli.gateway import options
-    from pipeline.settings import Settings
-
     served = options(Settings(gateway_tls_cert_file=cert, gateway_tls_key_file=key)).tls
     assert served is not None
     assert served.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -361,23 +367,69 @@ def test_a_gateway_has_a_limit_of_connections(own_kafka: str) -> None:
     asyncio.run(fill())
 
 
+def test_a_bug_acknowledges_nothing_closes_that_connection_and_shows_no_value(
+    own_kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NotJson:
+        """No status that an answer can hold."""
+
+        def __repr__(self) -> str:
+            return TAG
+
+    async def charge() -> None:
+        async with gateway(own_kafka, None, authorization=NotJson()) as running, open_link(running, "GW-BUG") as link:
+            assert (await ask(link, [2, "1", "Heartbeat", {}]))[:2] == [3, "1"]
+            with pytest.raises(ConnectionClosed) as closed:
+                await ask(link, [2, "2", "Authorize", {"idTag": TAG}])
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1011
+            async with open_link(running, "GW-OTHER") as other:
+                assert (await ask(other, [2, "1", "Heartbeat", {}]))[:2] == [3, "1"]
+
+    asyncio.run(charge())
+    assert "bug: TypeError at" in caplog.text
+    assert not re.search(rf"{TAG}|GW-", caplog.text)
+
+
+def test_a_producer_that_can_never_write_again_ends_the_process(own_kafka: str) -> None:
+    async def charge() -> None:
+        async with gateway(own_kafka, None) as running, open_link(running, "GW-FATAL") as link:
+            await ask(link, [2, "1", "Heartbeat", {}])
+            running.writer.failed = "fenced"
+            async for _ in link:
+                pytest.fail("no answer is due")
+            assert link.close_code == 1001
+
+    with pytest.raises(Unavailable, match="cannot go on: fenced"):
+        asyncio.run(charge())
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own probes
+        text: str = answer.read().decode()
+        return text
+
+
 def test_sigterm_answers_what_is_in_hand_closes_and_exits_0(own_kafka: str, tmp_path: Path) -> None:
     station = "GW-TERM"
     file = password_file(tmp_path, station)
     log = tmp_path / "gateway.log"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        probes = f"127.0.0.1:{free.getsockname()[1]}"
     settings = {"kafka": own_kafka, "gateway_passwords_file": str(file), "gateway_port": "0"}
+    settings["web_port"] = probes.partition(":")[2]
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [*COMMAND, "gateway"], env=environment(settings), cwd=REPOSITORY, stdout=out, stderr=out
         )
 
     async def charge(port: int) -> int:
-        from websockets.asyncio.client import connect
-
         url = f"ws://{station}:{PASSWORD}@127.0.0.1:{port}/{station}"
         async with connect(url, subprotocols=["ocpp1.6"], proxy=None) as link:  # type: ignore[list-item]  # a literal
             await link.send(json.dumps([2, "1", "StartTransaction", start()]))
             assert (await ask(link, [2, "2", "Heartbeat", {}]))[:2] == [3, "1"]
+            for path, content in {"livez": "ok", "readyz": "ok", "metrics": "chargeline_gateway_connections"}.items():
+                assert content in await asyncio.to_thread(read, f"http://{probes}/{path}")
             process.send_signal(signal.SIGTERM)
             async for answer in link:
                 assert json.loads(answer)[:2] == [3, "2"]
