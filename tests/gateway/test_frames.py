@@ -63,6 +63,7 @@ def test_a_record_is_the_envelope_that_the_worker_decodes_with_the_bytes_as_sent
     data = b'[2, "7", "MeterValues",\r\n {"connectorId": 1, "vendor": 1.10}]'
     record = frames.received("SIM-1", AT_US, "ocpp1.6", data)
     assert b'{"connectorId": 1, "vendor": 1.10}' in record
+    assert not {b"\n", b"\r"} & {bytes([byte]) for byte in record}, "one line of a log"
     decoded = check(record)
     assert isinstance(decoded, OcppFrame)
     assert (decoded.station_id, decoded.direction, decoded.protocol) == ("SIM-1", "cp->csms", "ocpp1.6")

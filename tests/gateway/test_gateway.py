@@ -404,6 +404,28 @@ def test_a_producer_that_can_never_write_again_ends_the_process(own_kafka: str) 
         asyncio.run(charge())
 
 
+def test_at_the_end_the_frame_in_hand_is_answered_first(own_broker: EmbeddedKafka) -> None:
+    pid = own_broker.pid
+    assert pid is not None
+
+    async def charge() -> None:
+        async with gateway(own_broker.bootstrap, None) as running, open_link(running, "GW-LAST") as link:
+            await ask(link, [2, "1", "Heartbeat", {}])
+            os.kill(pid, signal.SIGSTOP)
+            await link.send(json.dumps([2, "2", "Heartbeat", {}]))
+            await asyncio.sleep(0.2)
+            running.stop.set()
+            await asyncio.sleep(0.8)
+            os.kill(pid, signal.SIGCONT)
+            assert [json.loads(answer)[:2] async for answer in link] == [[3, "2"]]
+            assert link.close_code == 1001
+
+    try:
+        asyncio.run(charge())
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def read(url: str) -> str:
     with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own probes
         text: str = answer.read().decode()
