@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -178,3 +179,30 @@ def test_transaction_ids_are_keyed_positive_and_spread() -> None:
     assert all(0 < number <= LARGEST_ID for number in ids)
     assert len(ids) > 4_990
     assert max(ids) > LARGEST_ID // 2 > min(ids)
+
+
+@pytest.mark.parametrize(("protocol", "action"), EVERY)
+def test_references_put_in_place_change_no_verdict(protocol: Protocol, action: str) -> None:
+    """Each valid example and what it becomes when any one of its values, at any depth, is another or missing."""
+    library = get_validator(MessageType.Call, action, protocol.removeprefix("ocpp"))
+    valid = VALID[protocol].get(action, {})
+    for sent in [valid, *mutated(valid)]:
+        first = next((fault for fault in library.iter_errors(sent) if fault.validator != "additionalProperties"), None)
+        found = violation(protocol, action, sent)
+        assert (found is None) == (first is None)
+        if found is not None and first is not None:
+            assert found.where == f"{'.'.join(map(str, first.path)) or 'payload'}: {first.validator}"
+
+
+def mutated(value: Any) -> Iterator[Any]:
+    """`value` with one part of it replaced or left out."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield {key: each for key, each in value.items() if key != name}
+            for other in [["x"], "x" * 3000, -1.5, *mutated(inner)]:
+                yield value | {name: other}
+    elif isinstance(value, list):
+        yield []
+        for number, inner in enumerate(value):
+            for other in mutated(inner):
+                yield [*value[:number], other, *value[number + 1 :]]
