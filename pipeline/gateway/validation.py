@@ -1,9 +1,9 @@
 """Payloads against the published JSON Schemas of OCPP, as the library `ocpp` ships them.
 
 Fields that the standard does not know are no error: they are skipped downstream by an allow-list. Cost in CPU time
-(jsonschema 4.26): 5 us for a Heartbeat, 40 us for a StartTransaction, 50 to 80 us per sampled value: 0.3 ms for MeterValues
-of 6, 1.0 ms of 13 (two charger logs). Of a TransactionEvent of 13 it is 0.7 ms, and would be 1.4 ms if references were
-followed each time: they are put in place once.
+(jsonschema 4.26): 5 us for a Heartbeat, 40 us for a StartTransaction, 50 to 80 us per sampled value: 0.3 ms for
+MeterValues of 6, 1.0 ms of 13 (two charger logs). Of a TransactionEvent of 13 it is 0.7 ms, and would be 1.4 ms if
+references were followed each time: they are put in place once.
 """
 
 from __future__ import annotations
