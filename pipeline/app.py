@@ -61,7 +61,7 @@ def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Mete
 
 def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
     config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE)
-    stage: DurableStage[SiteState] = DurableStage(config, Occupancy(), meters, phases)
+    stage: DurableStage[SiteState] = DurableStage(config, Occupancy(keyring), meters, phases)
     app = faust_app(config.name)
     occupy.attach(app, stage)
     _tick(settings, app, stage)

@@ -1,7 +1,7 @@
 """What the durable stage carries from `connector-status`: the state of each site, its availability as price signals.
 
-No I/O, no clock. What else is to be told of whole sites (an outage of several stations) belongs into a domain module of
-its own, called in `apply` and `tick` beside availability.
+And its silence as alerts. No I/O, no clock. What else is to be told of whole sites belongs into a domain module of its
+own, called in `apply` and `tick` beside availability and outages.
 """
 
 from __future__ import annotations
@@ -12,14 +12,21 @@ import msgspec
 
 from pipeline import topics
 from pipeline.agents.assembly import TICK_AHEAD
+from pipeline.domain import outages
+from pipeline.domain.anomalies import RULES
 from pipeline.domain.availability import SiteState, note, publish
 from pipeline.domain.events import LIVE, ClockTicked
+from pipeline.domain.limits import UNKNOWN
+from pipeline.domain.occupancy import WHOLE_STATION
+from pipeline.domain.outputs import Alert
+from pipeline.domain.pseudonyms import Keyring
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import Archive, Output, Tick, View
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.price_signals import encode_slot, slot_key
+from pipeline.wire.sessions import encode_alert
 
-PRICE_SIGNALS = topics.PRICE_SIGNALS.name
+PRICE_SIGNALS, ANOMALIES = topics.PRICE_SIGNALS.name, topics.ANOMALIES.name
 
 
 class Occupancy:
@@ -28,7 +35,8 @@ class Occupancy:
     codec_version = 1
     readable_versions = frozenset({1})
 
-    def __init__(self) -> None:
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(SiteState)
 
@@ -67,5 +75,32 @@ class Occupancy:
         return None
 
     def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
-        slot = publish(state, tick.time_us)
-        return None if slot is None else (Output(PRICE_SIGNALS, slot_key(slot), encode_slot(slot)),)
+        now = tick.time_us
+        slot = publish(state, now)
+        outputs = [] if slot is None else [Output(PRICE_SIGNALS, slot_key(slot), encode_slot(slot))]
+        for silence in outages.watch(state, now):
+            alert = self._alert(state, silence)
+            outputs.append(Output(ANOMALIES, alert.station_id.encode(), encode_alert(alert)))
+        state.wake_us = min(state.wake_us, outages.due(state, now))
+        return outputs or None
+
+    def _alert(self, site: SiteState, silence: outages.Silence) -> Alert:
+        """With an identity that follows from what the topic holds, so that every worker would make the same."""
+        rule = RULES[silence.rule]
+        missing = silence.silent
+        return Alert(
+            alert_id=self._keyring.keyed_id(silence.rule, site.site_id, silence.station_id, str(silence.since_us)),
+            rule=silence.rule,
+            state="raised" if silence.raised else "cleared",
+            severity=rule.severity,
+            station_id=silence.station_id,
+            connector_id=WHOLE_STATION,
+            site_id=site.site_id,
+            at_us=silence.at_us,
+            raised_at_us=silence.since_us,
+            value=f"{len(missing)} of {silence.stations} stations" if silence.stations else "",
+            threshold=rule.threshold(UNKNOWN),
+            detail=rule.meaning,
+            evidence=missing,
+            clock=site.clock,
+        )

@@ -79,8 +79,13 @@ RULES: Mapping[str, Rule] = {
     ),
     "STATION_SILENT": Rule(
         "warning",
-        "No sign of life although a session is open.",
+        "No sign of life although a session is open or a car connected.",
         threshold=lambda limits: f"{limits.silent_us // MINUTE} min",
+    ),
+    "SITE_SILENT": Rule(
+        "critical",
+        "Most stations of the site fell silent about together; the alerts of its stations are part of this one.",
+        threshold=lambda limits: f"more than half, {limits.silent_us // MINUTE} min",
     ),
     "REBOOT_LOOP": Rule("warning", "Two boots within five minutes.", threshold=lambda _: "5 min"),
     "ID_CONFLICT": Rule("warning", "Two different contents for one key; the first was kept."),

@@ -36,6 +36,14 @@ class SiteState(msgspec.Struct, array_like=True, gc=False):
     """End of the last slot that was published."""
     waits: int = 0
     """No site waits for reference data."""
+    outage: tuple[str, int] | None = None
+    """The alert of the whole site that stands: first silent station and since when (outages.py)."""
+    recovering_us: int = 0
+    """Since when that outage is not one of most stations any more; 0: it still is."""
+    outage_over_us: int = 0
+    """When the last outage was cleared: what outlasts it has an alert of its own from then on."""
+    silent_alerts: dict[str, int] = {}
+    """Alerts of single silent stations that stand: station and since when."""
 
 
 def note(site: SiteState, change: ConnectorChanged) -> bool:
@@ -50,7 +58,7 @@ def note(site: SiteState, change: ConnectorChanged) -> bool:
     if known is not None and change.since_us < known[1]:
         return False
     connectors[change.connector_id] = (change.state, change.since_us)
-    if site.wake_us == NEVER:
+    if site.wake_us == NEVER or change.connector_id == WHOLE_STATION:
         site.wake_us = 0  # the next tick tells the time
     return True
 

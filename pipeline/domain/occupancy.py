@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pipeline.domain.events import LIVE
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
 from pipeline.domain.station import NEVER, Connector, Station
 
@@ -55,6 +56,15 @@ def silent_at(station: Station, silent_us: int) -> int:
     if station.told_site is None or _is_quiet(station) or not any(each.told for each in station.connectors.values()):
         return NEVER
     return station.seen_us + silent_us
+
+
+def site_watches(station: Station) -> bool:
+    """Is its silence told to its site, which makes the alerts of it (outages.py)?"""
+    return (
+        station.clock == LIVE
+        and station.told_site is not None
+        and any(each.told for each in station.connectors.values())
+    )
 
 
 def _is_quiet(station: Station) -> bool:

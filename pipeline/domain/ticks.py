@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pipeline.domain.limits import Limits
 from pipeline.domain.measure import reported_states
+from pipeline.domain.occupancy import site_watches
 from pipeline.domain.session import disturb_next
 from pipeline.domain.station import (
     ABSENT,
@@ -178,11 +179,14 @@ def _faults(station: Station, now: int, step: Step) -> int:
 
 
 def _silence(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
-    """No sign of life although a session is open. Cleared by the next sign of life, told at the tick after it."""
+    """No sign of life although a session is open. Cleared by the next sign of life, told at the tick after it.
+
+    Of a live station of a known site the site's stage tells it, so that an outage of the site is one alert.
+    """
     if station.silent_since_us is not None and station.seen_us > station.silent_since_us:
         step.alerts.append(("STATION_SILENT", station.connector(0), None, station.silent_since_us, False))
         station.silent_since_us = None
-    if not any(not session.ended() for session in station.sessions.values()):
+    if site_watches(station) or not any(not session.ended() for session in station.sessions.values()):
         return NEVER
     limit = limits_of(station.station_id, 0).silent_us
     due = station.seen_us + limit

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.agents.assembly import CONNECTOR_STATUS, Assembly
-from pipeline.agents.occupancy import PRICE_SIGNALS, Occupancy
+from pipeline.agents.occupancy import ANOMALIES, PRICE_SIGNALS, Occupancy
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.fold import price
@@ -52,9 +52,10 @@ class Line:
     def __init__(self) -> None:
         rating = Rating(KEYS, decode_sites(json.dumps(SITE).encode(), "sites"))
         self.assembly = Offline(Assembly(rating, Decoder(KEYS)))
-        self.occupancy = Offline(Occupancy())
+        self.occupancy = Offline(Occupancy(KEYS))
         self.told: list[dict[str, Any]] = []
         self.published: list[Output] = []
+        self.alerts: list[Output] = []
 
     def status(self, minute: float, station: str, connector: int, status: str) -> None:
         self._say(
@@ -69,7 +70,7 @@ class Line:
     def tick(self, minute: float) -> None:
         value = json.dumps({"type": "clock_ticked", "time_us": SEVEN + int(minute * MINUTE)}).encode()
         self._pass_on(self.assembly.feed(None, value))
-        self.published += self.occupancy.feed(None, value)
+        self._take(self.occupancy.feed(None, value))
 
     def _say(self, station: str, **event: object) -> None:
         self._pass_on(self.assembly.feed(station.encode(), json.dumps(event).encode()))
@@ -79,7 +80,13 @@ class Line:
             if output.topic == CONNECTOR_STATUS:
                 assert output.value is not None
                 self.told.append(json.loads(output.value))
-                self.published += self.occupancy.feed(output.key, output.value)
+                self._take(self.occupancy.feed(output.key, output.value))
+            elif output.topic == ANOMALIES:
+                self.alerts.append(output)
+
+    def _take(self, outputs: Iterator[Output]) -> None:
+        for output in outputs:
+            (self.alerts if output.topic == ANOMALIES else self.published).append(output)
 
     def values(self) -> list[tuple[str, int, int]]:
         found = [json.loads(output.value or b"") for output in self.published]
@@ -217,5 +224,44 @@ def test_a_record_that_is_none_becomes_a_dead_letter(key: bytes | None, change: 
         "since_us": 1, "clock": "live",
     } | change  # fmt: skip
     with pytest.raises(InvalidMessage) as refused:
-        list(Offline(Occupancy()).feed(key, json.dumps(record).encode(), SEVEN // 1000 - 6000))
+        list(Offline(Occupancy(KEYS)).feed(key, json.dumps(record).encode(), SEVEN // 1000 - 6000))
     assert refused.value.reason == reason
+
+
+def test_an_outage_of_the_site_is_one_alert_through_both_stages() -> None:
+    """Both stations charge, both fall silent: no alert of a station from either stage, and one of the site."""
+    line = Line()
+    for station in ("CP-1", "CP-2"):
+        line.status(20, station, 1, "Charging")
+        line._say(
+            station, type="session_started", station_id=station, connector_id=1, transaction_id=f"{station}-t",
+            event_time_us=SEVEN + 20 * MINUTE, register_wh=1000, token="04A1B2C3",  # noqa: S106 - made up
+        )  # fmt: skip
+    for minute in range(21, 80):
+        line.tick(minute)
+    line.seen(80, "CP-1", "CP-2")
+    for minute in range(81, 95):
+        line.tick(minute)
+    alerts = [json.loads(output.value or b"") for output in line.alerts]
+    alerts = [each for each in alerts if each["rule"].endswith("_SILENT")]  # the cars overstay, too
+    assert [(each["rule"], each["state"], each["severity"]) for each in alerts] == [
+        ("SITE_SILENT", "raised", "critical"),
+        ("SITE_SILENT", "cleared", "critical"),
+    ]
+    assert alerts[0]["alert_id"] == alerts[1]["alert_id"]
+    assert (alerts[0]["site_id"], alerts[0]["value"], alerts[0]["evidence"]) == (
+        "S", "2 of 2 stations", ["CP-1", "CP-2"],
+    )  # fmt: skip
+    assert {output.key for output in line.alerts if b"SITE_SILENT" in (output.value or b"")} == {b"CP-1"}
+
+
+def test_a_station_of_no_known_site_tells_its_silence_itself() -> None:
+    line = Line()
+    line.status(20, "CP-9", 1, "Charging")
+    line._say(
+        "CP-9", type="session_started", station_id="CP-9", connector_id=1, transaction_id="t",
+        event_time_us=SEVEN + 20 * MINUTE, register_wh=1000, token="04A1B2C3",  # noqa: S106 - made up
+    )  # fmt: skip
+    for minute in range(21, 40):
+        line.tick(minute)
+    assert [json.loads(output.value or b"")["rule"] for output in line.alerts] == ["STATION_SILENT"]
