@@ -22,6 +22,7 @@ from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition import DEAD_LETTERS, Partition
 from pipeline.runtime.ports import TransactionLost
 from pipeline.runtime.restore import restore
+from tests.builders import KEYS
 from tests.runtime.counting import Counting
 from tests.runtime.simulated import Blocked, Broker, History, Record, Transaction
 
@@ -73,7 +74,7 @@ def statuses(count: int) -> list[list[Record]]:
 
 EPOCH_US = 1_772_436_000_000_000
 COUNTING = Carried(logic=lambda: Counting(OUTPUT), source=numbers, output=OUTPUT)
-OCCUPANCY = Carried(logic=Occupancy, source=statuses, output=PRICE_SIGNALS)
+OCCUPANCY = Carried(logic=lambda: Occupancy(KEYS), source=statuses, output=PRICE_SIGNALS)
 CARRIED = pytest.mark.parametrize("carried", [COUNTING, OCCUPANCY], ids=["counting", "occupancy"])
 
 
