@@ -73,11 +73,20 @@ class Stack:
 
     def start_workers(self) -> None:
         for stage in STAGES:
-            with (self.folder / f"{stage}.log").open("ab") as log:
-                self._workers[stage] = subprocess.Popen(  # noqa: S603 - our own command
-                    [*COMMAND, "worker", "--stage", stage],
-                    env=environment(self.environment), cwd=REPOSITORY, stdout=log, stderr=log,
-                )  # fmt: skip
+            self.start(stage)
+
+    def start(self, stage: str) -> None:
+        with (self.folder / f"{stage}.log").open("ab") as log:
+            self._workers[stage] = subprocess.Popen(  # noqa: S603 - our own command
+                [*COMMAND, "worker", "--stage", stage],
+                env=environment(self.environment), cwd=REPOSITORY, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def kill(self, stage: str) -> None:
+        """SIGKILL."""
+        process = self._workers.pop(stage)
+        process.kill()
+        process.wait(10)
 
     def stop_workers(self) -> list[int]:
         """SIGTERM; exit codes."""

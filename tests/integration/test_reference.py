@@ -1,0 +1,124 @@
+"""Sites, tariffs and prices through their topics: a bill waits for them, a crash forgets nothing, a version is one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from pipeline.topics import METER_EVENTS, SESSIONS
+from tests.integration.stack import Stack, started
+
+SITE = {
+    "site_id": "S1", "name": "Harbour", "time_zone": "Europe/Berlin", "country": "DE", "tariff_ids": ["T"],
+    "stations": [{"station_id": "CP-1", "connectors": [
+        {"connector_id": 1, "power_type": "AC", "max_power_w": 22000, "expected_duration_s": 36000}]}],
+}  # fmt: skip
+TARIFF = {
+    "id": "T", "currency": "EUR", "last_updated": "2026-01-01T00:00:00Z",
+    "elements": [{"price_components": [{"type": "ENERGY", "price": 0.5, "vat": 19, "step_size": 1,
+                                        "x_dynamic": {"signal": "spot", "fee": 0.1, "on_missing": "HOLD"}}]}],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with started(tmp_path_factory.mktemp("reference")) as stack:
+        yield stack
+
+
+def hour_of(us: int) -> int:
+    return us // 3_600_000_000 * 3600
+
+
+def charge(stack: Stack, transaction: str, start_us: int) -> None:
+    """An hour's session of 10 kWh that ended just now."""
+    producer = Producer({"bootstrap.servers": stack.settings.kafka, "partitioner": "murmur2_random"})
+    base = {"station_id": "CP-1", "transaction_id": transaction}
+    register = 0 if transaction == "1" else 10_000
+    for kind, after, wh in (
+        ("session_started", 0, 0), ("meter_read", 1200, 3333), ("meter_read", 2400, 6667),
+        ("session_ended", 3600, 10_000),
+    ):  # fmt: skip
+        at = start_us + after * 1_000_000
+        event = base | {"type": kind, "connector_id": 1, "event_time_us": at, "received_time_us": at}
+        producer.produce(METER_EVENTS.name, json.dumps(event | {"register_wh": register + wh}).encode(), b"CP-1")
+    assert producer.flush(10) == 0
+
+
+def revisions(stack: Stack, wanted: int) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 30
+    while True:
+        found = [json.loads(message.value() or b"") for message in stack.records(SESSIONS.name)]
+        if len(found) >= wanted:
+            return found
+        assert time.monotonic() < deadline, [(each["revision"], each["held_reason"]) for each in found]
+        time.sleep(0.3)
+
+
+def publish(stack: Stack, what: str, file: Path, document: object, *options: str) -> dict[str, Any]:
+    file.write_text(document if isinstance(document, str) else json.dumps(document))
+    done = stack.chargeline(what, "publish", file, *options, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_a_bill_waits_for_site_tariff_and_price_and_survives_a_crash(stack: Stack, tmp_path: Path) -> None:
+    began_us = time.time_ns() // 1000 - 3 * 3_600_000_000
+    charge(stack, "1", began_us)
+    revisions(stack, 1)
+    assert publish(stack, "sites", tmp_path / "sites.json", SITE)["published"] == 1
+    revisions(stack, 2)
+    stack.kill("assemble")
+    assert publish(stack, "tariffs", tmp_path / "tariffs.json", [TARIFF])["published"] == 1
+    stack.start("assemble")
+    revisions(stack, 3)
+    hours = [hour_of(began_us) + 3600 * number for number in range(5)]
+    prices = "unix_seconds,price_eur\n" + "".join(f"{hour},200\n" for hour in hours)
+    options = ("--series", "spot", "--minutes", "60", "--currency", "EUR")
+    assert publish(stack, "prices", tmp_path / "p.csv", prices, *options) == {
+        "topic": "price-signals", "published": 5, "already_there": 0,
+    }  # fmt: skip
+    found = revisions(stack, 4)
+    assert [(each["revision"], each["bill_state"], each["held_reason"]) for each in found] == [
+        (1, "HELD", "SITE_MISSING"), (2, "HELD", "TARIFF_MISSING"), (3, "HELD", "SIGNAL_MISSING"), (4, "FINAL", None),
+    ]  # fmt: skip
+    assert found[-1]["total_excl_vat"] == "3.0000", "(0.20 + 0.10) * 10 kWh"
+    charge(stack, "2", began_us + 3_600_000_000)
+    assert [each["bill_state"] for each in revisions(stack, 5)[4:]] == ["FINAL"]
+
+
+def test_a_version_is_published_once_and_never_changed(stack: Stack, tmp_path: Path) -> None:
+    publish(stack, "tariffs", tmp_path / "tariffs.json", [TARIFF])
+    again = publish(stack, "tariffs", tmp_path / "tariffs.json", [TARIFF])
+    assert (again["published"], again["already_there"]) == (0, 1)
+    (tmp_path / "changed.json").write_text(json.dumps(TARIFF | {"currency": "SEK"}))
+    done = stack.chargeline("tariffs", "publish", tmp_path / "changed.json")
+    assert done.returncode == 2
+    assert "T@2026-01-01T00:00:00Z is published with other content" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("what", "name", "content", "says"),
+    [
+        ("sites", "s.json", "{}", "site_id"),
+        ("tariffs", "t.json", json.dumps({**TARIFF, "last_updated": None}), "last_updated"),
+        ("tariffs", "t.json", "[", "not JSON at line 1"),
+        ("prices", "p.csv", "unix_seconds,price_eur\n1,2\n", "--series, --minutes and --currency"),
+        ("prices", "p.json", '[{"series":"s","start":"2026-01-01T00:00:00Z"}]', "minutes"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_anything_is_sent(
+    stack: Stack, tmp_path: Path, what: str, name: str, content: str, says: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    done = stack.chargeline(what, "publish", tmp_path / name)
+    assert done.returncode == 2 or done.returncode == 1
+    assert says in done.stderr
+    assert name in done.stderr
