@@ -48,6 +48,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "lint": Lazy("pipeline.cli.lint", "What is wrong or doubtful about OCPI tariffs; offline."),
     "preview": Lazy("pipeline.cli.preview", "What a session would cost under one or several tariffs."),
     "what-if": Lazy("pipeline.cli.what_if", "Recorded sessions under other tariffs: revenue, winners and losers."),
+    "bills": Lazy("pipeline.cli.bills", "Bills that are held: why, since when, where."),
     "receipts": Lazy("pipeline.cli.receipts", "Export the receipts of final bills to files, or show them."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import click
 
 from pipeline import topics
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.periods import instant
 from pipeline.cli.progress import progress
 from pipeline.domain.pricing.units import utc_text
 from pipeline.domain.receipts import Credit, Receipt
@@ -102,7 +102,7 @@ def show(session_id: str, kafka: str | None, as_json: bool) -> None:
 
 
 def _read(kafka: str | None, since: str | None, session_id: str | None) -> Iterator[Found]:
-    since_us = _instant(since)
+    since_us = instant("--since", since, -(1 << 62))
     config = client_config(settings(kafka=kafka))
     wanted = None if session_id is None else f"{session_id}:".encode()
     with progress("reading receipts", unit="records") as bar:
@@ -156,14 +156,3 @@ def _show_credit(credit: Credit) -> None:
 
 def _day(us: int) -> str:
     return utc_text(us)[:10]
-
-
-def _instant(text: str | None) -> int:
-    """Microseconds UTC; without a text before everything."""
-    if text is None:
-        return -(1 << 62)
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f"--since: {text!r} is no ISO 8601 time, e.g. 2026-01-31T22:00:00Z") from error
-    return round((value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp() * 1_000_000)

@@ -18,6 +18,7 @@ import click
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, settings
+from pipeline.cli.periods import period, since_option, until_option
 from pipeline.cli.report_tables import TABLES, show
 from pipeline.settings import Settings
 from pipeline.storage.reader import ALWAYS, Answer, Question, Reader
@@ -28,10 +29,8 @@ from pipeline.storage.reader import ALWAYS, Answer, Question, Reader
 @click.option("--json", "as_json", is_flag=True, help="One JSON object: period, totals and a list per section.")
 @click.option("--csv", "as_csv", is_flag=True, help="One section as CSV; name it with --section.")
 @click.option("--section", type=click.Choice(list(TABLES)), help="Only this section.")
-@click.option(
-    "--from", "since", metavar="TIME", help="Sessions that started at or after this, ISO 8601; no offset: UTC."
-)
-@click.option("--to", "until", metavar="TIME", help="Sessions that started before this.")
+@since_option
+@until_option
 @click.option("--zone", default="UTC", show_default=True, metavar="ZONE", help="Time zone of the hours of the day.")
 @click.option(
     "--longest", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many long sessions."
@@ -55,10 +54,7 @@ def command(
         raise click.UsageError("choose --json or --csv")
     if as_csv and section is None:
         raise click.UsageError(f"--csv writes one section: add --section ({', '.join(TABLES)})")
-    question = Question(
-        zone=_zone(zone), from_us=_instant("--from", since, ALWAYS[0]), to_us=_instant("--to", until, ALWAYS[1]),
-        limit=longest,
-    )  # fmt: skip
+    question = period(since, until, _zone(zone), longest)
     sections = read(settings(clickhouse_url=clickhouse_url), question, [section] if section else list(TABLES))
     if as_json:
         click.echo(json.dumps(document(question, sections), indent=2))
@@ -121,17 +117,6 @@ def _iso(value: datetime) -> str:
 
 def _iso_us(microseconds: int) -> str:
     return _iso(datetime.fromtimestamp(microseconds / 1e6, UTC))
-
-
-def _instant(option: str, text: str | None, otherwise: int) -> int:
-    if text is None:
-        return otherwise
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.UsageError(f"{option}: {text!r} is no ISO 8601 time, e.g. 2026-01-31T22:00:00Z") from error
-    aware = value if value.tzinfo else value.replace(tzinfo=UTC)
-    return round(aware.timestamp() * 1_000_000)
 
 
 def _zone(name: str) -> str:

@@ -1,4 +1,4 @@
-"""`chargeline what-if`: recorded sessions re-rated under other tariffs. Works offline on a file of sessions."""
+"""`chargeline what-if`: recorded sessions re-rated under other tariffs, from ClickHouse or offline from a file."""
 
 from __future__ import annotations
 
@@ -9,41 +9,72 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cli.options import json_option, print_json
+from pipeline.cli.clickhouse import password, said_plainly
+from pipeline.cli.options import clickhouse_option, json_option, print_json, settings
+from pipeline.cli.periods import period, since_option, until_option
 from pipeline.cli.pricing_files import basis, signals_option
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.checking.rerating import Effect, rerate
+from pipeline.domain.checking.rerating import Effect, Recorded, rerate
 from pipeline.domain.pricing.restrictions import END_OF_DAY, Calendar
 from pipeline.errors import WrongUsage
+from pipeline.settings import Settings
+from pipeline.storage.reader import Question, Reader
+from pipeline.storage.recorded import recorded_sessions
 from pipeline.wire.recorded_sessions import decode_recorded
 from pipeline.wire.sites import decode_sites
 
 
 @click.command("what-if")
-@click.argument("file", metavar="SESSIONS.jsonl", type=FILE)
+@click.argument("file", metavar="[SESSIONS.jsonl]", type=FILE, required=False)
+@clickhouse_option
+@since_option
+@until_option
 @click.option("--sites", "sites_file", type=FILE, required=True, help="Sites document (JSON).")
 @click.option("--tariffs", "tariffs_file", type=FILE, required=True, help="The other tariffs (OCPI JSON).")
 @signals_option
 @click.option("--off-peak", default="22:00-06:00", show_default=True, metavar="HH:MM-HH:MM", help="Local hours.")
 @json_option
 def command(
-    file: Path, sites_file: Path, tariffs_file: Path, signals_file: Path | None, off_peak: str, as_json: bool
+    file: Path | None,
+    clickhouse_url: str | None,
+    since: str | None,
+    until: str | None,
+    sites_file: Path,
+    tariffs_file: Path,
+    signals_file: Path | None,
+    off_peak: str,
+    as_json: bool,
 ) -> None:
     """Revenue, off-peak share, winners and losers per site, had other tariffs been in force.
 
-    SESSIONS.jsonl is what `chargeline assemble` prints, or records of the topic `sessions`. Before is what was billed,
-    after is the price of the recorded quarter-hour slots, both without tax; held sessions are counted by reason. The
-    tariffs must bear the ids that the sites name.
+    The sessions of a period come from ClickHouse, or from SESSIONS.jsonl: what `chargeline assemble` prints, or records
+    of the topics `sessions` or `receipts`. Before is what was billed, after is the price of the recorded quarter-hour
+    slots and bill lines (of the readings themselves, in receipts), both without tax; held sessions are counted by
+    reason. The tariffs must bear the ids that the sites name.
     """
+    if file is not None and (since or until or clickhouse_url):
+        raise click.UsageError("--from, --to and --clickhouse-url are for ClickHouse: leave SESSIONS.jsonl out")
     given = basis((tariffs_file,), None, signals_file)
     sites = {site.site_id: site for site in decode_sites(read(sites_file, "sites"), str(sites_file))}
-    sessions = decode_recorded(read(file, "sessions"), str(file))
+    if file is not None:
+        sessions = decode_recorded(read(file, "sessions"), str(file))
+    else:
+        sessions = _stored(settings(clickhouse_url=clickhouse_url), period(since, until))
     effects = rerate(sessions, sites, given.tariffs, _window(off_peak), given.signals)
     documents = [_document(site_id, effect) for site_id, effect in sorted(effects.items())]
     if as_json:
         print_json(documents)
     else:
         _show(documents)
+
+
+def _stored(chosen: Settings, question: Question) -> list[Recorded]:
+    with said_plainly():
+        reader = Reader(chosen.clickhouse_url, chosen.clickhouse_user, password(chosen), chosen.clickhouse_database)
+        try:
+            return recorded_sessions(reader, question)
+        finally:
+            reader.close()
 
 
 def _document(site_id: str, effect: Effect) -> dict[str, object]:

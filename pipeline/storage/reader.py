@@ -64,6 +64,31 @@ QUERIES: Mapping[str, str] = {
     "dead_letters": """
         SELECT source_topic, reason, dead_letters, first_at, last_at FROM dead_letters_by_reason
         ORDER BY dead_letters DESC, reason""",
+    "held_bills": """
+        SELECT session_id, revision, station_id, connector_id, site_id, held_reason, started_at, ended_at,
+               session.energy_wh AS energy_wh,
+               dateDiff('second', coalesce(ended_at, started_at), now64(6, 'UTC')) AS age_s
+        FROM sessions_current AS session
+        WHERE bill_state = 'HELD'
+          AND placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        ORDER BY placed_at, session_id""",
+    "recorded": """
+        SELECT ifNull(site_id, '') AS site_id, toUnixTimestamp64Micro(assumeNotNull(started_at)) AS start_us,
+               toUnixTimestamp64Micro(assumeNotNull(ended_at)) AS end_us,
+               if(bill_state = 'FINAL', total_excl_vat, NULL) AS billed_excl,
+               arrayMap(at -> toUnixTimestamp64Micro(at), slots.start_at) AS slot_starts,
+               slots.energy_wh AS slot_energies, slots.occupied_s AS slot_occupied, slots.charging_s AS slot_charging,
+               lines.kind AS kinds, lines.dimension AS dimensions, lines.reason AS reasons,
+               arrayMap(at -> toUnixTimestamp64Micro(ifNull(at, toDateTime64(0, 6, 'UTC'))), lines.from_at) AS froms,
+               arrayMap(at -> toUnixTimestamp64Micro(ifNull(at, toDateTime64(0, 6, 'UTC'))), lines.to_at) AS tos,
+               lines.quantity AS quantities
+        FROM sessions_current
+        WHERE status = 'completed' AND billable AND notEmpty(slots.start_at)
+          AND started_at IS NOT NULL AND ended_at IS NOT NULL
+          AND placed_at >= fromUnixTimestamp64Micro({from_us:Int64})
+          AND placed_at < fromUnixTimestamp64Micro({to_us:Int64})
+        ORDER BY placed_at, session_id""",
 }
 """Parameters: from_us (inclusive) and to_us (exclusive), microseconds UTC; zone and limit where named."""
 ALWAYS = (-2_208_988_800_000_000, 10_413_791_999_999_999)

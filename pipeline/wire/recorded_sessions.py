@@ -1,4 +1,4 @@
-"""Published sessions as JSON lines (topic `sessions`, or what `assemble` prints) -> Recorded, for what-if."""
+"""Sessions as JSON lines (topics `sessions` and `receipts`, or what `assemble` prints) -> Recorded, for what-if."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import Any
 
 from pipeline.domain.checking.rerating import Recorded
 from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.receipts import Credit, Receipt
+from pipeline.domain.slots import spread
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
+from pipeline.wire.receipts import decode_receipt, facts_of, is_receipt
 
 
 def decode_recorded(data: bytes, source: str) -> list[Recorded]:
     """Completed sessions with slots, the highest revision of each; raises InvalidMessage that names line and field."""
+    if is_receipt(data):
+        return _of_receipts(data, source)
     latest: dict[str, tuple[int, Recorded]] = {}
     for name, document in parse_many(data, source):
         faults: list[Fault] = []
@@ -26,6 +31,38 @@ def decode_recorded(data: bytes, source: str) -> list[Recorded]:
         if found is not None and latest.get(session_id, (-1, found))[0] < revision:
             latest[session_id] = (revision, found)
     return [recorded for _, recorded in latest.values()]
+
+
+def _of_receipts(data: bytes, source: str) -> list[Recorded]:
+    """The bills that stand: the latest revision of each session, unless a credit took it back."""
+    bills: dict[str, Receipt] = {}
+    taken_back: set[tuple[str, int]] = set()
+    for number, line in enumerate(data.splitlines(), 1):
+        if not line.strip():
+            continue
+        receipt = decode_receipt(line, f"{source} line {number}")
+        if isinstance(receipt, Credit):
+            taken_back.add((receipt.session_id, receipt.revision))
+        elif receipt.session_id not in bills or bills[receipt.session_id].revision < receipt.revision:
+            bills[receipt.session_id] = receipt
+    return [
+        _of_receipt(bill)
+        for bill in bills.values()
+        if bill.billable and (bill.session_id, bill.revision) not in taken_back
+    ]
+
+
+def _of_receipt(bill: Receipt) -> Recorded:
+    facts = facts_of(bill)
+    return Recorded(
+        site_id=bill.site_id or "",
+        start_us=facts.start_us,
+        end_us=facts.end_us,
+        slots=spread(bill.times_us, bill.registers_wh, bill.activity, facts.end_us),
+        lines=bill.lines,
+        billed_excl=None if bill.total_excl_vat is None else Decimal(bill.total_excl_vat),
+        facts=facts,
+    )
 
 
 def _recorded(reader: Reader) -> Recorded | None:

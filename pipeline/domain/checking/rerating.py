@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
 from pipeline.domain.pricing.fold import price
 from pipeline.domain.pricing.localtime import label_of, zone_of
@@ -33,6 +34,8 @@ class Recorded(NamedTuple):
     lines: Sequence[Line]
     billed_excl: Decimal | None
     """Total without tax of its final bill; None: held."""
+    facts: Facts | None = None
+    """The readings themselves, from its receipt; None: only what was published is known."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,11 +90,19 @@ def rerate(
     return effects
 
 
+def rebill(session: Recorded, site: Site, tariff: Tariff, signals: Signals | None = None) -> Bill:
+    """The bill of a recorded session under another tariff; raises CannotPrice."""
+    return price(facts_of(session), tariff, site.time_zone, signals, tax_rate=site.tax_rate)
+
+
 def facts_of(session: Recorded) -> Facts:
     """Facts as published: registers at the bounds of slots and of energy lines, activity from the time lines.
 
-    So the tariff that billed the session gives its bill again; a held session has no lines, and its slots must do.
+    So the tariff that billed the session gives its bill again; a held session has no lines, and its slots must do. The
+    readings of a receipt are taken as they are.
     """
+    if session.facts is not None:
+        return session.facts
     registers = _registers(session)
     end_us = max(session.end_us, max(registers))
     readings, highest = [], 0
