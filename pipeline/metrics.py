@@ -152,10 +152,37 @@ GATEWAY_ACKNOWLEDGED = Metric(
     remedy="Above 1 s: the broker is slow to acknowledge, or this process is out of CPU: run another gateway.",
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
 )
+EVENTS_ACCOUNTED = Metric(
+    kind="gauge",
+    name="events_accounted",
+    labels=("stage", "outcome"),
+    meaning=(
+        "Events of the stations that this worker holds, since ever, as of their last state records: "
+        "received = used + duplicate + quarantined + outside + pending."
+    ),
+    remedy="A share that jumps: quarantined, see dead_letters_total; duplicate or outside, ask the station's vendor.",
+)
+ENERGY_ACCOUNTED = Metric(
+    kind="gauge",
+    name="energy_accounted_wh",
+    labels=("stage", "part"),
+    meaning=(
+        "Energy of the same stations: movement of the registers = attributed (sessions) + quarantined + unattributed; "
+        "estimated is no part of it."
+    ),
+    remedy="Unattributed or quarantined growing faster than attributed: `held_bills` and `chargeline audit`.",
+)
+UNBALANCED = Metric(
+    kind="gauge",
+    name="unbalanced",
+    labels=("stage", "ledger"),
+    meaning="Stations whose events, and connectors whose energy, do not add up; always 0.",
+    remedy="Not zero: something was lost or counted twice, or a bug; `chargeline audit` over the log names the place.",
+)
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
     REFERENCE_REFUSED, RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED,
-    GATEWAY_ACKNOWLEDGED,
+    GATEWAY_ACKNOWLEDGED, EVENTS_ACCOUNTED, ENERGY_ACCOUNTED, UNBALANCED,
 )  # fmt: skip
 
 

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from pipeline import topics
+from pipeline import metrics, topics
 from pipeline.agents.reference import Given, Reference
 from pipeline.domain.catalog import View
+from pipeline.domain.conservation import Tally, tally
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
 from pipeline.domain.measure import Measured
 from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
@@ -35,6 +36,7 @@ from pipeline.domain.station import (
 )
 from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
+from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire import dead_letters
@@ -84,6 +86,19 @@ class Assembly:
         station = decode_station(value)
         station.archive = archive
         return station
+
+    def tally(self, state: Station) -> Tally:
+        return tally(state)
+
+    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
+        """Conservation, online: see ops/metrics.md."""
+        found = Tally(*totals) if totals else Tally(*(0 for _ in Tally._fields))
+        for outcome in ("received", "used", "duplicate", "quarantined", "outside", "pending"):
+            meters.set(metrics.EVENTS_ACCOUNTED, stage, outcome, value=getattr(found, outcome))
+        for part in ("movement", "attributed", "quarantined", "unattributed", "estimated"):
+            meters.set(metrics.ENERGY_ACCOUNTED, stage, part, value=getattr(found, f"{part}_wh"))
+        meters.set(metrics.UNBALANCED, stage, "events", value=found.stations_off)
+        meters.set(metrics.UNBALANCED, stage, "energy", value=found.connectors_off)
 
     def apply(self, state: Station, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         event = self._decode(value)

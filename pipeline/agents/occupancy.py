@@ -21,6 +21,7 @@ from pipeline.domain.occupancy import WHOLE_STATION
 from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.errors import InvalidMessage
+from pipeline.metrics import Meters
 from pipeline.runtime.logic import Archive, Output, Tick, View
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.price_signals import encode_slot, slot_key
@@ -48,6 +49,12 @@ class Occupancy:
 
     def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> SiteState:
         return self._decoder.decode(value)
+
+    def tally(self, state: SiteState) -> Sequence[int]:
+        return ()
+
+    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
+        """A site has no ledger."""
 
     def apply(self, state: SiteState, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         change = decode_status(value)

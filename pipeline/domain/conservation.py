@@ -10,6 +10,8 @@ energy, which no register proves, stands in a column of its own and is no part o
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pipeline.domain.measure import Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
@@ -107,6 +109,48 @@ def _give_back(connector: Connector, booking: tuple[int, int, bool, int]) -> Non
     connector.estimated_wh -= estimated
     if low < high:
         connector.gaps.append((low, high))
+
+
+class Tally(NamedTuple):
+    """What became of the events and the energy of a station; adds up over stations, member by member."""
+
+    received: int
+    used: int
+    duplicate: int
+    quarantined: int
+    outside: int
+    pending: int
+    movement_wh: int
+    attributed_wh: int
+    quarantined_wh: int
+    unattributed_wh: int
+    estimated_wh: int
+    stations_off: int
+    """1 if received = used + duplicate + quarantined + outside + pending does not hold."""
+    connectors_off: int
+    """Connectors whose ledger does not balance."""
+
+
+def tally(station: Station) -> Tally:
+    """From the durable counters; costs a few microseconds, so it is for a checkpoint, not for an event."""
+    pending = station.pending()
+    accounted = station.used + station.duplicates + station.quarantined + station.outside + pending
+    moved = attributed = quarantined = outside = estimated = off = 0
+    for connector in station.connectors.values():
+        if connector.opening_wh is None:
+            continue
+        unknown = unattributed(connector)
+        movement = connector.closing_wh - connector.opening_wh
+        moved += movement
+        attributed += connector.attributed_wh
+        quarantined += connector.quarantined_wh
+        outside += unknown
+        estimated += connector.estimated_wh
+        off += connector.attributed_wh + connector.quarantined_wh + unknown != movement
+    return Tally(
+        station.received, station.used, station.duplicates, station.quarantined, station.outside, pending,
+        moved, attributed, quarantined, outside, estimated, int(accounted != station.received), off,
+    )  # fmt: skip
 
 
 def unattributed(connector: Connector) -> int:

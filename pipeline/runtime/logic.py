@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
+from pipeline.metrics import Meters
+
 NEVER = 1 << 62
 """A deadline that no tick reaches."""
 
@@ -104,6 +106,14 @@ class Logic(Protocol[State]):
 
     def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> State:
         """The inverse of `dump` for every version in `readable_versions`."""
+        ...
+
+    def tally(self, state: State) -> Sequence[int]:
+        """Figures of a key that add up over keys, the same number of them for each; taken with its state record."""
+        ...
+
+    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
+        """The sums of the tallies over all keys that this worker holds; empty: none was taken yet."""
         ...
 
     codec_version: int

@@ -32,7 +32,7 @@ class TooLarge(Exception):
 class Entry(Generic[State]):
     """One key: its state, and its archive as runtime.logic.Archive."""
 
-    __slots__ = ("clock", "kept", "key", "partition", "scheduled", "since", "state", "through")
+    __slots__ = ("clock", "kept", "key", "partition", "scheduled", "since", "state", "tally", "through")
 
     state: State
 
@@ -47,6 +47,8 @@ class Entry(Generic[State]):
         """Offset of the first record that is not in the state record."""
         self.through = 0
         """From the state record: everything of this key below this offset is in it."""
+        self.tally: Sequence[int] = ()
+        """Its part of the partition's totals."""
 
     def get(self, name: bytes) -> bytes | None:
         return self.kept.get(name)
@@ -79,6 +81,8 @@ class Partition(Generic[State]):
         self.view: View = ()
         """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
+        self.totals: Sequence[int] = ()
+        """Sums of what Logic.tally says of each key, as of its last state record."""
         self._partitions = partitions
         self._source = source
         self._logic = logic
@@ -307,10 +311,19 @@ class Partition(Generic[State]):
 
     def _record(self, entry: Entry[State]) -> bytes:
         entry.since = CLEAN
+        self._count(entry)
         body = self._logic.dump(entry.state)
         if len(body) > self._max_state_bytes:
             raise TooLarge(f"partition {self.number}: a state of {len(body)} bytes, the cap is {self._max_state_bytes}")
         return changelog.encode_state(StateRecord(self._logic.codec_version, self.position, body))
+
+    def _count(self, entry: Entry[State]) -> None:
+        tally = self._logic.tally(entry.state)
+        if tally != entry.tally:
+            nothing = (0,) * len(tally)
+            changes = zip(self.totals or nothing, tally, entry.tally or nothing, strict=True)
+            self.totals = tuple(total + now - before for total, now, before in changes)
+            entry.tally = tally
 
     def fixed(self) -> Position:
         """The position that the checkpoint commits; valid after its records were taken."""
@@ -342,6 +355,7 @@ class Partition(Generic[State]):
         entry.through = record.through
         entry.state = self._logic.load(key, record.body, record.version, entry)
         self.entries[key] = entry
+        self._count(entry)
         self._schedule(entry)
 
 

@@ -236,6 +236,8 @@ class DurableStage(Generic[State]):
         self._meters.set(metrics.KEYS, self.name, value=sum(len(each.entries) for each in self._partitions.values()))
         self._meters.set(metrics.LAG, self.name, value=self.lag)
         self._meters.set(metrics.CHECKPOINT_AGE, self.name, value=self.uncommitted_s)
+        totals = [each.totals for each in self._partitions.values() if each.totals]
+        self._logic.show([sum(parts) for parts in zip(*totals, strict=True)], self.name, self._meters)
 
     # --- coming and going of partitions ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipeline.agents.assembly import Assembly
 from pipeline.agents.offline import OfflineSessions
 from pipeline.domain.conservation import difference
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
@@ -15,6 +16,8 @@ from pipeline.domain.rating import Rating
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Plan, simulate
+from pipeline.metrics import Meters
+from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -120,3 +123,40 @@ def test_slots_and_lines_re_add_to_their_session(assembled: OfflineSessions) -> 
             total = sum(round(float(line["amount_excl"]) * 10_000) for line in lines if line["kind"] != "ROUNDING")
             assert total == round(float(str(row["total_excl_vat"])) * 10_000)
     assert billed > 100
+
+
+def test_conservation_is_exported_and_an_imbalance_shows(
+    assembled: OfflineSessions, rating: Rating, history: list[tuple[bytes | None, bytes]]
+) -> None:
+    logic = Assembly(rating, Decoder(KEYS))
+    stations = list(assembled.stage.states.values())
+
+    def shown() -> dict[str, float]:
+        meters = Meters()
+        logic.show([sum(parts) for parts in zip(*map(logic.tally, stations), strict=True)], "assemble", meters)
+        lines = [line for line in meters.text().decode().splitlines() if 'stage="assemble"' in line]
+        return {line.split(" ")[0].removeprefix("chargeline_"): float(line.split(" ")[1]) for line in lines}
+
+    def events(outcome: str) -> float:
+        return shown()[f'events_accounted{{outcome="{outcome}",stage="assemble"}}']
+
+    def energy(part: str) -> float:
+        return shown()[f'energy_accounted_wh{{part="{part}",stage="assemble"}}']
+
+    def unbalanced(ledger: str) -> float:
+        return shown()[f'unbalanced{{ledger="{ledger}",stage="assemble"}}']
+
+    assert events("received") == sum(key is not None for key, _ in history)
+    assert events("received") == sum(map(events, ("used", "duplicate", "quarantined", "outside", "pending")))
+    assert energy("movement") == sum(map(energy, ("attributed", "quarantined", "unattributed"))) > 1_000_000
+    assert (unbalanced("events"), unbalanced("energy")) == (0, 0)
+    first, second = stations[0], stations[1]
+    first.used += 1
+    second.connectors[1].attributed_wh += 1
+    second.connectors[2].attributed_wh -= 1
+    try:
+        assert (unbalanced("events"), unbalanced("energy")) == (1, 2)  # one too much does not hide one too little
+    finally:
+        first.used -= 1
+        second.connectors[1].attributed_wh -= 1
+        second.connectors[2].attributed_wh += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
+from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, View
 
 OUTPUTS = "sessions"
@@ -36,6 +37,12 @@ class Counting:
 
     codec_version = 1
     readable_versions = frozenset({1})
+
+    def tally(self, state: Count) -> Sequence[int]:
+        return (state.count, 1)
+
+    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
+        """Of records and keys, which the tests read from the partitions."""
 
     def __init__(self, output: str = OUTPUTS, reached: int = NEVER) -> None:
         self.output = output

@@ -126,3 +126,20 @@ def test_records_and_metadata_read_back_as_written(body: bytes, version: int, of
 def test_keys_go_where_the_java_clients_put_them(key: bytes, number: int) -> None:
     """Vectors of org.apache.kafka.common.utils.UtilsTest.testMurmur2."""
     assert partition_of(key, 1009) == (number & 0x7FFFFFFF) % 1009
+
+
+def test_totals_follow_the_state_records_and_survive_a_restore() -> None:
+    """Tallies of the counting logic: records of a key, and one for the key."""
+    log = Log()
+    log.take((KEY, b"1"), (b"key-2", b"1"), (KEY, b"2"))
+    assert log.partition.totals == ()
+    written = dict(log.partition.due_records(now=0.0, write_s=0))
+    assert tuple(log.partition.totals) == (3, 2)
+    log.take((KEY, b"3"))
+    assert tuple(log.partition.totals) == (3, 2)
+    list(log.partition.due_records(now=1.0, write_s=0))
+    assert tuple(log.partition.totals) == (4, 2)
+    restored = Log()
+    for key, value in written.items():
+        restored.partition.load(key, value or b"", {})
+    assert tuple(restored.partition.totals) == (3, 2)
