@@ -49,7 +49,7 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE)
+    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
     stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
@@ -68,11 +68,12 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
     return Unit(app, stage)
 
 
-def _config(settings: Settings, name: str, source: Topic, changelog: Topic) -> StageConfig:
+def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outputs: Sequence[str] = ()) -> StageConfig:
     return StageConfig(
         name=name,
         topics=[source.name],
         changelog=changelog.name,
+        outputs=outputs,
         group=f"{settings.group}-{name}",
         slot=settings.slot,
         client=client_config(settings),

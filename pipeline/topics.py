@@ -16,14 +16,17 @@ class Topic:
     name: str
     key: str
     holds_identifiers: bool
+    by_source: bool = False
+    """Records go to the partition of the number that they were made from, not to that of their key: what a transaction
+    of a dead worker left open there holds up nobody else's records."""
 
 
 METER_EVENTS = Topic(name="meter-events", key="station_id", holds_identifiers=True)
 STATION_STATE = Topic(name="station-state", key="station_id, or station_id and session_id", holds_identifiers=False)
-SESSION_UPDATES = Topic(name="session-updates", key="session_id", holds_identifiers=False)
-SESSIONS = Topic(name="sessions", key="session_id", holds_identifiers=False)
-RECEIPTS = Topic(name="receipts", key="session_id, revision, BILL or CREDIT", holds_identifiers=False)
-ANOMALIES = Topic(name="anomalies", key="station_id", holds_identifiers=False)
+SESSION_UPDATES = Topic(name="session-updates", key="session_id", holds_identifiers=False, by_source=True)
+SESSIONS = Topic(name="sessions", key="session_id", holds_identifiers=False, by_source=True)
+RECEIPTS = Topic(name="receipts", key="session_id, revision, BILL or CREDIT", holds_identifiers=False, by_source=True)
+ANOMALIES = Topic(name="anomalies", key="station_id", holds_identifiers=False, by_source=True)
 CONNECTOR_STATUS = Topic(name="connector-status", key="site_id", holds_identifiers=False)
 SITE_STATE = Topic(name="site-state", key="site_id", holds_identifiers=False)
 SITES = Topic(name="sites", key="site_id and version", holds_identifiers=False)
@@ -48,6 +51,8 @@ TOPICS: Mapping[str, Topic] = {
         DEAD_LETTERS,
     )
 }
+
+BY_SOURCE = frozenset(topic.name for topic in TOPICS.values() if topic.by_source)
 
 LARGEST_RECORD = 5_000_000
 """Bytes of the largest value in `meter-events`; its max.message.bytes leaves room for what Kafka adds."""

@@ -227,12 +227,14 @@ def partitions_of(config: StageConfig, waits: Waits) -> int:
             waits.missed(BROKER, "listing topics", error.args[0].name(), began)
             with waits.declared(BROKER):
                 time.sleep(backoff.pause_s())
-    for topic in (config.source, config.changelog):
+    wanted = (config.source, config.changelog, *config.outputs)
+    for topic in wanted:
         if topic not in found:
             raise WrongUsage(f"topic {topic} does not exist on {config.client['bootstrap.servers']}: create the topics")
-    source, changelog = len(found[config.source].partitions), len(found[config.changelog].partitions)
-    if source != changelog:
-        raise WrongUsage(f"{config.changelog} has {changelog} partitions, it needs the {source} of {config.source}")
+    source = len(found[config.source].partitions)
+    for topic in wanted:
+        if (count := len(found[topic].partitions)) != source:
+            raise WrongUsage(f"{topic} has {count} partitions, it needs the {source} of {config.source}")
     return source
 
 

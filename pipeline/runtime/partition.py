@@ -23,6 +23,7 @@ from pipeline.wire import dead_letters
 
 CLEAN = -1
 DEAD_LETTERS = topics.DEAD_LETTERS.name
+BY_SOURCE = topics.BY_SOURCE
 
 
 class TooLarge(Exception):
@@ -202,7 +203,7 @@ class Partition(Generic[State]):
                     self._gate.part_refused(_reason(headers))
                 produce(topic, value, key, -1, (*headers, *read_at))
             else:
-                produce(topic, value, key, -1, headers)
+                produce(topic, value, key, self.number if topic in BY_SOURCE else -1, headers)
 
     def _refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
         if produce is _discard:

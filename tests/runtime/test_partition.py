@@ -21,17 +21,19 @@ KEY = b"key-1"
 class Log:
     """Collects what is produced, and makes the messages of one partition."""
 
-    def __init__(self, *, max_state_bytes: int = 900_000) -> None:
+    def __init__(self, *, max_state_bytes: int = 900_000, output: str = "out") -> None:
         self.produced: list[tuple[str, bytes | None, bytes | None]] = []
+        self.partitions: list[tuple[str, int]] = []
         self.refused: list[str] = []
         gate = FloodGate(1000, 90, self.refused.append)
-        self.partition: Partition[Count] = Partition(0, 1, "in", Counting("out"), gate, max_state_bytes)
+        self.partition: Partition[Count] = Partition(0, 1, "in", Counting(output), gate, max_state_bytes)
         self._next = 0
 
     def __call__(
         self, topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
     ) -> None:
         self.produced.append((topic, key, value))
+        self.partitions.append((topic, partition))
 
     def take(self, *records: tuple[bytes | None, bytes]) -> None:
         start, self._next = self._next, self._next + len(records)
@@ -83,6 +85,14 @@ def test_a_tick_wakes_only_the_keys_of_its_clock_whose_time_has_come() -> None:
     assert log.produced == []
     log.take((None, b"live 5000000"), (None, b"live 5000000"), (None, b"live 9000000"))
     assert [key for _, key, _ in log.produced] == [KEY + b"/reminder-5000000"]
+
+
+def test_an_output_goes_to_the_partition_of_its_source_where_its_topic_is_so() -> None:
+    """Else the open transaction of a dead worker would hold up the outputs of all others in the same partitions."""
+    for topic, partition in (("sessions", 0), ("out", -1)):
+        log = Log(output=topic)
+        log.take(*[(KEY, b"1")] * 10, (KEY, b"no number"))
+        assert log.partitions == [(topic, partition), ("dead-letters", -1)]
 
 
 def test_a_state_above_its_cap_stops_the_worker() -> None:
