@@ -67,8 +67,11 @@ class Charger:
                 self._meters.count(metrics.GATEWAY_FRAMES, self.stage, "link_down_lost")
 
     async def finish(self) -> None:
-        """Lets the frame in hand be answered, then closes."""
-        async with self._busy:
+        """Lets the frame in hand be answered, then closes; nobody waits for a charger that does not read its answer."""
+        try:
+            async with asyncio.timeout(self._writer.timeout_s + 2), self._busy:
+                await self._connection.close(CloseCode.GOING_AWAY)
+        except TimeoutError:
             await self._connection.close(CloseCode.GOING_AWAY)
 
     async def replace(self) -> None:

@@ -50,7 +50,7 @@ class RecordWriter:
         self.away = ""
         """Why the last write was not acknowledged; empty: it was."""
         self._topic = topic
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         own = {"message.timeout.ms": int(timeout_s * 1000), "error_cb": self._error}
         self._producer = Producer({**config, **OWN, **own})
         _check(self._producer, topic)
@@ -65,11 +65,11 @@ class RecordWriter:
         try:
             for value in values:
                 self._producer.produce(self._topic, value, key, on_delivery=write.answered)
-            self.away = await asyncio.wait_for(write.done, self._timeout_s + 1)
+            self.away = await asyncio.wait_for(write.done, self.timeout_s + 1)
         except BufferError:
             self.away = "the producer's queue is full"
         except TimeoutError:
-            self.away = f"no answer in {self._timeout_s:.0f} s"
+            self.away = f"no answer in {self.timeout_s:.0f} s"
         except KafkaException as error:
             self.away = error.args[0].str()
         if self.away:
@@ -79,7 +79,7 @@ class RecordWriter:
         """Nobody waits for a write any more. Blocks for a moment."""
         self._stop.set()
         self._thread.join()
-        self._producer.flush(self._timeout_s)
+        self._producer.flush(self.timeout_s)
 
     def _poll(self) -> None:
         while not self._stop.is_set():

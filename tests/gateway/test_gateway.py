@@ -412,7 +412,8 @@ def test_at_the_end_the_frame_in_hand_is_answered_first(own_broker: EmbeddedKafk
         async with gateway(own_broker.bootstrap, None) as running, open_link(running, "GW-LAST") as link:
             await ask(link, [2, "1", "Heartbeat", {}])
             os.kill(pid, signal.SIGSTOP)
-            await link.send(json.dumps([2, "2", "Heartbeat", {}]))
+            for message_id in ("2", "3", "4"):
+                await link.send(json.dumps([2, message_id, "Heartbeat", {}]))
             await asyncio.sleep(0.2)
             running.stop.set()
             await asyncio.sleep(0.8)
