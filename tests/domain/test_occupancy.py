@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.domain.events import StatusReported
 from pipeline.domain.occupancy import changes, fall_silent, silent_at
+from pipeline.domain.session import advance
 from pipeline.domain.station import NEVER, Station, decode_station, encode_station
 from tests.builders import Bench, us
 
@@ -99,6 +101,16 @@ def test_a_faulted_station_that_was_silent_is_faulted_again(bench: Bench) -> Non
     assert told(bench.station) == [(0, "silent", 0)]
     bench.boot(1000)
     assert told(bench.station) == [(0, "faulted", 0)]
+
+
+def test_the_silence_of_a_station_whose_clock_is_ahead_is_the_newest_that_its_site_hears(bench: Bench) -> None:
+    ahead = StatusReported(
+        station_id="CP-1", event_time_us=us(200), received_time_us=us(80), connector_id=0, status="Available"
+    )
+    advance(bench.station, ahead)
+    assert told(bench.station) == [(0, "free", 200)]
+    fall_silent(bench.station, us(1000), SILENT_US)
+    assert told(bench.station) == [(0, "silent", 200)]
 
 
 def test_a_station_that_never_reported_a_status_is_not_silent_for_its_site(bench: Bench) -> None:

@@ -154,9 +154,7 @@ def changes(message: Message) -> bool:
 
 def test_signals_of_killed_workers_are_those_of_the_log(flow: Flow) -> None:
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
-    assembly = Offline(
-        Assembly(Rating(keyring, decode_sites(json.dumps(DOCUMENT).encode(), "sites")), Decoder(keyring))
-    )
+    assembly = Offline(Assembly(Rating(keyring, decode_sites(DOCUMENT.encode(), "sites")), Decoder(keyring)))
     told: list[tuple[bytes, bytes | None]] = []
     flow.start()
     for quarter in range(QUARTERS):
