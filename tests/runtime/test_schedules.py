@@ -55,7 +55,7 @@ def numbers(count: int) -> list[list[Record]]:
 
 
 def statuses(count: int) -> list[list[Record]]:
-    """Connectors of six sites change their state, some late; ticks every three minutes, now and then a bad record."""
+    """Connectors of six sites change their state, some late; ticks every 21 s, now and then a bad record."""
     logs: list[list[Record]] = [[] for _ in range(PARTITIONS)]
     states = ("free", "occupied", "faulted", "unavailable")
     for number in range(count):
@@ -66,7 +66,7 @@ def statuses(count: int) -> list[list[Record]]:
         }  # fmt: skip
         value = b"bad" if number % 37 == 36 else json.dumps(change).encode()
         logs[partition_of(site.encode(), PARTITIONS)].append((site.encode(), value))
-        if number % 26 == 25:
+        if number % 3 == 2:
             for log in logs:
                 log.append((None, b'{"type":"clock_ticked","time_us":%d}' % (EPOCH_US + number * 7_000_000)))
     return logs
