@@ -1,6 +1,7 @@
 """meter-events -> connector-status -> price-signals by workers that are killed in between: once, and the same bytes.
 
-Ticks are written by the test, so that hours pass in seconds; whoever repeats the topics offline gets the same signals.
+A session at one of the sites is then billed by what was published. Ticks are written by the test, so that hours pass in
+seconds; whoever repeats the topics offline gets the same signals.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -39,7 +41,7 @@ STATIONS = [f"CP-{site}-{number}" for site in range(SITES) for number in (1, 2, 
 DOCUMENT = json.dumps(
     [
         {
-            "site_id": f"SITE-{site}", "name": "-", "time_zone": "Europe/Berlin", "country": "DE", "tariff_ids": [],
+            "site_id": f"SITE-{site}", "name": "-", "time_zone": "Europe/Berlin", "country": "DE", "tariff_ids": ["T"],
             "stations": [
                 {"station_id": station, "connectors": [
                     {"connector_id": number, "power_type": "AC", "max_power_w": 22_000} for number in (1, 2)
@@ -48,6 +50,20 @@ DOCUMENT = json.dumps(
         }
         for site in range(SITES)
     ]
+)  # fmt: skip
+FACTORS = {Decimal("0.5"): Decimal(1), Decimal("0.25"): Decimal("1.1"), Decimal(0): Decimal("1.25")}
+DYNAMIC = {
+    "signal": "availability",
+    "factors": [{"from_share": float(share), "factor": float(factor)} for share, factor in FACTORS.items()],
+}
+TARIFF = json.dumps(
+    {
+        "id": "T", "currency": "EUR", "x_price_mode": "FOLLOWS", "elements": [
+            {"price_components": [
+                {"type": "ENERGY", "price": 0.40, "vat": 19, "step_size": 1, "x_dynamic": {"availability": DYNAMIC}}
+            ]}
+        ],
+    }
 )  # fmt: skip
 Record = tuple[bytes | None, bytes]
 
@@ -75,6 +91,27 @@ def tick(quarter: int) -> Record:
     return None, json.dumps({"type": "clock_ticked", "time_us": at}).encode()
 
 
+def session(until: int) -> list[Record]:
+    """1.5 kWh in each quarter of an hour from the second one on, at a connector that reports no status."""
+    common = {"station_id": "CP-0-2", "connector_id": 3, "transaction_id": "t1"}
+    events: list[dict[str, object]] = [
+        {"type": "meter_read", "event_time_us": BEGIN_US + quarter * 15 * MINUTE_US, "register_wh": quarter * 1_500}
+        for quarter in range(1, until + 1)
+    ]
+    events[0]["type"], events[-1]["type"] = "session_started", "session_ended"
+    return [(b"CP-0-2", json.dumps(common | event).encode()) for event in events]
+
+
+def net(values: list[dict[str, int]]) -> Decimal:
+    """What that session costs by the published values, a slot each; nothing in service: factor 1."""
+    total = Decimal(0)
+    for each in values:
+        share = Decimal(each["free"]) / each["total"] if each["total"] else Decimal(1)
+        factor = next(factor for least, factor in FACTORS.items() if share >= least)
+        total += Decimal("1.5") * (Decimal("0.40") * factor).quantize(Decimal("0.0001"))
+    return total
+
+
 class Flow:
     """A broker, one worker of both stages that may be killed, and what stands in the topics."""
 
@@ -83,12 +120,14 @@ class Flow:
         self.producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2_random"})
         write_keyring(folder / "keys.json")
         (folder / "sites.json").write_text(DOCUMENT)
+        (folder / "tariffs.json").write_text(TARIFF)
         self.worker: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         settings = {
             "kafka": self.bootstrap, "keys_file": str(self.folder / "keys.json"), "tick_ms": "0",
             "sites_file": str(self.folder / "sites.json"), "checkpoint_ms": "100",
+            "tariffs_file": str(self.folder / "tariffs.json"),
         }  # fmt: skip
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(  # noqa: S603 - our own command
@@ -176,13 +215,24 @@ def test_signals_of_killed_workers_are_those_of_the_log(flow: Flow) -> None:
     assert sorted((m.key(), m.value()) for m in found if changes(m)) == sorted(told)
     expected: dict[bytes, bytes | None] = {}
     for number in range(4):
-        occupancy = Offline(Occupancy())
+        occupancy = Offline(Occupancy(keyring))
         for message in found:
             if message.partition() == number:
-                expected |= {o.key: o.value for o in occupancy.feed(message.key(), message.value() or b"")}
+                outputs = occupancy.feed(message.key(), message.value() or b"")
+                expected |= {output.key: output.value for output in outputs if output.topic == PRICE_SIGNALS}
     assert len(expected) == SITES * QUARTERS
     published = flow.read(PRICE_SIGNALS, lambda found: len({m.key() for m in found}) >= len(expected))
     assert set(Counter(message.key() for message in published).values()) == {1}
     assert {message.key(): message.value() for message in published} == expected
+
+    priced = tick(QUARTERS - 1)[1][:-1] + b',"reference":[0,0,%d]}' % (1 + max(m.offset() or 0 for m in published))
+    flow.write(topics.METER_EVENTS.name, [(None, priced), *session(QUARTERS)], 8)
+    (record,) = flow.read(topics.SESSIONS.name, lambda found: len(found) >= 1)
+    bill = json.loads(record.value() or b"")
+    own = [json.loads(m.value() or b"") for m in published if (m.key() or b"").startswith(b"availability:SITE-0|")]
+    own.sort(key=lambda each: str(each["start"]))
+    assert (bill["bill_state"], bill["energy_wh"]) == ("FINAL", (QUARTERS - 1) * 1_500)
+    assert Decimal(bill["total_excl_vat"]) == net(own[: QUARTERS - 1]) != Decimal("0.6") * (QUARTERS - 1)
+
     totals = [json.loads(message.value() or b"")["total"] for message in published]
     assert len(set(totals)) > 3, "the fleet is not always the same"
