@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
@@ -10,6 +11,8 @@ from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
 
 OUTPUTS = "sessions"
 REMINDER_US = 5_000_000
+HANGS = b"31337"
+"""At this number `apply` does not return for a minute: a bug that blocks the event loop."""
 
 
 class Count:
@@ -55,6 +58,8 @@ class Counting:
     def apply(self, state: Count, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         if not value.isdigit():
             raise InvalidMessage("NOT_A_NUMBER", "send decimal digits")
+        if value == HANGS:
+            time.sleep(60)
         state.count += 1
         state.total += int(value)
         if state.count % 10 == 5:

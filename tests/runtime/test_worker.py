@@ -13,8 +13,10 @@ from pathlib import Path
 import confluent_kafka as ck
 
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.runtime.liveness import STALLED
 from pipeline.runtime.murmur import partition_of
 from pipeline.wire import dead_letters
+from tests.runtime.counting import HANGS
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 
@@ -73,7 +75,7 @@ def test_a_flood_of_dead_letters_stops_the_worker_before_it_commits(new_arena: C
     arena.processes.clear()
 
 
-def test_probes_and_metrics_answer_and_a_worker_that_hangs_ends_itself(arena: Arena) -> None:
+def test_probes_and_metrics_answer_and_a_bug_ends_the_worker(arena: Arena) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -88,6 +90,23 @@ def test_probes_and_metrics_answer_and_a_worker_that_hangs_ends_itself(arena: Ar
     arena.fill([(b"key-1", b"9" * 5000)])  # int() refuses so many digits: our bug, not a bad message
     assert process.wait(20) == 1
     assert "ValueError" in arena.log("a")
+    arena.processes.clear()
+
+
+def test_a_worker_that_hangs_ends_itself(arena: Arena) -> None:
+    """The event loop stands still, so only the watchdog's thread can end it."""
+    process = arena.start("a", stall_limit_s=3)
+    arena.fill([(b"key-1", b"1"), (b"key-1", HANGS)])
+    assert process.wait(30) == STALLED
+    assert "worker ends: " in arena.log("a")
+    arena.processes.clear()
+
+
+def test_more_keys_than_the_cap_stop_the_worker(new_arena: Callable[..., Arena]) -> None:
+    arena = new_arena(max_keys=10)
+    arena.fill(numbers(keys=50, count=500))
+    assert arena.start("a").wait(20) == 1
+    assert "more than 10 keys" in arena.log("a")
     arena.processes.clear()
 
 
