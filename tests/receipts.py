@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ from pipeline.domain.station import MINUTE
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
+from pipeline.wire.price_signals import decode_signals
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -45,17 +47,15 @@ KEYRING = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
 TOKEN, TRANSACTION = "04A1B2C3D4", "TX-77001"
 
 
-def rating() -> Rating:
-    return Rating(
-        KEYRING,
-        decode_sites(json.dumps(SITES).encode(), "sites"),
-        decode_tariffs(json.dumps(TARIFF).encode(), "tariff"),
-    )
+def rating(tariff: Mapping[str, Any] = TARIFF, signals: Sequence[Mapping[str, Any]] = ()) -> Rating:
+    sites, tariffs = json.dumps(SITES).encode(), json.dumps(tariff).encode()
+    slots = decode_signals(json.dumps(signals).encode(), "signals")
+    return Rating(KEYRING, decode_sites(sites, "sites"), decode_tariffs(tariffs, "tariffs"), slots)
 
 
-def story(*, stop_after_min: int = 40, late: bool = True) -> Iterator[Output]:
+def story(*, stop_after_min: int = 40, late: bool = True, rated: Rating | None = None) -> Iterator[Output]:
     """Outputs of a session whose reading of 21:59 comes after its stop (`late`: or never)."""
-    stage = Offline(Assembly(rating(), Decoder(KEYRING)))
+    stage = Offline(Assembly(rated or rating(), Decoder(KEYRING)))
 
     def at(minutes: float) -> int:
         return STARTED_US + int(minutes * MINUTE)

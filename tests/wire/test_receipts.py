@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
 from pipeline.domain.checking.receipts import check, check_credit
 from pipeline.domain.checking.verify import Verdict
-from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.errors import InvalidMessage
 from pipeline.wire.receipts import content_hash, decode_receipt, facts_of, is_receipt, signals_of, tariff_of
-from tests.receipts import TOKEN, TRANSACTION, receipts, story
+from tests.receipts import TARIFF, TOKEN, TRANSACTION, rating, receipts, story
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples" / "receipts" / "v1"
 BILL = (EXAMPLES / "bill.json").read_bytes()
@@ -162,12 +161,62 @@ def test_a_session_that_is_not_billable_is_billed_nothing_and_says_so() -> None:
     assert sum(round(float(line.amount_excl or 0) * 10_000) for line in receipt.lines) == 0
 
 
-def test_signals_travel_with_the_receipt() -> None:
-    signal = {"series": "spot", "start": "2025-06-16T19:45:00Z", "end": "2025-06-16T20:00:00Z", "revision": 2,
-              "price": 212.40, "unit": "MWh", "currency": "EUR"}  # fmt: skip
-    data = resealed(BILL, '"signals":[]', f'"signals":[{json.dumps(signal)}]')
-    signals: Signals = signals_of(bill_of(data))
-    slot, _ = signals.at("spot", 1_750_103_100_000_000)
-    assert slot is not None
-    assert (str(slot.price), slot.per_kwh, slot.revision) == ("212.4", 1000, 2)
-    assert msgspec.json.decode(data)["signals"] == [signal]
+def dynamic(**more: object) -> dict[str, Any]:
+    """The story's tariff, following the spot price (in quarters of an hour) and the availability of the site."""
+    steps = [{"from_share": 0.5, "factor": 1}, {"from_share": 0, "factor": 1.2}]
+    follows = {"signal": "spot", "fee": 0.05, "availability": {"signal": "availability", "factors": steps}}
+    component = {"type": "ENERGY", "price": 0.6, "vat": 19, "x_dynamic": follows | more}
+    return {**TARIFF, "elements": [{"price_components": [component]}]}
+
+
+def quarter(series: str, number: int, **value: object) -> dict[str, Any]:
+    """The `number`th quarter of an hour from 19:30 UTC on."""
+    minute = 30 + 15 * number
+    start = f"2025-06-16T{19 + minute // 60}:{minute % 60:02d}:00Z"
+    return {"series": series, "start": start, "minutes": 15, **value}
+
+
+def spot(number: int, price: float) -> dict[str, Any]:
+    return quarter("spot", number, price=price, unit="MWh", currency="EUR")
+
+
+SLOTS = [spot(number, 200 + 10.5 * number) for number in range(-3, 8)] + [
+    quarter("availability:SITE-1", number, free=number % 2, total=2) for number in range(-3, 8)
+]
+"""Of the ten quarters the session meets those that begin at 19:30, 19:45, 20:00 and 20:15 UTC."""
+
+
+@pytest.mark.parametrize(
+    ("tariff", "slots", "used"),
+    [
+        (dynamic(), SLOTS, 8),
+        (dynamic() | {"x_price_mode": "LOCKED"}, SLOTS, 2),
+        (dynamic(on_missing="FALLBACK"), [each for each in SLOTS if "19:45" not in each["start"]], 6),
+        (dynamic(on_missing="FALLBACK"), [], 0),
+    ],
+    ids=["follows", "locked", "one quarter missing", "all missing"],
+)
+def test_a_receipt_holds_the_signals_that_it_was_priced_by_and_no_others(
+    tariff: dict[str, Any], slots: list[dict[str, Any]], used: int
+) -> None:
+    written = receipts(story(rated=rating(tariff, slots)))
+    assert "1:BILL" in written
+    for key, value in written.items():
+        if key.endswith("CREDIT"):
+            continue
+        assert len(bill_of(value).signals) == used
+        found = verdict(value)
+        assert (found.verdict, found.findings) == ("OK", ()), key
+        if used:
+            wrong = verdict(resealed(value, '"price":200', '"price":201'))
+            assert "TOTAL_EXCL" in codes(wrong)
+    if used:
+        without = re.sub(
+            r'"signals":\[.*?\],"currency"', '"signals":[],"currency"', written["1:BILL"].decode()
+        ).encode()
+        assert verdict(resealed(without, '"notes":[]', '"notes":[]')).verdict != "OK"
+
+
+def test_a_bill_that_is_held_has_no_receipt() -> None:
+    """Without its signals: the price is not known (on_missing HOLD)."""
+    assert receipts(story(rated=rating(dynamic(), []))) == {}
