@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.edge.uniform import Pace, bench_events
 from pipeline.embedded.kafka import EmbeddedKafka
-from tests.bench import limit, report
+from tests.bench import limit, pricing, report
 from tests.bench.latency import Seen, _result, share
 from tests.bench.measure import Ended, Figure, Sample, cpu_seconds, figure, rss_bytes
 from tests.bench.platform import SOURCE, Platform
@@ -94,6 +94,15 @@ def test_medians_ratios_and_reasons_are_written(tmp_path: Path) -> None:
     widths = [float(bar.get("width", 0)) for bar in drawn.iter("{http://www.w3.org/2000/svg}rect")][1:]
     assert widths == [420.0, 168.0, 252.0, 8.4]  # limit, one worker, two, Faust: to scale
     assert "cannot be installed <here>" in report.table(results)
+
+
+@pytest.mark.parametrize("case", [pricing.typical(), pricing.spot_12h()], ids=["typical", "spot_12h"])
+def test_what_is_priced_is_the_session_that_the_figure_names(case: pricing.Case) -> None:
+    bill = case.bill()
+    lines = [line for line in bill.lines if line.kind != "ROUNDING"]
+    assert (bill.state, len(lines)) == ("FINAL", case.lines)
+    assert len({line.unit_price for line in lines if line.dimension == "ENERGY"}) == (2 if case.lines == 5 else 48)
+    assert pricing.measure(case, 0.1) > 100
 
 
 def test_latency_is_of_stations_that_were_appended_and_seen() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.errors import Unavailable
-from tests.bench import contenders, report
+from tests.bench import contenders, pricing, report
 from tests.bench.latency import latency
 from tests.bench.measure import Ended, Figure
 from tests.bench.platform import HEADLINE, Platform, write_documents
@@ -160,6 +160,10 @@ class Bench:
         else:
             self.further |= {key: round(value) for key, value in json.loads(done.stdout).items()}
 
+    def pricing(self) -> None:
+        self.say("final bills on one core")
+        self.further |= pricing.figures(1 if self.quick else 5)
+
     def delay(self) -> None:
         rates = sorted(figure.events_per_s for figure in self.runs.get("pipeline_1", ()))
         if not rates:
@@ -226,6 +230,7 @@ PARTS: dict[str, Callable[[Bench], None]] = {
     "intervals": Bench.intervals,
     "growth": Bench.growth,
     "memory": Bench.memory,
+    "pricing": Bench.pricing,
 }
 
 if __name__ == "__main__":
