@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from pipeline.agents.assembly import CONNECTOR_STATUS, Assembly
@@ -140,14 +141,14 @@ def tariff(**more: object) -> bytes:
     ).encode()
 
 
-def bill(line: Line, until_minute: int, document: bytes) -> Bill:
+def bill(line: Line, until_minute: int, document: bytes, site_id: str = "S") -> Bill:
     """10 kWh an hour from 07:30 on, priced by the records of the topic."""
     (found,) = decode_tariffs(document, "tariff")
     slots = decode_signals(b"\n".join(output.value or b"" for output in line.published), "price-signals")
     start, end = SEVEN + 30 * MINUTE, SEVEN + until_minute * MINUTE
     wh = (until_minute - 30) * 10_000 // 60
     facts = Facts(start, end, [Reading(start, 0), Reading(end, wh * 1000)], [])
-    return price(facts, found, "Europe/Berlin", Signals(slots).of_site("S"))
+    return price(facts, found, "Europe/Berlin", Signals(slots).of_site(site_id))
 
 
 def test_a_bill_follows_the_availability_that_the_stage_published(line: Line) -> None:
@@ -155,12 +156,20 @@ def test_a_bill_follows_the_availability_that_the_stage_published(line: Line) ->
     usage = [each for each in found.lines if each.kind == "USAGE"]
     assert [each.unit_price for each in usage] == ["0.4000", "0.4400", "0.5000", "0.4000"]
     assert found.total_excl == "4.3500"  # 2.5 kWh x (0.40 + 0.44 + 0.50 + 0.40)
-    assert usage[1].evidence[-1] == "signal availability:S 2026-03-02T07:45:00Z 15 min r1 1/4 free"
+    assert usage[1].evidence[-1] == (
+        "signal availability:S 2026-03-02T07:45:00Z 15 min r1 1/4 free at 2026-03-02T07:44:30Z"
+    )
     assert [any("NONE_IN_SERVICE" in text for text in each.assumptions) for each in usage] == [False] * 3 + [True]
 
 
-def test_the_same_records_give_the_same_bill(line: Line) -> None:
-    assert bill(line, 90, tariff()) == bill(line, 90, tariff())
+def test_records_in_any_order_give_the_same_bill_and_so_does_the_series_named_in_full(line: Line) -> None:
+    first = bill(line, 90, tariff())
+    line.published.reverse()
+    again = bill(line, 90, tariff())
+    assert msgspec.json.encode(again.lines) == msgspec.json.encode(first.lines)
+    assert (again.total_excl, again.payable_incl) == (first.total_excl, first.payable_incl)
+    in_full = {"availability": {"signal": "availability:S", "factors": FACTORS}}
+    assert bill(line, 90, tariff(**in_full), site_id="elsewhere").total_excl == first.total_excl
 
 
 def test_a_slot_that_was_never_published_holds_the_bill_or_falls_back_as_the_tariff_says(line: Line) -> None:

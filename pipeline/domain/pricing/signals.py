@@ -57,7 +57,10 @@ class Slot:
         name = f"signal {self.series} {utc_text(self.start_us)} {minutes} min r{self.revision}"
         if self.price is not None:
             return f"{name} {self.price} per {self.per_kwh} kWh"
-        return f"{name} {self.level}" if self.level is not None else f"{name} {self.free}/{self.total} free"
+        if self.level is not None:
+            return f"{name} {self.level}"
+        counted_at = "" if self.published_us is None else f" at {utc_text(self.published_us)}"
+        return f"{name} {self.free}/{self.total} free{counted_at}"
 
 
 class _Series:
