@@ -21,6 +21,7 @@ from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
 from pipeline.domain.session import advance, read_meter
 from pipeline.domain.station import (
+    DECISION,
     MINUTE,
     SECOND,
     SIGNALS,
@@ -59,7 +60,7 @@ WAITS_FOR = {
     "TARIFF_AMBIGUOUS": SITES | TARIFFS,
     "SIGNAL_MISSING": SIGNALS,
 }
-"""What would release a bill that is held for this reason; for every other reason no reference data does."""
+"""What would release a bill that is held for this reason; for every other reason it takes a decision."""
 CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
@@ -249,6 +250,8 @@ class Assembly:
             station.archive.put(name.encode(), encode_archived(session, whole=held is not None))
         for name in step.forgotten:
             station.archive.drop(name.encode())
+            for session_id in [each for each, held in station.held.items() if held[1] == name]:
+                station.wait(session_id, 0)
         outputs.extend(_dead_letter(station, value, part.reason, part.detail) for part in step.quarantined)
         return outputs
 
@@ -256,7 +259,8 @@ class Assembly:
         """A revision if a fact changed. The first one also ends the live view, and tells what only the whole shows."""
         record, measured, bill = self._rating.rate(station, session)
         if session.ended() and (station.waits or record.bill_state == "HELD"):
-            station.wait(record.session_id, WAITS_FOR.get(record.held_reason or "", 0))
+            held = record.bill_state == "HELD"
+            station.wait(record.session_id, WAITS_FOR.get(record.held_reason or "", DECISION) if held else 0)
         facts, content_hash = encode_facts(record)
         if content_hash == session.content_hash:
             return

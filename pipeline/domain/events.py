@@ -26,6 +26,9 @@ Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 ChargingState = Literal["charging", "suspended_ev", "suspended_evse", "idle"]
 ReadingContext = Literal["begin", "periodic", "clock", "interruption", "end", "trigger", "other"]
 
+BillDecision = Literal["waive"]
+"""Ask for nothing. To bill what the evidence does not carry is nobody's to decide."""
+
 LIVE = "live"
 """The clock of real time. A replay or a simulation names its own clock and writes its own ticks."""
 
@@ -197,8 +200,23 @@ class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """`ocpp1.6` or `ocpp2.0.1`; absent: told from the messages themselves."""
 
 
+class BillDecided(_Event, tag="bill_decided"):
+    """Somebody decided about a bill that is held: `chargeline bills release`. Never sent by a station."""
+
+    session_id: Text
+    """As published."""
+    decision: BillDecision
+
+
 ChargeEvent = (
-    SessionStarted | SessionAuthorized | SessionConfirmed | MeterRead | SessionEnded | StatusReported | StationSeen
+    SessionStarted
+    | SessionAuthorized
+    | SessionConfirmed
+    | MeterRead
+    | SessionEnded
+    | StatusReported
+    | StationSeen
+    | BillDecided
 )
 
 STATUSES = frozenset({

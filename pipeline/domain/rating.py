@@ -168,8 +168,9 @@ class Rating:
             if session.billed_signals is None and isinstance(bill, Bill) and bill.state == "FINAL":
                 session.billed_signals = self._view.signals
         billable = _billable(session, measured)
-        if isinstance(bill, Bill) and session.ended() and not billable:
-            bill = waive(bill, measured.until_us)  # an abort costs nothing, not even a start fee
+        waived = session.decision == "waive" or not billable  # an abort costs nothing, not even a start fee
+        if isinstance(bill, Bill) and session.ended() and waived:
+            bill = waive(bill, measured.until_us)
         record = self._strip(station, session, measured, bill, unattributed, limits, billable)
         return Rated(record, measured, bill if isinstance(bill, Bill) else None)
 
@@ -214,6 +215,8 @@ class Rating:
         energy, until = measured.energy_wh, measured.until_us
         lasted = _lasted(measured)
         priced = bill if isinstance(bill, Bill) else None
+        given_up = priced is None and session.decision == "waive"
+        nothing = "0.0000" if given_up else None
         evidence, quality = measured.evidence, measured.quality
         if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
             evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
@@ -242,13 +245,13 @@ class Rating:
             billable=billable,
             stop_reason=session.stop_reason,
             driver=session.analytics_token,
-            bill_state=priced.state if priced else "HELD",
-            held_reason=priced.held_reason if priced else bill.code if isinstance(bill, CannotPrice) else None,
+            bill_state=priced.state if priced else "FINAL" if given_up else "HELD",
+            held_reason=None if given_up else bill.held_reason if isinstance(bill, Bill) else bill.code,
             currency=priced.currency if priced else None,
-            total_excl_vat=priced.total_excl if priced else None,
-            total_incl_vat=priced.total_incl if priced else None,
-            payable_excl_vat=priced.payable_excl if priced else None,
-            payable_incl_vat=priced.payable_incl if priced else None,
+            total_excl_vat=priced.total_excl if priced else nothing,
+            total_incl_vat=priced.total_incl if priced else nothing,
+            payable_excl_vat=priced.payable_excl if priced else nothing,
+            payable_incl_vat=priced.payable_incl if priced else nothing,
             tariff_id=priced.tariff_id if priced else None,
             tariff_version=priced.tariff_version if priced else None,
             lines=priced.lines if priced else (),

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.domain import clock
 from pipeline.domain.events import (
+    BillDecided,
     ChargeEvent,
     MeterRead,
     SessionAuthorized,
@@ -540,6 +541,24 @@ def _seen(station: Station, event: StationSeen) -> Step | None:
 
 Handler = Callable[[Station, Any], Told]
 
+
+def _decide(station: Station, event: BillDecided) -> Step:
+    """A held bill is given up, because somebody looked at it."""
+    held = station.held.get(event.session_id)
+    session = None
+    if held is not None:
+        found = (each for _, each in station.each_session() if each.session_id == event.session_id)
+        session = next(found, None) or _unarchive(station, held[1])
+    if session is None:
+        return _refuse(station, "BILL_NOT_HELD", "no bill of this session is held: see `chargeline bills list`")
+    session.decision = event.decision
+    station.used += 1
+    station.wake_us = 0  # what came back from the archive goes there again
+    step = Step()
+    step.rated.append((session, "BILL_WAIVED"))
+    return step
+
+
 _HANDLERS: Mapping[type, Handler] = {
     SessionStarted: _start,
     SessionAuthorized: _authorized,
@@ -547,6 +566,7 @@ _HANDLERS: Mapping[type, Handler] = {
     SessionEnded: _end,
     StatusReported: _status,
     StationSeen: _seen,
+    BillDecided: _decide,
 }
 
 
@@ -587,7 +607,7 @@ def _unarchive(station: Station, key: str) -> Session | None:
     if kept is None:
         return None
     session = decode_archived(kept)
-    session.thinned = True
+    session.thinned |= session.session_id not in station.held  # a held one keeps all its readings
     station.sessions[key] = session
     return session
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from pipeline.domain.events import BillDecision
 from pipeline.domain.outputs import ConnectorState, Quarantined
 from pipeline.domain.receipts import Billed
 
@@ -47,8 +48,8 @@ EARLIEST = 1_483_228_800 * SECOND
 UPDATE_EVERY = MINUTE
 UNANSWERED = 30 * MINUTE
 
-SITES, TARIFFS, SIGNALS = 1, 2, 4
-"""The reference data that a held bill can wait for, in the order of domain.catalog.View."""
+SITES, TARIFFS, SIGNALS, DECISION = 1, 2, 4, 8
+"""What a held bill can wait for: reference data, in the order of domain.catalog.View, or somebody's decision."""
 
 
 class Session(msgspec.Struct, array_like=True, gc=False):
@@ -120,6 +121,9 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     stop_sent_us: int = 0
     slow: bool = False
     """Its next reading is not a plain one: the session ended, or its clock is wrong."""
+
+    decision: BillDecision | Literal[""] = ""
+    """What somebody decided about its held bill."""
 
     def ended(self) -> bool:
         return self.closed_by != ""
@@ -209,8 +213,8 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     """`seen_us` when silence was last noticed; over as soon as it is exceeded."""
 
     held: dict[str, tuple[int, str]] = {}
-    """Ended sessions whose bill waits for reference data: session id -> bits of SITES, TARIFFS, SIGNALS, and the name
-    in the archive (empty: not there yet)."""
+    """Ended sessions whose bill is held: session id -> bits of SITES, TARIFFS, SIGNALS, DECISION, and the name in the
+    archive (empty: not there yet)."""
     waits: int = 0
     """All these bits together; read by the runtime."""
 

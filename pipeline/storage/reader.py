@@ -65,7 +65,7 @@ QUERIES: Mapping[str, str] = {
         SELECT source_topic, reason, dead_letters, first_at, last_at FROM dead_letters_by_reason
         ORDER BY dead_letters DESC, reason""",
     "held_bills": """
-        SELECT session_id, revision, station_id, connector_id, site_id, held_reason, started_at, ended_at,
+        SELECT session_id, revision, station_id, connector_id, site_id, held_reason, started_at, ended_at, clock,
                session.energy_wh AS energy_wh,
                dateDiff('second', coalesce(ended_at, started_at), now64(6, 'UTC')) AS age_s
         FROM sessions_current AS session

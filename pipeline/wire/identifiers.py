@@ -13,6 +13,7 @@ from pipeline.domain.events import (
     ERROR_CODES,
     STATUSES,
     STOP_REASONS,
+    BillDecided,
     ChargeEvent,
     MeterRead,
     SessionAuthorized,
@@ -58,11 +59,17 @@ class Identifiers:
 
     def _conceal_rare(
         self,
-        event: SessionStarted | SessionAuthorized | SessionConfirmed | SessionEnded | StatusReported | StationSeen,
+        event: SessionStarted
+        | SessionAuthorized
+        | SessionConfirmed
+        | SessionEnded
+        | StatusReported
+        | StationSeen
+        | BillDecided,
     ) -> None:
         event.event_id = ""
         match event:
-            case StationSeen() | SessionConfirmed():
+            case StationSeen() | SessionConfirmed() | BillDecided():
                 pass  # a confirmation comes from Calls, which hold keys only
             case StatusReported():
                 if event.status not in STATUSES:

@@ -6,11 +6,12 @@ Canonical events are decoded in one step by a tagged union; everything after it 
 from __future__ import annotations
 
 from collections.abc import MutableMapping
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
 from pipeline.domain.events import (
+    BillDecided,
     ChargeEvent,
     ClockTicked,
     MeterRead,
@@ -29,7 +30,16 @@ from pipeline.wire.messages import Meaning
 from pipeline.wire.ocpp import Calls
 from pipeline.wire.refusals import DECODING_FAILED, refusal
 
-Canonical = SessionStarted | SessionAuthorized | MeterRead | SessionEnded | StatusReported | StationSeen | ClockTicked
+Canonical = (
+    SessionStarted
+    | SessionAuthorized
+    | MeterRead
+    | SessionEnded
+    | StatusReported
+    | StationSeen
+    | BillDecided
+    | ClockTicked
+)
 """What a producer may send. SessionConfirmed is not among it: it comes from the pairing of OCPP frames only."""
 
 _CANONICAL: Final[msgspec.json.Decoder[Canonical]] = msgspec.json.Decoder(Canonical)
@@ -44,10 +54,7 @@ class _Probe(msgspec.Struct, gc=False):
 
 
 _PROBE: Final = msgspec.json.Decoder(_Probe)
-_KNOWN: Final = frozenset(
-    msgspec.json.encode(each.__struct_config__.tag)
-    for each in (SessionStarted, SessionAuthorized, MeterRead, SessionEnded, StatusReported, StationSeen, ClockTicked)
-)
+_KNOWN: Final = frozenset(msgspec.json.encode(each.__struct_config__.tag) for each in get_args(Canonical))
 
 
 class Decoder:

@@ -260,6 +260,39 @@ def test_a_record_that_is_no_site_prices_nothing_and_stops_nobody() -> None:
     assert line.bills() == [(1, "FINAL", None, "4.7600", "ENDED")]
 
 
+def impossible(line: Line, wh: int = 900_000) -> str:
+    """A session of 900 kWh in two hours at a connector of 22 kW: held, whatever is known."""
+    line.topics.publish("sites", SITE)
+    line.topics.publish("tariffs", tariff(0.40))
+    line.tick(0)
+    line.charge(wh=wh)
+    assert [(bill[1], bill[2]) for bill in line.bills()] == [("HELD", "IMPOSSIBLE_ENERGY")]
+    return str(line.told[SESSIONS][0]["session_id"])
+
+
+@pytest.mark.parametrize("hours", [0.1, 30], ids=["within the reorder window", "from the archive"])
+def test_somebody_gives_up_a_bill_that_no_reference_data_releases(hours: float) -> None:
+    line = Line()
+    session_id = impossible(line)
+    line.tick((2 + hours) * HOURS)
+    line._tell("bill_decided", 0, "CP-1", session_id=session_id, decision="waive")
+    line.tick((2 + hours) * HOURS + 60)
+    line.tick((3 + hours) * HOURS)
+    assert line.bills()[1:] == [(2, "FINAL", None, "0.0000", "BILL_WAIVED")]
+    assert "IMPOSSIBLE_ENERGY" in line.told[SESSIONS][-1]["quality"]
+    assert [state.held for state in line.stage.states.values()] == [{}]
+    line._tell("bill_decided", 0, "CP-1", session_id=session_id, decision="waive")
+    assert len(line.told["dead-letters"]) == 1, "nothing is held any more"
+
+
+def test_what_was_held_longer_than_the_horizon_is_forgotten() -> None:
+    line = Line()
+    impossible(line)
+    for day in range(1, 10):
+        line.tick(day * 24 * HOURS)
+    assert [(state.held, state.waits) for state in line.stage.states.values()] == [({}, 0)]
+
+
 def test_a_state_of_the_previous_codec_is_read() -> None:
     """Version 1 knew nothing of held bills: its records end before these fields."""
     line = Line()

@@ -36,14 +36,14 @@ def hour_of(us: int) -> int:
     return us // 3_600_000_000 * 3600
 
 
-def charge(stack: Stack, transaction: str, start_us: int) -> None:
-    """An hour's session of 10 kWh that ended just now."""
+def charge(stack: Stack, transaction: str, start_us: int, kwh: int = 10) -> None:
+    """An hour's session."""
     producer = Producer({"bootstrap.servers": stack.settings.kafka, "partitioner": "murmur2_random"})
     base = {"station_id": "CP-1", "transaction_id": transaction}
     register = 0 if transaction == "1" else 10_000
     for kind, after, wh in (
-        ("session_started", 0, 0), ("meter_read", 1200, 3333), ("meter_read", 2400, 6667),
-        ("session_ended", 3600, 10_000),
+        ("session_started", 0, 0), ("meter_read", 1200, kwh * 333), ("meter_read", 2400, kwh * 667),
+        ("session_ended", 3600, kwh * 1000),
     ):  # fmt: skip
         at = start_us + after * 1_000_000
         event = base | {"type": kind, "connector_id": 1, "event_time_us": at, "received_time_us": at}
@@ -92,6 +92,25 @@ def test_a_bill_waits_for_site_tariff_and_price_and_survives_a_crash(stack: Stac
     assert found[-1]["total_excl_vat"] == "3.0000", "(0.20 + 0.10) * 10 kWh"
     charge(stack, "2", began_us + 3_600_000_000)
     assert [each["bill_state"] for each in revisions(stack, 5)[4:]] == ["FINAL"]
+
+
+def test_a_bill_that_nobody_can_price_is_given_up_by_command(stack: Stack) -> None:
+    known = len(stack.records(SESSIONS.name))
+    charge(stack, "3", time.time_ns() // 1000 - 3_600_000_000, kwh=900)
+    session_id = revisions(stack, known + 1)[-1]["session_id"]
+    stack.wait()
+    (held,) = [json.loads(line) for line in stack.chargeline("bills", "list", "--json").stdout.splitlines()]
+    assert (held["session_id"], held["reason"]) == (session_id, "IMPOSSIBLE_ENERGY")
+    done = stack.chargeline("bills", "release", session_id)
+    assert (done.returncode, done.stderr) == (0, "")
+    waived = revisions(stack, known + 2)[-1]
+    assert (waived["session_id"], waived["revision_reason"], waived["total_incl_vat"]) == (
+        session_id, "BILL_WAIVED", "0.0000",
+    )  # fmt: skip
+    stack.wait()
+    again = stack.chargeline("bills", "release", session_id)
+    assert again.returncode == 2
+    assert "no bill of this session is held" in again.stderr
 
 
 def test_a_version_is_published_once_and_never_changed(stack: Stack, tmp_path: Path) -> None:

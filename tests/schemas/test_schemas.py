@@ -52,6 +52,7 @@ SENT = (
     events.SessionEnded,
     events.StatusReported,
     events.StationSeen,
+    events.BillDecided,
     events.ClockTicked,
 )
 STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
