@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import topics
 from pipeline.runtime.intake import Lease
-from tests.integration.stack import started
+from tests.integration.stack import Stack, started
 
 STALL_LIMIT_S = 8
 
@@ -24,6 +25,12 @@ def test_markers_after_the_last_record_are_no_work(position: int, end: int, tail
     assert lease.behind(position) == behind
 
 
+def ticked(stack: Stack, topic: str) -> set[int | None]:
+    """Partitions in which live time passes."""
+    found = (message for message in stack.records(topic) if message.key() is None)
+    return {message.partition() for message in found if b"sim" not in (message.value() or b"")}
+
+
 def test_quiet_workers_live_on_before_and_after_a_restart(tmp_path: Path) -> None:
     with started(tmp_path, stall_limit_s=str(STALL_LIMIT_S)) as stack:
         done = stack.chargeline("simulate", "--stations", "2", "--sites", "1", "--faults", "none")
@@ -31,5 +38,7 @@ def test_quiet_workers_live_on_before_and_after_a_restart(tmp_path: Path) -> Non
         stack.wait()
         for _ in range(2):
             time.sleep(2 * STALL_LIMIT_S)
+            assert ticked(stack, topics.METER_EVENTS.name) == set(range(8))
+            assert ticked(stack, topics.CONNECTOR_STATUS.name) == set(range(4))
             assert set(stack.stop_workers()) == {0}
             stack.start_workers()
