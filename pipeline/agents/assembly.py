@@ -58,6 +58,7 @@ WAITS_FOR = {
     "TIME_ZONE_MISSING": SITES,
     "TARIFF_MISSING": SITES | TARIFFS,
     "TARIFF_AMBIGUOUS": SITES | TARIFFS,
+    "LOCK_REQUIRED": SITES | TARIFFS,
     "SIGNAL_MISSING": SIGNALS,
 }
 """What would release a bill that is held for this reason; for every other reason it takes a decision."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, require_lock
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
-from pipeline.errors import WrongUsage
+from pipeline.domain.site import Site
+from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.settings import Settings
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -48,4 +51,16 @@ def rating(settings: Settings, keys: Keyring) -> Rating:
     sites_file, tariffs_file = settings.sites_file, settings.tariffs_file
     sites = decode_sites(read(sites_file, "sites"), str(sites_file)) if sites_file else []
     tariffs = decode_tariffs(read(tariffs_file, "tariffs"), str(tariffs_file)) if tariffs_file else []
+    _check_locks(sites, tariffs, f"{sites_file} and {tariffs_file}")
     return Rating(keys, sites, tariffs)
+
+
+def _check_locks(sites: Sequence[Site], tariffs: Sequence[Tariff], source: str) -> None:
+    """Where both are at hand, a tariff that must not be used at its site is told before any bill is held for it."""
+    for site in sites:
+        for tariff in tariffs:
+            if site.lock_required and tariff.id in site.tariff_ids:
+                try:
+                    require_lock(tariff)
+                except CannotPrice as fault:
+                    raise InvalidMessage(fault.code, f"{source}: site {site.site_id!r}: {fault.detail}") from fault

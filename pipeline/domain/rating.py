@@ -20,7 +20,7 @@ from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.fold import Fold, price
 from pipeline.domain.pricing.signals import Signals, Slot
-from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.site import Site
 from pipeline.domain.slots import spread
@@ -129,6 +129,8 @@ class Rating:
             raise CannotPrice("SITE_MISSING", "the station stands at no known site; publish it with `sites publish`")
         view = _frozen(session, self._view)
         tariff = choose(self.catalog.tariffs(site.tariff_ids, view), site.tariff_ids, at_us, "REGULAR")
+        if site.lock_required:
+            require_lock(tariff)
         session.reference = (view.sites, view.tariffs)
         return site, tariff
 

@@ -17,7 +17,7 @@ from pipeline.domain.pricing.fold import price
 from pipeline.domain.pricing.localtime import label_of, zone_of
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.signals import Signals
-from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
 from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_S
 from pipeline.domain.site import Site
 
@@ -77,6 +77,8 @@ def rerate(
         effect.off_peak_wh += sum(s.energy_wh for s in session.slots if off_peak.holds(label_of(s.start_us, zone)))
         try:
             tariff = choose(tariffs, site.tariff_ids, session.start_us, "REGULAR")
+            if site.lock_required:
+                require_lock(tariff)
             seen = None if signals is None else signals.of_site(site.site_id)
             bill = price(facts_of(session), tariff, site.time_zone, seen, tax_rate=site.tax_rate)
         except CannotPrice as missing:

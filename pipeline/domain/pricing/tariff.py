@@ -153,6 +153,21 @@ class Tariff:
         )
 
 
+def require_lock(tariff: Tariff) -> None:
+    """For sites where the law wants the price of the start, per kWh, for the whole session (23 CFR 680.116(a)).
+
+    Raises CannotPrice LOCK_REQUIRED for a tariff whose price may change in a session, or that prices charging by time.
+    """
+    if tariff.price_mode != "LOCKED":
+        raise CannotPrice("LOCK_REQUIRED", f"tariff {tariff.id!r} must say x_price_mode LOCKED at this site")
+    for place, element in enumerate(tariff.elements):
+        timed = any(part.dimension == Dimension.TIME and part.price for part in element.components)
+        if timed and element.reservation is None:
+            raise CannotPrice(
+                "LOCK_REQUIRED", f"tariff {tariff.id!r} prices charging by TIME in elements[{place}]; use ENERGY here"
+            )
+
+
 def choose(
     tariffs: Iterable[Tariff], tariff_ids: Sequence[str], at_us: int, tariff_type: TariffType | None = None
 ) -> Tariff:
