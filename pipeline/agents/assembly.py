@@ -19,7 +19,7 @@ from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silen
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
-from pipeline.domain.session import advance, read_meter
+from pipeline.domain.session import Told, advance, read_meter
 from pipeline.domain.station import (
     DECISION,
     MINUTE,
@@ -113,16 +113,11 @@ class Assembly:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         if event.clock != state.clock:
             self._follow(state, event.clock)
-        told = read_meter(state, event) if type(event) is MeterRead else advance(state, event)
-        if told is None and type(event) is MeterRead:
-            return None
-        outputs: list[Output] = []
-        if isinstance(told, Session):
-            outputs.append(self._live(state, told))
-        elif told is not None:
-            outputs = self._outputs(state, told, value)
-        if type(event) is not MeterRead:
-            self._occupancy(state, outputs)
+        if type(event) is MeterRead:
+            told = read_meter(state, event)
+            return None if told is None else self._told(state, told, value)
+        outputs = self._told(state, advance(state, event), value)
+        self._occupancy(state, outputs)
         return outputs or None
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes) -> Sequence[Output] | None:
@@ -137,11 +132,7 @@ class Assembly:
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
         for event in meaning.events:
-            told = advance(state, event)
-            if isinstance(told, Session):
-                outputs.append(self._live(state, told))
-            elif told is not None:
-                outputs.extend(self._outputs(state, told, value))
+            outputs.extend(self._told(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
@@ -215,6 +206,11 @@ class Assembly:
         return self._rating.limits(station.station_id, WHOLE_STATION).silent_us
 
     # --- outputs -----------------------------------------------------------------------------------------------------
+
+    def _told(self, station: Station, told: Told, value: bytes) -> list[Output]:
+        if isinstance(told, Session):
+            return [self._live(station, told)]
+        return [] if told is None else self._outputs(station, told, value)
 
     def _live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""

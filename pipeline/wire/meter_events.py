@@ -73,7 +73,7 @@ class Decoder:
             event = self._canonical(value)
         except DECODING_FAILED as error:
             return _frame(value, error)
-        if isinstance(event, MeterRead) and not event.codes:  # as conceal() does, without a call: saves 0.3 us of 1.2
+        if type(event) is MeterRead and not event.codes:  # as conceal() does, without a call: saves 0.3 us of 1.2
             if event.transaction_id is not None:
                 event.transaction_id = self._transaction(event.station_id, event.transaction_id)
             if event.event_id:
