@@ -7,7 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.rating import Rating
+from pipeline.domain.site import Connector, Site
+from pipeline.domain.site import Station as SiteStation
+from pipeline.domain.station import Session, Station
 from pipeline.wire.tariffs import decode_tariffs
+from tests.builders import KEYS
 
 START_US = 1_772_460_000_000_000  # 2026-03-02T14:00:00Z
 TARIFFS = {
@@ -40,6 +45,39 @@ def test_the_short_way_equals_the_bill_at_every_reading(name: str, monkeypatch: 
         bill = short.bill(at_us, final=False)
         assert short.running() == (bill.total_excl, bill.total_incl), minute
     assert taken() > 50 or name == "with a limit", "the short way was not taken"
+
+
+@pytest.mark.parametrize(
+    ("batches", "highest_wh"),
+    [
+        ([[11_000, 12_000, 13_000]], 13_000),
+        ([[11_000, 13_000, 12_000]], 13_000),
+        ([[11_000, 13_000], [12_000]], 13_000),
+        ([[11_000, 13_000], [12_000], [12_500, 12_800]], 13_000),
+        ([[11_000, 13_000], [12_000], [12_500, 14_000]], 14_000),
+    ],
+)
+def test_a_register_that_falls_between_two_updates_lowers_no_cost(batches: list[list[int]], highest_wh: int) -> None:
+    rating, station, session = _open_session(10_000)
+    (tariff,) = decode_tariffs(TARIFFS["two windows"], "two windows")
+    at_us = START_US
+    for batch in batches:
+        for register in batch:
+            at_us += 60_000_000
+            session.readings.extend((at_us, register, -1, -1))
+        session.last_at_us = at_us
+        running = rating.running(station, session)
+    other = Fold.open(tariff, "Europe/Berlin", None, START_US, 10_000_000)
+    other.reading(at_us, highest_wh * 1000)
+    assert running is not None
+    assert running.fold.running() == other.running()
+
+
+def _open_session(register_wh: int) -> tuple[Rating, Station, Session]:
+    place = SiteStation(station_id="CP-1", connectors=(Connector(connector_id=1, power_type="AC", max_power_w=22_000),))
+    site = Site(site_id="S", name="S", time_zone="Europe/Berlin", country="DE", tariff_ids=("T",), stations=(place,))
+    session = Session(1, "t1", started_at_us=START_US, start_register_wh=register_wh, last_at_us=START_US)
+    return Rating(KEYS, [site], decode_tariffs(TARIFFS["two windows"], "t")), Station("CP-1"), session
 
 
 def _count_quotes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
