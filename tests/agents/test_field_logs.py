@@ -16,6 +16,7 @@ import orjson
 import pytest
 
 from pipeline.agents.offline import OfflineSessions
+from pipeline.domain.conservation import difference
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.replayer import open_log
@@ -195,3 +196,23 @@ def test_times_are_those_of_the_log(reference_file: Callable[[str], Path]) -> No
     slots = msgspec.convert(first["slots"], list[dict[str, int]])
     assert sum(slot["energy_wh"] for slot in slots) == 27_099
     assert len(slots) == 4
+
+
+def test_a_damaged_day_ends_no_worker_and_loses_no_event(log: tuple[str, Path]) -> None:
+    """Every third frame is damaged somewhere; what is understood of the rest stays conserved and never impossible."""
+    chance = random.Random(11)  # noqa: S311 - damage, not a secret
+    sessions = OfflineSessions(Rating(KEYS), KEYS)
+    for at, (_, key, value) in enumerate(records(log[1], final_ticks=True)):
+        if key is not None and at % 3 == 0:
+            place = chance.randrange(len(value))
+            value = value[:place] + chance.randbytes(chance.randrange(3)) + value[place + chance.randrange(4) :]
+        sessions.feed(key, value)
+    assert sum(sessions.refused.values()) > 100
+    for station in sessions.stage.states.values():
+        accounted = station.used + station.duplicates + station.quarantined + station.outside + station.pending()
+        assert station.received == accounted
+        assert all(difference(connector) == 0 for connector in station.connectors.values())
+    for row in sessions.rows():
+        energy, quality = row["energy_wh"], row["quality"]
+        assert energy is None or (isinstance(energy, int) and 0 <= energy < 100_000)
+        assert energy is not None or quality

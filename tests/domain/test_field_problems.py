@@ -115,6 +115,20 @@ def test_10_a_stop_that_comes_days_late_makes_a_revision_that_says_so(bench: Ben
     assert bench.session().revision == 2
 
 
+def test_10_what_follows_a_late_stop_still_counts(bench: Bench) -> None:
+    """The queue of an outage of hours, its readings overtaken by the stop."""
+    bench.start(0, 10_000)
+    bench.reads(charging(60, 300, 10_183))
+    bench.stop(1800, 15_500, received=20_000)
+    bench.tick(20_100)
+    assert bench.result().quality == ("GAP",)
+    bench.reads(charging(360, 1740, 11_100), received=20_200)
+    bench.tick(20_300)
+    assert bench.records[-1].quality == ()
+    bench.tick(20_000 + 3_700)
+    assert "t1" not in bench.station.sessions
+
+
 def test_10_what_is_older_than_the_horizon_is_held(bench: Bench) -> None:
     bench.start(DAY * 10, 1000, "t9")
     bench.stop(60, 900, "old", received=DAY * 10)

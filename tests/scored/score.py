@@ -41,6 +41,7 @@ CLOCK_US = 10 * SECOND
 class Finds:
     """Of one kind of fault. `noticed`: with a code that explains it. `false`: such a code without such a fault."""
 
+    leaves_a_trace: bool
     sessions: int = 0
     noticed: int = 0
     false: int = 0
@@ -49,7 +50,8 @@ class Finds:
 
     @property
     def recall(self) -> float | None:
-        return self.noticed / self.sessions if self.sessions else None
+        """None: nothing to notice, or no session."""
+        return self.noticed / self.sessions if self.sessions and self.leaves_a_trace else None
 
     @property
     def precision(self) -> float | None:
@@ -63,7 +65,7 @@ class Verdict:
     whole: int = 0
     events: int = 0
     connectors: int = 0
-    kinds: dict[str, Finds] = field(default_factory=lambda: {kind: Finds() for kind in KINDS})
+    kinds: dict[str, Finds] = field(default_factory=lambda: {kind: Finds(kind in EXPLAINS) for kind in KINDS})
     violations: list[str] = field(default_factory=list)
 
     def add(self, scored: Scored) -> None:
