@@ -6,6 +6,7 @@ of its neighbour.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ _WIDE = Context(prec=120)
 _CENT_OF_CENT = Decimal("0.0001")
 GIVEN = -1
 """The offset of what was there from the start."""
+AVAILABILITY_KEPT_US = 62 * 86_400 * 1_000_000
+"""A series a site, 96 slots a day: only so much is held. Longer than a bill can be revised; an older replay is HELD."""
 SLOTS_BACK = 100
 """So many slots may begin inside another one and end before it; further back nobody looks."""
 
@@ -71,7 +74,13 @@ class _Series:
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.revisions: list[list[tuple[int, Slot]]] = []
-        self.offsets: list[int] = []
+        self.offsets = array("q")
+
+    def forget(self, before_us: int) -> None:
+        """Slots that began before; many at a time. They still count as offsets: what is known never becomes less."""
+        if self.starts[0] < before_us - AVAILABILITY_KEPT_US // 8:
+            stale = bisect_left(self.starts, before_us)
+            del self.starts[:stale], self.revisions[:stale]
 
     def visible(self, place: int, end: int) -> Slot | None:
         """The revision that counts among those below `end`."""
@@ -98,6 +107,8 @@ class Book:
             series.starts.insert(place, slot.start_us)
             series.revisions.insert(place, [])
         series.revisions[place].append((offset, slot))
+        if slot.free is not None:
+            series.forget(slot.start_us - AVAILABILITY_KEPT_US)
 
 
 class Signals:
