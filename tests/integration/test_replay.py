@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 from confluent_kafka import Message, Producer
 
+from pipeline.cli import run
 from pipeline.topics import TOPICS
 from tests.integration.identifiers import Scanner, of_log
 from tests.integration.stack import Stack, json_lines, started
@@ -135,6 +136,19 @@ def test_each_transaction_has_its_energy_and_a_final_bill(stack: Stack) -> None:
     assert {station: sorted(row["energy_wh"] for row in rows if row["station_id"] == station) for station in WH} == WH
     assert {row["bill_state"] for row in rows} == {"FINAL"}
     assert sum(row["total_excl_vat"] for row in rows) > 131 * Decimal("17.25")
+
+
+def test_every_final_bill_is_exported_and_can_be_repeated_from_its_file(stack: Stack, tmp_path: Path) -> None:
+    done = stack.chargeline("receipts", "export", "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    paid: dict[str, Decimal] = {}
+    for file in tmp_path.rglob("*.json"):
+        assert run(["verify", str(file)]) == 0, "verify repeats what the stream wrote"
+        receipt = json.loads(file.read_bytes())
+        paid[receipt["session_id"]] = paid.get(receipt["session_id"], Decimal(0)) + Decimal(receipt["payable_incl_vat"])
+    rows = [row for row in stored(stack) if row["bill_state"] == "FINAL" and row["status"] != "void"]
+    assert paid == {row["session_id"]: row["payable_incl_vat"] for row in rows}
+    assert len(paid) >= 13
 
 
 def test_replaying_again_changes_nothing(stack: Stack, logs: list[Path]) -> None:
