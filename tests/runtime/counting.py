@@ -11,7 +11,7 @@ from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
 
 OUTPUTS = "sessions"
 REMINDER_US = 5_000_000
-HANGS = b"31337"
+HANGS = b"9" * 20
 """At this number `apply` does not return for a minute: a bug that blocks the event loop."""
 
 
