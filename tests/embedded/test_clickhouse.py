@@ -97,8 +97,9 @@ def test_a_web_page_cannot_reach_it(tmp_path: Path) -> None:
 
 
 OWNER = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits that it is ignored
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 server = EmbeddedClickHouse(Path(sys.argv[1]), port=0)
 server.start()
