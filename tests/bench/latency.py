@@ -31,7 +31,9 @@ from tests.bench.platform import HEADLINE, OUTPUTS, SOURCE, Platform, write_docu
 FAULTY_EVERY = 3
 RULE = "IMPOSSIBLE_ENERGY"
 SLICE_S = 0.005
-LOOK_S = 0.05
+PAUSE_S = 60
+"""Short, so that starts and ends come evenly: with an hour all stations would rest together, and time would jump."""
+LOOK_S = 0.25
 PATIENCE_S = 20.0
 WARM_UP_S = 5.0
 _FAULTY = b'"session_ended"'
@@ -68,7 +70,7 @@ def latency(platform: Platform, stations: int, rate: float, seconds: float) -> L
     """Runs both workers and a ClickHouse for `seconds` at `rate` events a second, and waits for the last rows."""
     platform.renew([SOURCE, *OUTPUTS])
     write_documents(platform.folder, stations)
-    pace = replace(HEADLINE, faulty_every=FAULTY_EVERY)
+    pace = replace(HEADLINE, faulty_every=FAULTY_EVERY, pause_s=PAUSE_S)
     records = list(islice(bench_events(stations, 3, pace), int(rate * (seconds + WARM_UP_S))))
     with EmbeddedClickHouse(platform.folder / "clickhouse", 0) as clickhouse:
         prepare(replace(platform.settings, clickhouse_url=clickhouse.url))

@@ -67,13 +67,16 @@ def test_the_partition_count_of_an_existing_topic_is_never_changed(admin: AdminC
     assert other.name not in admin.list_topics(timeout=10).topics
 
 
-def test_a_broker_that_refuses_or_does_not_answer_is_unavailable(admin: AdminClient) -> None:
+def test_a_broker_that_refuses_or_does_not_answer_is_unavailable(
+    admin: AdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     wrong = Declared(
         name="cli-refused", description="", key="", partitions=1, replication_factor=3, config={}, writers=(),
         readers=(), identifiers=False,
     )  # fmt: skip
     with pytest.raises(Unavailable, match=r"topic cli-refused cannot be created: .*replication"):
         create_topics(admin, [wrong])
+    monkeypatch.setattr("pipeline.cli.topics.TIMEOUT_S", 2.0)
     nobody = AdminClient({"bootstrap.servers": "127.0.0.1:1", "log_level": 0})
     with pytest.raises(Unavailable, match=r"Kafka does not answer: .*CHARGELINE_KAFKA"):
         create_topics(nobody, [wrong])

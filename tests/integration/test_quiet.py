@@ -11,7 +11,7 @@ from pipeline import topics
 from pipeline.runtime.intake import Lease
 from tests.integration.stack import Stack, started
 
-STALL_LIMIT_S = 8
+STALL_LIMIT_S = 5
 
 
 @pytest.mark.parametrize(
