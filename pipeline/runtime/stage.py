@@ -87,6 +87,7 @@ class DurableStage(Generic[State]):
         """Applies one batch and, when one is due, makes a checkpoint. Raises what must end the worker."""
         backoff = Backoff()
         while True:
+            rest: Batch | None = None
             async with self._lock:
                 partition = self._partitions.get(batch.lease.number)
                 if self.failure.done() or partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
