@@ -1,6 +1,6 @@
-"""connector-status -> availability per site and slot -> price-signals: a batch at a time.
+"""connector-status -> availability per site and slot -> price-signals: a poll at a time.
 
-What a batch means is in occupancy.py, when it is committed in runtime/stage.py.
+What a record means is in occupancy.py, when it is committed in runtime/stage.py.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import AsyncIterable
 import faust
 
 from pipeline.domain.availability import SiteState
-from pipeline.runtime.intake import Batch
+from pipeline.runtime.intake import Poll
 from pipeline.runtime.stage import DurableStage
 
 
 def attach(app: faust.App, stage: DurableStage[SiteState]) -> None:
     @app.agent(stage.channel(app), name="occupy")
-    async def occupy(batches: AsyncIterable[Batch]) -> None:
-        async for batch in batches:
-            await stage.process(batch)
+    async def occupy(polls: AsyncIterable[Poll]) -> None:
+        async for poll in polls:
+            await stage.process(poll)

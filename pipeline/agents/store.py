@@ -8,7 +8,7 @@ import faust
 from confluent_kafka import Message
 
 from pipeline import topics
-from pipeline.runtime.intake import Batch
+from pipeline.runtime.intake import Poll
 from pipeline.runtime.sink import Sink
 from pipeline.storage.rows import DeadLetter
 from pipeline.storage.writer import Writer
@@ -20,9 +20,9 @@ TOPICS = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name)
 
 def attach(app: faust.App, sink: Sink) -> None:
     @app.agent(sink.channel(app), name="store")
-    async def store(batches: AsyncIterable[Batch]) -> None:
-        async for batch in batches:
-            await sink.process(batch)
+    async def store(polls: AsyncIterable[Poll]) -> None:
+        async for poll in polls:
+            await sink.process(poll)
 
 
 def rows_into(writer: Writer) -> Callable[[Mapping[str, Sequence[Message]]], None]:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from itertools import groupby
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import confluent_kafka as ck
 
@@ -87,6 +87,10 @@ class Batch(NamedTuple):
     messages: Sequence[ck.Message]
 
 
+Poll = Sequence[Batch]
+"""What one poll brought, at most one batch a partition."""
+
+
 class Feed(Protocol):
     """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
 
@@ -100,8 +104,8 @@ class Feed(Protocol):
         """Somebody else may own them already."""
         ...
 
-    def offer(self, batches: Sequence[Batch]) -> Future[None]:
-        """Done when there was room for all."""
+    def offer(self, poll: Poll) -> Future[None]:
+        """Done when there was room for it."""
         ...
 
     def finish(self) -> Future[None]:
@@ -260,20 +264,21 @@ class Intake:
             lease.tail = message.offset() or 0
         return True
 
-    def _batches(self, messages: Iterable[ck.Message]) -> Sequence[Batch]:
+    def _batches(self, messages: Iterable[ck.Message]) -> Poll:
         batches: list[Batch] = []
         topic = self._config.topics[0]
         several = len(self._config.topics) > 1
-        runs = groupby(messages, _topic_and_partition if several else ck.Message.partition)
-        for place, run in runs:
-            lease = self._leases.get(place if several else (topic, place))  # type: ignore[arg-type]  # as `several` says
+        runs: dict[Any, list[ck.Message]] = {}
+        for place, run in groupby(messages, _topic_and_partition if several else ck.Message.partition):
+            runs.setdefault(place, []).extend(run)  # a poll brings several stretches of a partition
+        for place, batch in runs.items():
+            lease = self._leases.get(place if several else (topic, place))
             if lease is None:
                 continue  # revoked within this poll
             epoch = lease.epoch  # before `running`: a hold in between makes the batch stale
             if not lease.running:
                 self._consumer.pause([_place(lease)])
                 continue
-            batch = list(run)
             start, lease.end = lease.end, (batch[-1].offset() or 0) + 1
             batches.append(Batch(lease, epoch, start, batch))
         return batches

@@ -22,7 +22,7 @@ from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime import transport
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import ANSWER_S, Batch, Intake, Lease
+from pipeline.runtime.intake import ANSWER_S, Batch, Intake, Lease, Poll
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.retry import Backoff, Waits
 
@@ -64,7 +64,7 @@ class Sink:
     # --- what agents and the worker call -----------------------------------------------------------------------------
 
     def channel(self, app: faust.App) -> Any:
-        """The channel for the agent that calls `process` with each batch."""
+        """The channel for the agent that calls `process` with each poll."""
         self._channel = transport.channel(app)
         return self._channel
 
@@ -72,8 +72,12 @@ class Sink:
         self._pulse = self._loop.create_task(self._beat())
         self.intake.open()
 
-    async def process(self, batch: Batch) -> None:
-        """Takes one batch; inserts when enough rows are together. Raises what must end the worker."""
+    async def process(self, poll: Poll) -> None:
+        """Takes one poll; inserts when enough rows are together. Raises what must end the worker."""
+        for batch in poll:
+            await self._process(batch)
+
+    async def _process(self, batch: Batch) -> None:
         async with self._lock:
             if self.failure.done() or not _current(batch):
                 return
@@ -122,8 +126,8 @@ class Sink:
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
         return self.revoked(leases)
 
-    def offer(self, batches: Sequence[Batch]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._put(batches), self._loop)
+    def offer(self, poll: Poll) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(self._channel.put(poll), self._loop)
 
     def finish(self) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._last(), self._loop)
@@ -143,10 +147,6 @@ class Sink:
     async def _drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
             self._leases.pop((lease.topic, lease.number), None)
-
-    async def _put(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            await self._channel.put(batch)
 
     async def _last(self) -> None:
         async with self._lock:

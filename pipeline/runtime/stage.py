@@ -23,7 +23,7 @@ from pipeline.runtime import transport
 from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.intake import Batch, Intake, Lease
+from pipeline.runtime.intake import Batch, Intake, Lease, Poll
 from pipeline.runtime.kafka import Cancelled, KafkaHistory, KafkaTransaction, partitions_of
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition, TooLarge
@@ -71,7 +71,7 @@ class DurableStage(Generic[State]):
     # --- what agents and the worker call -----------------------------------------------------------------------------
 
     def channel(self, app: faust.App) -> Any:
-        """The channel for the agent that calls `process` with each batch."""
+        """The channel for the agent that calls `process` with each poll."""
         self._channel = transport.channel(app)
         return self._channel
 
@@ -83,8 +83,13 @@ class DurableStage(Generic[State]):
         self._spawn(self._pulse())
         self.intake.open()
 
-    async def process(self, batch: Batch) -> None:
-        """Applies one batch and, when one is due, makes a checkpoint. Raises what must end the worker."""
+    async def process(self, poll: Poll) -> None:
+        """Applies one poll; a checkpoint comes when it is due. Raises what must end the worker."""
+        for batch in poll:
+            await self._process(batch)
+            await asyncio.sleep(0)  # timers and the watchdog's beat have their turn
+
+    async def _process(self, batch: Batch) -> None:
         backoff = Backoff()
         while True:
             rest: Batch | None = None
@@ -150,8 +155,8 @@ class DurableStage(Generic[State]):
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._forget(leases), self._loop)
 
-    def offer(self, batches: Sequence[Batch]) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._put(batches), self._loop)
+    def offer(self, poll: Poll) -> Future[None]:
+        return asyncio.run_coroutine_threadsafe(self._channel.put(poll), self._loop)
 
     def finish(self) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._let_go(list(self._leases.values())), self._loop)
@@ -160,10 +165,6 @@ class DurableStage(Generic[State]):
         self._loop.call_soon_threadsafe(self._fail, error)
 
     # --- applying and checkpoints, under the lock --------------------------------------------------------------------
-
-    async def _put(self, batches: Sequence[Batch]) -> None:
-        for batch in batches:
-            await self._channel.put(batch)
 
     def _apply(self, partition: Partition[State], batch: Batch) -> Batch | None:
         """Returns the rest of the batch when a tick in it names reference data that is not here yet."""

@@ -13,7 +13,7 @@ from faust import StreamT
 
 from pipeline.metrics import Meters
 from pipeline.runtime.config import StageConfig
-from pipeline.runtime.intake import Batch
+from pipeline.runtime.intake import Poll
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app
@@ -30,9 +30,9 @@ async def main(options: dict[str, Any]) -> None:
     app = faust_app(stage.name)
 
     @app.agent(stage.channel(app), name="count")
-    async def count(batches: StreamT[Batch]) -> None:
-        async for batch in batches:
-            await stage.process(batch)
+    async def count(polls: StreamT[Poll]) -> None:
+        async for poll in polls:
+            await stage.process(poll)
 
     port = options.get("probe_port")
     probes = None if port is None else ProbeAddress("127.0.0.1", port)

@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import Batch
+from pipeline.runtime.intake import Poll
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.sink import Sink, Write
 from pipeline.runtime.transport import faust_app
@@ -30,9 +30,9 @@ async def run_sink(arena: Arena, write: Write, until: Callable[[], bool], timeou
     app = faust_app("store")
 
     @app.agent(sink.channel(app), name="store")
-    async def store(batches: AsyncIterable[Batch]) -> None:
-        async for batch in batches:
-            await sink.process(batch)
+    async def store(polls: AsyncIterable[Poll]) -> None:
+        async for poll in polls:
+            await sink.process(poll)
 
     await app.start()
     app.flow_control.resume()
