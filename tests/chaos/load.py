@@ -1,6 +1,6 @@
 """The load as a process of its own: `python -m tests.chaos.load OPTIONS`, with options as JSON.
 
-In surges until its standard input ends, then as fast as the broker takes it; so it lasts as long as the schedule.
+At an even pace until its standard input ends, then as fast as the broker takes it; so it lasts as long as the schedule.
 Every now and then a record is cut off, as a broken gateway would do.
 """
 
@@ -24,7 +24,8 @@ from pipeline.kafka_config import producer_config
 from pipeline.settings import Settings
 
 DAMAGED_EVERY = 2_003
-SURGE_S = 1.0
+SLICE_S = 0.02
+"""Even, not in surges: between two of them everything would be committed, and a kill would hit workers at rest."""
 
 
 def plan_of(options: dict[str, Any]) -> Plan:
@@ -45,11 +46,11 @@ def _damaged(records: Iterator[Record]) -> Iterator[Record]:
             yield due_us, key, value[: len(value) // 2]
 
 
-def _in_surges(hurry: threading.Event, records: Iterator[Record], per_second: int) -> Iterator[Record]:
-    """What is due within SURGE_S comes at once, so that there is always lag somewhere; without pace after `hurry`."""
-    began, surge = time.monotonic(), round(per_second * SURGE_S)
+def _paced(hurry: threading.Event, records: Iterator[Record], per_second: int) -> Iterator[Record]:
+    """What is due within SLICE_S comes at once; without pace after `hurry`."""
+    began, slice_ = time.monotonic(), round(per_second * SLICE_S)
     for number, record in enumerate(records):
-        if number % surge == 0:
+        if number % slice_ == 0:
             hurry.wait(max(0.0, number / per_second - (time.monotonic() - began)))
         yield record
 
@@ -62,7 +63,7 @@ def main(options: dict[str, Any]) -> None:
         hurry.set()
 
     threading.Thread(target=listen, daemon=True).start()
-    records = _in_surges(hurry, _damaged(simulate(plan_of(options))), options["rate"])
+    records = _paced(hurry, _damaged(simulate(plan_of(options))), options["rate"])
     report = produce(records, topics.METER_EVENTS.name, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))
 
