@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Collection, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import confluent_kafka as ck
 
@@ -16,6 +17,16 @@ from pipeline.runtime.murmur import partition_of
 _STATION = re.compile(rb'"station_id":"([^"]*)"')
 _ALERT = re.compile(rb'"alert_id":"([^"]*)","rule":"[^"]*","state":"([^"]*)"')
 OBSERVED = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.SESSION_UPDATES.name)
+
+
+class Gap(NamedTuple):
+    seconds: float
+    after: float
+    """Its beginning, in seconds after the kill."""
+    partition: int
+
+
+NO_GAP = Gap(0.0, 0.0, -1)
 
 
 class Observer(threading.Thread):
@@ -64,9 +75,9 @@ class Observer(threading.Thread):
         since = time.monotonic() - seconds
         return any(not self.arrivals[number] or self.arrivals[number][-1] < since for number in partitions)
 
-    def longest_gap(self, partitions: Collection[int], since: float, until: float) -> float:
-        """Seconds after `since` without any output of one of `partitions`, of gaps that begin before `until`."""
-        return max((_longest(self.arrivals[number], since, until) for number in partitions), default=0.0)
+    def longest_gap(self, partitions: Collection[int], since: float, until: float) -> Gap:
+        """The longest after `since` without any output of one of `partitions`, of those that begin before `until`."""
+        return max((_longest(number, self.arrivals[number], since, until) for number in partitions), default=NO_GAP)
 
     def _partition(self, station: bytes) -> int:
         found = self._partitions.get(station)
@@ -75,6 +86,10 @@ class Observer(threading.Thread):
         return found
 
 
-def _longest(arrivals: Sequence[float], since: float, until: float) -> float:
-    gaps = (later - max(earlier, since) for earlier, later in pairwise(arrivals) if later > since and earlier < until)
-    return max(gaps, default=0.0)
+def _longest(partition: int, arrivals: Sequence[float], since: float, until: float) -> Gap:
+    gaps = (
+        Gap(later - max(earlier, since), max(earlier - since, 0.0), partition)
+        for earlier, later in pairwise(arrivals)
+        if later > since and earlier < until
+    )
+    return max(gaps, default=NO_GAP)

@@ -100,7 +100,7 @@ def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
         "doubled": sum(found.doubled for found in verdict.values()),
         "different": sum(found.different for found in verdict.values()),
         "received_events_in_counters": sum(each[0] for each in counters(told.states).values()),
-        "longest_stall_of_healthy_s": _stall(observer, done),
+        "longest_stall_of_healthy": _stall(observer, done),
         "alert_latency_s": {
             "clickhouse away, nothing else": _latency(observer, offline, done.quiet_ms),
             "clickhouse away": _latency(observer, offline, done.away_ms),
@@ -210,9 +210,15 @@ def _shortfalls(scale: Scale, done: Log, report: Mapping[str, Any], offline: Tol
     return [text for text, failed in checks.items() if failed]
 
 
-def _stall(observer: Observer, done: Log) -> float:
-    gaps = [observer.longest_gap(each.partitions, each.since, each.until) for each in done.aftermaths]
-    return round(max(gaps, default=0.0), 2)
+def _stall(observer: Observer, done: Log) -> dict[str, Any]:
+    """The longest time without output of a partition whose worker nobody touched, and after which kill it was."""
+    if not done.aftermaths:
+        return {"seconds": 0.0}
+    gap, kill = max(
+        (observer.longest_gap(each.partitions, each.since, each.until), each.kill) for each in done.aftermaths
+    )
+    where = f"partition {gap.partition}, from {gap.after:.1f} s after the kill {kill}"
+    return {"seconds": round(gap.seconds, 2), "where": where}
 
 
 def _latency(observer: Observer, offline: Told, between_ms: tuple[float, float]) -> dict[str, float | int]:

@@ -37,8 +37,9 @@ JOINED_S = 9.0
 
 @dataclass(slots=True)
 class Aftermath:
-    """A SIGKILL, and the partitions of healthy workers whose output must go on."""
+    """A SIGKILL, and the partitions of healthy workers whose output must go on. Monotonic seconds."""
 
+    kill: str
     since: float
     until: float
     partitions: frozenset[int]
@@ -131,6 +132,7 @@ class Schedule:
         self.log.kills[phase] += 1
         lag = (self._outputs if victim is self._store else self._events).records()
         self.log.least_lag = min(self.log.least_lag, lag)
+        kill = f"of {victim.slot} in {phase} at {time.strftime('%H:%M:%S')}"
         log.info("killed %s in %s (wanted %s), lag %d", victim.slot, phase, wanted, lag)
         self._rest(self._random.random() * 0.5)
         victim.start()
@@ -141,7 +143,7 @@ class Schedule:
             kept = frozenset().union(*(owned[each.slot] & each.owned for each in healthy))
             self._await_output(kept)
             if since - self._broker_back_at > RECOVERED_S:  # otherwise the stall is the broker's
-                self.log.aftermaths.append(Aftermath(since, time.monotonic(), kept))
+                self.log.aftermaths.append(Aftermath(kill, since, time.monotonic(), kept))
 
     def _pause(self, seconds: float) -> None:
         """Longer than its session: others take over meanwhile, and what it still sends afterwards is fenced."""
