@@ -18,7 +18,7 @@ from pipeline.domain.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
-from pipeline.domain.session import advance
+from pipeline.domain.session.advance import advance
 from pipeline.domain.site import Connector, Site
 from pipeline.domain.site import Station as SiteStation
 from pipeline.domain.station import SECOND, Session, Station, Step, decode_archived, encode_archived

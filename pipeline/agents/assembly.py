@@ -19,7 +19,8 @@ from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silen
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
-from pipeline.domain.session import Told, advance, read_meter
+from pipeline.domain.session.advance import advance
+from pipeline.domain.session.readings import read_meter
 from pipeline.domain.station import (
     DECISION,
     MINUTE,
@@ -30,6 +31,7 @@ from pipeline.domain.station import (
     Session,
     Station,
     Step,
+    Told,
     decode_archived,
     decode_station,
     encode_archived,

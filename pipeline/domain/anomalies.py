@@ -22,7 +22,7 @@ class Rule:
     severity: Severity
     meaning: str
     holds: Holds | None = None
-    """None: fires where time or arrival tells (ticks.py, session.py), not on the finished session."""
+    """None: fires where time or arrival tells (ticks.py, session/), not on the finished session."""
     threshold: Callable[[Limits], str] = lambda _: ""
 
 

@@ -264,6 +264,10 @@ class Step:
         self.quarantined: list[Quarantined] = []
 
 
+Told = Step | Session | None
+"""What an event has to tell: nothing; a session whose live view is due (the most frequent case); or a whole Step."""
+
+
 # --- the archive record of a closed session --------------------------------------------------------------------------
 
 

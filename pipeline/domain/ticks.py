@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pipeline.domain.limits import Limits
 from pipeline.domain.measure import reported_states
 from pipeline.domain.occupancy import site_watches
-from pipeline.domain.session import disturb_next
+from pipeline.domain.session.neighbours import disturb_next
 from pipeline.domain.station import (
     ABSENT,
     HOUR,

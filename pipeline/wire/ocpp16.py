@@ -1,7 +1,7 @@
 """OCPP 1.6J messages of a charging station -> events. One struct with the fields we use, one function, one line in
 DECODERS per message; what is not in a struct is skipped, so no vendor field can get in or do harm.
 
-Times and energies stay as sent: whatever corrects them is in domain/session.py.
+Times and energies stay as sent: whatever corrects them is in domain/session/.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.domain.events import StatusReported
 from pipeline.domain.occupancy import changes, fall_silent, silent_at
-from pipeline.domain.session import advance
+from pipeline.domain.session.advance import advance
 from pipeline.domain.station import NEVER, Station, decode_station, encode_station
 from tests.builders import Bench, us
 

@@ -1,0 +1,111 @@
+"""Starts: a session begins, again, under another id, or without its token."""
+
+from __future__ import annotations
+
+from pipeline.domain import clock
+from pipeline.domain.events import SessionAuthorized, SessionStarted
+from pipeline.domain.session.finding import unarchive
+from pipeline.domain.session.neighbours import line_up
+from pipeline.domain.session.notes import alert, heard, refuse, touched
+from pipeline.domain.session.timeline import note_number
+from pipeline.domain.station import LATENESS_HORIZON, SETTLE, UNKNOWN_CONNECTOR, UPDATE_EVERY, Session, Station, Step
+
+
+def start(station: Station, event: SessionStarted) -> Step | None:
+    """Begins a session, or completes the one whose evidence came before; a repeated start is counted."""
+    heard(station, event)
+    at = event.event_time_us
+    believed = clock.believed(at, event.received_time_us)
+    if believed <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
+        return refuse(station, "TOO_LATE", "older than the lateness horizon")
+    same = _same_start(station, event)
+    if same is not None:
+        return _start_again(station, event, same)
+    connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
+    key = event.transaction_id if event.transaction_id is not None else f"call:{event.call or at}"
+    session = station.sessions.get(key) or unarchive(station, key)
+    if session is not None and _is_start_of(session, event):
+        return _start_again(station, event, session)
+    if session is not None and session.started_at_us is not None:
+        if not session.ended() or believed <= (session.ended_at_us or 0):
+            step = refuse(station, "ID_CONFLICT", "another start of this transaction is known")
+            alert(step, "ID_CONFLICT", station.connector(connector_id), session, at)
+            return step
+        station.sessions[f"{key}#{session.started_at_us}"] = station.sessions.pop(key)  # 1.6 ids can be used again
+        session = None
+    step = Step()
+    if session is None:
+        session = Session(connector_id, key if event.transaction_id is not None else "")
+        station.sessions[key] = session
+    elif session.revision:
+        step.voided.append((session, session.session_id))
+    session.provisional = False
+    session.session_id = ""
+    if session.connector_id == UNKNOWN_CONNECTOR:
+        session.connector_id = connector_id
+    session.codes.extend(code for code in event.codes if code not in session.codes)
+    session.started_at_us = session.start_sent_us = at
+    session.start_received_us = event.received_time_us
+    session.start_register_wh = event.register_wh
+    session.token, session.billing_token = event.token, event.billing_token
+    session.analytics_token = event.analytics_token
+    session.call = event.call if event.transaction_id is None else None
+    clock.judge(session)
+    at = session.started_at_us
+    session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
+    if event.seq_no is not None:
+        note_number(session, event.seq_no)
+    if not session.readings:
+        session.last_at_us = at
+        if event.register_wh is not None:
+            session.last_register_wh = event.register_wh
+    line_up(station, session.connector_id)
+    station.newest_us = max(station.newest_us, at)
+    if session.call is None:
+        station.used += 1
+    station.wake_us = 0 if session.ended() else min(station.wake_us, at + SETTLE)
+    if session.ended():
+        step.rated.append((session, "START_ARRIVED" if session.revision else "ENDED"))
+    return step
+
+
+def authorize(station: Station, event: SessionAuthorized) -> Step | None:
+    """The token of a transaction that already runs (OCPP 2.0.1); the first one stays."""
+    heard(station, event)
+    session = station.sessions.get(event.transaction_id)
+    if session is None:
+        station.outside += 1
+        return None
+    if session.token is None:
+        session.token, session.billing_token = event.token, event.billing_token
+        session.analytics_token = event.analytics_token
+        touched(station, session, "TOKEN_ARRIVED")
+    if session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
+        session.connector_id = event.connector_id
+    station.used += 1
+    return None
+
+
+def _same_start(station: Station, event: SessionStarted) -> Session | None:
+    """The session with the same natural key (station, connector, token, time, register), whatever its id."""
+    return next((session for _, session in station.each_session() if _is_start_of(session, event)), None)
+
+
+def _is_start_of(session: Session, event: SessionStarted) -> bool:
+    return (
+        session.started_as_sent_us() == event.event_time_us
+        and session.connector_id == (UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id)
+        and session.token == event.token
+        and session.start_register_wh == event.register_wh
+    )
+
+
+def _start_again(station: Station, event: SessionStarted, session: Session) -> Step | None:
+    station.duplicates += 1
+    if event.call is not None and f"call:{event.call}" not in station.sessions:
+        station.sessions[f"call:{event.call}"] = session
+        session.aliases.append(f"call:{event.call}")
+    elif event.transaction_id is not None and event.transaction_id not in station.sessions:
+        station.sessions[event.transaction_id] = session  # a second id for the same start is an alias of the first
+        session.aliases.append(event.transaction_id)
+    return None

@@ -1,0 +1,70 @@
+"""Status and other signs of life: hints about connectors and the station, never evidence of energy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pipeline.domain import clock
+from pipeline.domain.events import StationSeen, StatusReported
+from pipeline.domain.session.notes import heard, note, touched
+from pipeline.domain.session.timeline import note_state
+from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, SETTLE, Session, Station, Step
+
+_STATES: Mapping[str, str] = {
+    "Available": "available",
+    "Charging": "charging",
+    "SuspendedEV": "suspended_ev",
+    "SuspendedEVSE": "suspended_evse",
+    "Finishing": "idle",
+}
+
+
+def report_status(station: Station, event: StatusReported) -> Step | None:
+    """A hint, ordered by its own time (problem 33): activity of the session, Available after a session, a fault."""
+    heard(station, event)
+    station.outside += 1
+    connector = station.connector(event.connector_id)
+    at = clock.believed(event.event_time_us, event.received_time_us)
+    state = _STATES.get(event.status)
+    if state is not None and note_state(connector, at, state) is not None:
+        for _, session in station.each_session():
+            if session.connector_id == connector.connector_id and _is_about(session, at):
+                touched(station, session, "LATE_STATUS")
+    if event.status == "Available":
+        station.wake_us = min(station.wake_us, at + SETTLE)
+    if at < connector.status_at_us:
+        return None
+    connector.status, connector.error_code, connector.status_at_us = event.status, event.error_code, at
+    faulty = event.status == "Faulted" or event.error_code != "NoError"  # problem 38: judge both
+    if faulty and connector.fault_since_us is None:
+        connector.fault_since_us = at
+        station.wake_us = min(station.wake_us, at + MINUTE)
+    elif not faulty:
+        connector.fault_since_us = None
+        if connector.fault_raised_us is not None:
+            step = Step()
+            step.alerts.append(("STATION_FAULT", connector, None, at, False))
+            return step
+    return None
+
+
+def _is_about(session: Session, at: int) -> bool:
+    """Can a status of this time change what was emitted? Not if readings tell the state, or it came after the end."""
+    ended, started = session.ended_at_us, session.started_at_us
+    return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
+
+
+def see(station: Station, event: StationSeen) -> Step | None:
+    """A sign of life; a boot marks open sessions, two boots in short order raise an alert."""
+    heard(station, event)
+    station.outside += 1
+    if event.what == "boot":
+        station.boots = [*station.boots[-9:], event.event_time_us]
+        for _, session in station.each_session():
+            if not session.ended() and session.call is None:
+                note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
+        step = Step()
+        if len(station.boots) > 1 and 0 <= station.boots[-1] - station.boots[-2] < CLOCK_TOLERANCE:
+            step.alerts.append(("REBOOT_LOOP", station.connector(0), None, event.event_time_us, True))
+        return step
+    return None
