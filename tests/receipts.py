@@ -1,9 +1,9 @@
-"""A corrected session told to the assembly, for tests of receipts: a late reading moves energy over a price bound."""
+"""A corrected session told to the assembly, for tests of receipts."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,7 +12,7 @@ from pipeline.agents.assembly import RECEIPTS, Assembly
 from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
-from pipeline.domain.station import MINUTE
+from pipeline.domain.station import MINUTE, Station
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
@@ -45,6 +45,10 @@ TARIFF = {
 }  # fmt: skip
 KEYRING = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
 TOKEN, TRANSACTION = "04A1B2C3D4", "TX-77001"
+READINGS = {5: 100_900, 10: 101_800, 15: 102_700, 25: 104_500, 30: 105_400, 35: 106_300}
+"""Minute and register Wh of the readings that come in time."""
+MOVES_ENERGY = {19: 104_000}
+"""Comes late: energy crosses the bound of a price."""
 
 
 def rating(tariff: Mapping[str, Any] = TARIFF, signals: Sequence[Mapping[str, Any]] = ()) -> Rating:
@@ -53,20 +57,29 @@ def rating(tariff: Mapping[str, Any] = TARIFF, signals: Sequence[Mapping[str, An
     return Rating(KEYRING, decode_sites(sites, "sites"), decode_tariffs(tariffs, "tariffs"), slots)
 
 
-def story(*, stop_after_min: int = 40, late: bool = True, rated: Rating | None = None) -> Iterator[Output]:
-    """Outputs of a session whose reading of 21:59 comes after its stop (`late`: or never)."""
+def story(
+    *, stop_after_min: int = 40, late: Mapping[int, int] = MOVES_ENERGY, rated: Rating | None = None
+) -> Iterator[Output]:
+    """Outputs of a session whose `late` readings come after its stop, one every twenty minutes."""
     stage = Offline(Assembly(rated or rating(), Decoder(KEYRING)))
+    yield from tell(stage, in_time(stop_after_min))
+    yield from tell(stage, corrections(late))
 
-    def at(minutes: float) -> int:
-        return STARTED_US + int(minutes * MINUTE)
 
+def at(minutes: float) -> int:
+    return STARTED_US + int(minutes * MINUTE)
+
+
+def in_time(
+    stop_after_min: int = 40, readings: Mapping[int, int] = READINGS
+) -> list[SessionStarted | MeterRead | SessionEnded | ClockTicked]:
+    """A session until the tick after which it is rated."""
     told: list[SessionStarted | MeterRead | SessionEnded | ClockTicked] = [
         SessionStarted(
             station_id="CP-1", event_time_us=at(0), received_time_us=at(0), connector_id=1,
             transaction_id=TRANSACTION, register_wh=100_000, token=TOKEN,
         )
     ]  # fmt: skip
-    readings = {5: 100_900, 10: 101_800, 15: 102_700, 25: 104_500, 30: 105_400, 35: 106_300}
     told += [read(at(minute), wh) for minute, wh in readings.items() if minute < stop_after_min]
     told.append(
         SessionEnded(
@@ -75,9 +88,21 @@ def story(*, stop_after_min: int = 40, late: bool = True, rated: Rating | None =
         )
     )  # fmt: skip
     told.append(ClockTicked(time_us=at(60)))
-    if late:
-        told += [read(at(19), 104_000), ClockTicked(time_us=at(80))]
-    for event in told:
+    return told
+
+
+def corrections(late: Mapping[int, int], from_min: int = 80) -> list[MeterRead | ClockTicked]:
+    """Each late reading with the tick after which the session is rated again."""
+    found: list[MeterRead | ClockTicked] = []
+    for number, (minute, wh) in enumerate(late.items()):
+        found += [read(at(minute), wh), ClockTicked(time_us=at(from_min + 20 * number))]
+    return found
+
+
+def tell(
+    stage: Offline[Station], events: Iterable[SessionStarted | MeterRead | SessionEnded | ClockTicked]
+) -> Iterator[Output]:
+    for event in events:
         key = None if isinstance(event, ClockTicked) else b"CP-1"
         yield from stage.feed(key, msgspec.json.encode(event))
 

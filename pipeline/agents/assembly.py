@@ -70,9 +70,9 @@ CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 class Assembly:
     """Implements runtime.logic.Logic[Station]."""
 
-    codec_version = 2
-    """2 added what held bills wait for; what 1 wrote is read with the defaults of these fields."""
-    readable_versions = frozenset({1, 2})
+    codec_version = 3
+    """2 added what held bills wait for, 3 what a bill says; what older ones wrote is read with the defaults."""
+    readable_versions = frozenset({1, 2, 3})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._rating = rating
@@ -311,13 +311,21 @@ def _settle(
     bill: Bill | None,
     outputs: list[Output],
 ) -> None:
-    """A bill is never edited: the former one is taken back whole, and there is a new one if it is final."""
+    """A bill is never edited: one that changed is taken back whole, and there is a new one if it is final.
+
+    One that says the same stands, with the revision and the facts that it was made from.
+    """
     customer, revision, former = session.billing_token, session.revision, session.billed
+    made = None
+    if bill is not None and bill.state == "FINAL":
+        made = bill_record(record, revision, measured, bill, customer)
+        if former is not None and former.claims == made[2].claims:
+            return
+    session.billed = None
     if former is not None:
         outputs.append(Output(RECEIPTS, *credit_record(former, record, revision, reason, customer)))
-        session.billed = None
-    if bill is not None and bill.state == "FINAL":
-        key, value, session.billed = bill_record(record, revision, measured, bill, customer)
+    if made is not None:
+        key, value, session.billed = made
         outputs.append(Output(RECEIPTS, key, value))
 
 

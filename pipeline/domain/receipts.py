@@ -1,13 +1,15 @@
 """Receipts: what the billing party gets of a session, and what a dispute can be settled with years later.
 
 A Receipt holds every fact that its bill rests on, so that `chargeline verify` repeats it from the file alone. A bill is
-never edited: a corrected session takes the former bill back with a Credit and is billed anew (pricing.md D25). Neither
-holds a token or a transaction id; `customer` is a pseudonym of the purpose billing.
+never edited: a session whose bill changed takes the former one back with a Credit and is billed anew (pricing.md D25);
+a revision with the same bill leaves the former one standing. Neither holds a token or a transaction id; `customer` is a
+pseudonym of the purpose billing.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
+from operator import attrgetter
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -39,6 +41,8 @@ class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payable_excl: str | None
     payable_incl: str | None
     tax: tuple[TaxTotal, ...]
+    claims: bytes = b""
+    """Hash of what the bill says, see `claims_of`; empty: written before codec version 3, equal to no other bill."""
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
@@ -169,8 +173,22 @@ def receipt_of(
     )
 
 
-def billed(receipt: Receipt, digest: bytes) -> Billed:
-    """What is kept of a receipt whose content has this sha256."""
+NOT_CLAIMED = frozenset(
+    {"format", "software", "kind", "revision", "quality", "times_us", "registers_wh", "activity", "signals", "hash"}
+    | {"tariff"}  # its hash is claimed
+)
+"""Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""
+_CLAIMED = attrgetter(*(name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED))
+
+
+def claims_of(receipt: Receipt) -> tuple[object, ...]:
+    """Who owes what, for what and how far proven. The facts of either receipt give this again when it is verified."""
+    claims: tuple[object, ...] = _CLAIMED(receipt)
+    return claims
+
+
+def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
+    """What is kept of a receipt whose content has this sha256; `claims` is the hash of its claims."""
     return Billed(
         revision=receipt.revision,
         hash=digest,
@@ -181,6 +199,7 @@ def billed(receipt: Receipt, digest: bytes) -> Billed:
         payable_excl=receipt.payable_excl_vat,
         payable_incl=receipt.payable_incl_vat,
         tax=receipt.tax,
+        claims=claims,
     )
 
 

@@ -19,7 +19,7 @@ from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, credit_of, receipt_of
+from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, claims_of, credit_of, receipt_of
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import parse
 from pipeline.wire.price_signals import encode_slot, read_slot
@@ -36,20 +36,22 @@ class _Kind(msgspec.Struct):
 _KIND, _RECEIPT, _CREDIT = msgspec.json.Decoder(_Kind), msgspec.json.Decoder(Receipt), msgspec.json.Decoder(Credit)
 _TAIL = b',"hash":""}'
 _MWH = 1000
+_CLAIMS_BYTES = 16
 _LONGEST_US = 366 * 86_400 * 1_000_000
 
 
 def bill_record(
     record: StrippedSession, revision: int, measured: Measured, bill: Bill, customer: str | None
 ) -> tuple[bytes, bytes, Billed]:
-    """Key and value of the receipt of a final bill, and what is to be kept to take it back."""
+    """Key and value of the receipt of a final bill, and what is to be kept to know it again and to take it back."""
     tariff, ended = bill.basis.tariff, measured.until_us
     slots = _slots_used(tariff, bill.basis.signals, measured.times[0], ended)
     receipt = receipt_of(
         record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
     )
     value, digest = _sealed(receipt)
-    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest)
+    claims = sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
+    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, claims)
 
 
 def credit_record(

@@ -152,7 +152,7 @@ def test_a_credit_takes_back_just_its_bill() -> None:
 
 
 def test_a_session_that_is_not_billable_is_billed_nothing_and_says_so() -> None:
-    (value,) = receipts(story(stop_after_min=1, late=False)).values()
+    (value,) = receipts(story(stop_after_min=1, late={})).values()
     receipt, found = bill_of(value), verdict(value)
     assert found.verdict == "OK"
     assert (receipt.billable, receipt.total_excl_vat, receipt.payable_incl_vat) == (False, "0.0000", "0.00")
