@@ -76,7 +76,7 @@ class Observer(threading.Thread):
         return any(not self.arrivals[number] or self.arrivals[number][-1] < since for number in partitions)
 
     def longest_gap(self, partitions: Collection[int], since: float, until: float) -> Gap:
-        """The longest after `since` without any output of one of `partitions`, of those that begin before `until`."""
+        """The longest time between the two without any output of one of `partitions`."""
         return max((_longest(number, self.arrivals[number], since, until) for number in partitions), default=NO_GAP)
 
     def _partition(self, station: bytes) -> int:
@@ -87,9 +87,5 @@ class Observer(threading.Thread):
 
 
 def _longest(partition: int, arrivals: Sequence[float], since: float, until: float) -> Gap:
-    gaps = (
-        Gap(later - max(earlier, since), max(earlier - since, 0.0), partition)
-        for earlier, later in pairwise(arrivals)
-        if later > since and earlier < until
-    )
-    return max(gaps, default=NO_GAP)
+    instants = (since, *(each for each in arrivals if since < each < until), until)
+    return max(Gap(later - earlier, earlier - since, partition) for earlier, later in pairwise(instants))

@@ -6,7 +6,7 @@ import logging
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -33,6 +33,10 @@ RECOVERED_S = 30.0
 MOST_FAULTS = 10
 """With more of them the run says nothing about recovery."""
 JOINED_S = 9.0
+WATCH_EVERY = 4
+"""After every fourth kill nothing else goes wrong ..."""
+WATCHED_S = 9.0
+"""... for longer than the dead member's session, when the group shares out its partitions."""
 
 
 @dataclass(slots=True)
@@ -42,7 +46,15 @@ class Aftermath:
     kill: str
     since: float
     until: float
+    """When the next thing went wrong."""
     partitions: frozenset[int]
+
+
+def _kept(owned: Mapping[str, frozenset[int]], workers: Sequence[Worker]) -> frozenset[int]:
+    """Of the partitions `owned` by slot those that are still with the same worker."""
+    for each in workers:
+        each.look()
+    return frozenset[int]().union(*(owned[each.slot] & each.owned for each in workers))
 
 
 @dataclass(slots=True)
@@ -84,6 +96,8 @@ class Schedule:
         self._events = Backlog(config, f"{group}-assemble", [topics.METER_EVENTS.name])
         self._outputs = Backlog(config, f"{group}-store", STORED)
         self._back_at = self._broker_back_at = 0.0
+        self._kills_watched = 0
+        self._aftermath: Callable[[], Aftermath] | None = None
         self._targets = [PHASES[number % len(PHASES)] for number in range(scale.kills)]
         self._random.shuffle(self._targets)
 
@@ -103,11 +117,13 @@ class Schedule:
             if 0 < self._back_at < time.monotonic():
                 self._bring_clickhouse_back()
             self._settle()
+            self._end_aftermath()
             action()
         while time.monotonic() < self._back_at:
             self._rest(0.2)
         if self._back_at:
             self._bring_clickhouse_back()
+        self._end_aftermath()
         self._events.close()
         self._outputs.close()
         return self.log
@@ -137,13 +153,11 @@ class Schedule:
         self._rest(self._random.random() * 0.5)
         victim.start()
         if paused is None and victim is not self._store:
-            self._rest(2.0)
-            for each in healthy:
-                each.look()
-            kept = frozenset().union(*(owned[each.slot] & each.owned for each in healthy))
-            self._await_output(kept)
+            self._kills_watched += 1
+            self._rest(2.0 if self._kills_watched % WATCH_EVERY else WATCHED_S)
+            self._await_output(_kept(owned, healthy))
             if since - self._broker_back_at > RECOVERED_S:  # otherwise the stall is the broker's
-                self.log.aftermaths.append(Aftermath(kill, since, time.monotonic(), kept))
+                self._aftermath = lambda: Aftermath(kill, since, time.monotonic(), _kept(owned, healthy))
 
     def _pause(self, seconds: float) -> None:
         """Longer than its session: others take over meanwhile, and what it still sends afterwards is fenced."""
@@ -230,6 +244,12 @@ class Schedule:
         log.info("stopped %s: exit %d after %.1f s", worker.slot, code, seconds)
         if code != 0 or seconds > GRACE_S:
             self.log.faults.append(f"worker {worker.slot}: SIGTERM ended with exit {code} after {seconds:.1f} s")
+
+    def _end_aftermath(self) -> None:
+        """The next disruption comes now: what stalls from here on is not the last kill's."""
+        if self._aftermath is not None:
+            self.log.aftermaths.append(self._aftermath())
+            self._aftermath = None
 
     def _settle(self) -> None:
         self._rest(self._scale.settle_s * (0.3 + 0.7 * self._random.random()))

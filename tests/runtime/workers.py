@@ -22,16 +22,21 @@ from pipeline.runtime.offline import Offline
 from tests.runtime.counting import Counting
 
 PARTITIONS = 4
+APART = 1
 Record = tuple[bytes | None, bytes]
 REPOSITORY = Path(__file__).parents[2]
 
 
 class Arena:
-    """Topics and a group of its own on `bootstrap`, records in them, and the workers that were started."""
+    """Topics and a group of its own on `bootstrap`, records in them, and the workers that were started.
 
-    def __init__(self, bootstrap: str, folder: Path, **stage: Any) -> None:
+    `apart`: of this one of in, state and out, partition APART lives on broker 2 (everything else on broker 1).
+    """
+
+    def __init__(self, bootstrap: str, folder: Path, apart: str = "", **stage: Any) -> None:
         self.bootstrap = bootstrap
         self.folder = folder
+        self.apart = apart
         self.name = f"arena-{uuid.uuid4().hex[:8]}"
         self.source, self.changelog, self.output = (f"{self.name}-{what}" for what in ("in", "state", "out"))
         self.records: dict[int, list[Record]] = {number: [] for number in range(PARTITIONS)}
@@ -42,10 +47,10 @@ class Arena:
     def _make_topics(self) -> None:
         appended = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": "5242880"}
         topics = [
-            NewTopic(self.source, PARTITIONS, 1, config=appended),
-            NewTopic(self.changelog, PARTITIONS, 1, config={"cleanup.policy": "compact"}),
-            NewTopic(self.output, 2, 1),
-            NewTopic("dead-letters", 4, 1, config={"max.message.bytes": "5373952"}),
+            self._topic(self.source, PARTITIONS, appended),
+            self._topic(self.changelog, PARTITIONS, {"cleanup.policy": "compact"}),
+            self._topic(self.output, 2, {}),
+            self._topic("dead-letters", 4, {"max.message.bytes": "5373952"}),
         ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for made in admin.create_topics(topics).values():
@@ -54,6 +59,12 @@ class Arena:
             except ck.KafkaException as error:
                 if error.args[0].code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+
+    def _topic(self, name: str, partitions: int, config: dict[str, str]) -> NewTopic:
+        if not self.apart:
+            return NewTopic(name, partitions, 1, config=config)
+        homes = [[2 if (name, number) == (f"{self.name}-{self.apart}", APART) else 1] for number in range(partitions)]
+        return NewTopic(name, partitions, replica_assignment=homes, config=config)
 
     def fill(self, records: Iterable[Record], pace_s: float = 0.0) -> None:
         """Appends; a record without a key goes to every partition."""
