@@ -94,7 +94,9 @@ Poll = Sequence[Batch]
 class Feed(Protocol):
     """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
 
-    def assigned(self, leases: Sequence[Lease]) -> None: ...
+    def assigned(self, leases: Sequence[Lease]) -> None:
+        """Also called with none: the group has answered, and there is nothing (more) for this worker."""
+        ...
 
     def revoked(self, leases: Sequence[Lease]) -> Future[None]:
         """Done when everything applied of these is committed, or given up."""
@@ -316,15 +318,14 @@ class Intake:
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._member = consumer.memberid()
-        if not partitions:
-            return
-        for partition in partitions:
-            partition.offset = 0  # `start` seeks; without it the committed offset would be asked for in vain
-        consumer.incremental_assign(partitions)
-        consumer.pause(partitions)
         leases = [Lease(partition.topic, partition.partition) for partition in partitions]
-        self._leases.update({(lease.topic, lease.number): lease for lease in leases})
-        log.info("%s: assigned %s", self._config.name, _names(leases))
+        if leases:
+            for partition in partitions:
+                partition.offset = 0  # `start` seeks; without it the committed offset would be asked for in vain
+            consumer.incremental_assign(partitions)
+            consumer.pause(partitions)
+            self._leases.update({(lease.topic, lease.number): lease for lease in leases})
+            log.info("%s: assigned %s", self._config.name, _names(leases))
         self._feed.assigned(leases)
 
     def _on_revoke(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:

@@ -53,6 +53,8 @@ class Sink:
         self.intake = Intake(config, self)
         self._channel: Any = None
         self._leases: dict[tuple[str, int], Lease] = {}
+        self._answered = False
+        """The group has said which partitions are ours, if any."""
         self._read: dict[tuple[str, int], int] = {}
         """End of what reached `process`, by partition."""
         self._waiting: list[Batch] = []
@@ -102,7 +104,8 @@ class Sink:
 
     @property
     def ready(self) -> bool:
-        return self.intake.alive and all(lease.running for lease in list(self._leases.values()))
+        """As of a stage."""
+        return self._answered and self.intake.alive and all(lease.running for lease in list(self._leases.values()))
 
     @property
     def uncommitted_s(self) -> float:
@@ -143,6 +146,7 @@ class Sink:
                 self._leases[lease.topic, lease.number] = lease
                 self._read.pop((lease.topic, lease.number), None)
                 self.intake.start(lease, None)
+        self._answered = True
 
     async def _drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:

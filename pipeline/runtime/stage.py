@@ -60,6 +60,8 @@ class DurableStage(Generic[State]):
         self._leases: dict[int, Lease] = {}
         self._partitions: dict[int, Partition[State]] = {}
         self._total = 0
+        self._answered = False
+        """The group has said which partitions are ours, if any."""
         self._channel: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._uncommitted_since: float | None = None
@@ -124,8 +126,8 @@ class DurableStage(Generic[State]):
 
     @property
     def ready(self) -> bool:
-        """Everything assigned is restored (or nothing is assigned because there are more workers than partitions)."""
-        return self.intake.alive and len(self._partitions) == len(self._leases)
+        """The group has answered, and everything it assigned is restored (nothing, of more workers than partitions)."""
+        return self._answered and self.intake.alive and len(self._partitions) == len(self._leases)
 
     @property
     def uncommitted_s(self) -> float:
@@ -245,7 +247,9 @@ class DurableStage(Generic[State]):
 
     def _begin_restore(self, leases: Sequence[Lease]) -> None:
         self._leases.update({lease.number: lease for lease in leases if lease.owned})
-        self._spawn(self._restore([(lease, lease.epoch) for lease in leases], reset=False))
+        self._answered = True
+        if leases:
+            self._spawn(self._restore([(lease, lease.epoch) for lease in leases], reset=False))
 
     async def _restore(self, wanted: Sequence[tuple[Lease, int]], reset: bool) -> None:
         """Reads beside the other partitions' work; only the first (abort) and the last step hold the lock."""
