@@ -108,7 +108,7 @@ WAITING = Metric(
     kind="gauge",
     name="waiting",
     labels=("stage", "dependency"),
-    meaning="1 while the worker waits for a dependency (broker, open transaction, ClickHouse) and tries again.",
+    meaning="1 while the worker waits for a dependency (broker, open transaction, ClickHouse): it is down or slow.",
     remedy="For minutes: look at that dependency; nothing is lost meanwhile, lag grows.",
 )
 RETRIES = Metric(

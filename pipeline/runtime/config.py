@@ -57,3 +57,5 @@ class StageConfig(GroupConfig):
 class SinkConfig(GroupConfig):
     batch_rows: int = 20_000
     batch_s: float = 1.0
+    patience_s: float = 2.0
+    """An insert that takes longer is a declared wait for the store: it may accept a connection and never answer."""

@@ -176,8 +176,11 @@ class Sink:
                 frozen.setdefault(batch.lease.topic, []).extend(batch.messages)
             self._enter("insert")
             try:
-                stored = await self._loop.run_in_executor(self._thread, self._store, frozen)
-                if stored:
+                storing = self._loop.run_in_executor(self._thread, self._store, frozen)
+                if not (await asyncio.wait([storing], timeout=self.config.patience_s))[0]:
+                    with self.waits.declared(STORE):  # also of the first attempt, whose end nobody knows
+                        await asyncio.wait([storing])
+                if await storing:
                     self._stored(batches)
                     await self._loop.run_in_executor(self._thread, self._commit, batches)
             except Exception as error:

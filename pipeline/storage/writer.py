@@ -37,10 +37,14 @@ class Writer(Protocol):
 
 
 class ClickHouseWriter:
-    """Writer to the tables of `database` at `url`. Connects at the first insert and again after a failure."""
+    """Writer to the tables of `database` at `url`. Connects at the first insert and again after a failure.
 
-    def __init__(self, url: str, user: str, password: str, database: str) -> None:
+    An insert that has no answer after `timeout_s` is Unavailable: it is repeated, although it may have been stored.
+    """
+
+    def __init__(self, url: str, user: str, password: str, database: str, timeout_s: int = 30) -> None:
         self._url, self._user, self._password, self._database = url, user, password, database
+        self._timeout_s = timeout_s
         self._client: Client | None = None
 
     def insert_sessions(self, sessions: Sequence[StrippedSession]) -> None:
@@ -63,5 +67,5 @@ class ClickHouseWriter:
     def _insert(self, table: str, rows: pa.Table) -> None:
         with failures(self._url):
             if self._client is None:
-                self._client = connect(self._url, self._user, self._password, self._database)
+                self._client = connect(self._url, self._user, self._password, self._database, self._timeout_s)
             self._client.insert_arrow(table, rows, settings=dict(INSERT_SETTINGS))
