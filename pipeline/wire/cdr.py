@@ -13,7 +13,7 @@ from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import CURRENCIES, MWH_PER_KWH, US_PER_HOUR, rounded
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse
-from pipeline.wire.tariffs import describe, read_tariff
+from pipeline.wire.tariffs import describe, read_strictly
 
 COSTS = (
     *("total_cost", "total_fixed_cost", "total_energy_cost", "total_time_cost"),
@@ -56,7 +56,7 @@ def decode_cdr(data: bytes, source: str) -> Cdr:
 def _tariffs(reader: Reader, faults: list[Fault]) -> tuple[Tariff, ...]:
     found = []
     for each in reader.objects("tariffs", required=False):
-        tariff, wrong, _ = read_tariff(each.value)
+        tariff, wrong = read_strictly(each.value)
         faults += [Fault(fault.code, each.path(fault.where), fault.text) for fault in wrong]
         if tariff is not None:
             found.append(tariff)

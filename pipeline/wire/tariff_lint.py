@@ -14,8 +14,9 @@ from pipeline.domain.pricing.localtime import label_of, offset_changes, offset_o
 from pipeline.domain.pricing.restrictions import Calendar, CurrentNow, PowerNow
 from pipeline.domain.pricing.tariff import Dimension, Element, Tariff
 from pipeline.domain.pricing.units import US_PER_DAY
+from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import parse_many
-from pipeline.wire.tariffs import read_tariff
+from pipeline.wire.tariffs import UNREAD, read_tariff
 
 Severity = Literal["error", "warning", "information"]
 WEEK = [datetime(2025, 1, 6) + timedelta(minutes=15 * place) for place in range(7 * 96)]  # noqa: DTZ001 - local labels
@@ -54,15 +55,18 @@ Found = Iterator[tuple[str, str, str]]
 
 
 def lint_tariffs(data: bytes, source: str, zone: str | None = None) -> list[tuple[str, list[Finding]]]:
-    """Findings per tariff of a file, with its name. Raises InvalidMessage only for what is not JSON."""
-    return [(name, lint_document(document, zone)) for name, document in parse_many(data, source)]
+    """Findings per tariff of a file, with its name. Raises InvalidMessage for what is not JSON, and for no tariff."""
+    found = [(name, lint_document(document, zone)) for name, document in parse_many(data, source)]
+    if not found:
+        raise InvalidMessage("no_tariffs", f"{source}: holds no tariff")
+    return found
 
 
 def lint_document(document: Any, zone: str | None = None) -> list[Finding]:
     """Findings of one tariff document, errors first."""
     tariff, faults, unknown = read_tariff(document)
     found = [(fault.code, fault.where, fault.text) for fault in faults]
-    found += [("unknown_field", where, "is not read; no price depends on it") for where in unknown]
+    found += [("unknown_field", where, UNREAD) for where in unknown]
     if tariff is not None:
         found += [*lint(tariff, zone), *_as_written(document)]
     order: tuple[Severity, ...] = ("error", "warning", "information")

@@ -1,7 +1,8 @@
 """OCPI tariff JSON (2.2.1 and 2.3.0, with our `x_` extensions) -> Tariff. Source: OCPI, Tariffs module.
 
-What would change a price and is not understood is an error that names the element, never a price: wrong values,
-restrictions that contradict themselves or that we do not know. Unknown fields elsewhere are left to `lint`.
+What is not understood is an error that names the element, never a price: wrong values, restrictions that contradict
+themselves, fields that nobody reads (`vatt` would be a bill without tax). Only a receipt, whose tariff was accepted
+when it was written, is read with fields that are unknown today.
 """
 
 from __future__ import annotations
@@ -40,14 +41,15 @@ TYPES = ("REGULAR", "AD_HOC_PAYMENT", "PROFILE_CHEAP", "PROFILE_FAST", "PROFILE_
 LEVELS = ("LOW", "NORMAL", "HIGH", "CRITICAL")
 _IGNORED = ("country_code", "party_id", "tariff_alt_text", "tariff_alt_url", "energy_mix", "preauthorize_amount")
 """Fields of OCPI that no price depends on."""
+UNREAD = "is not a field known here; correct its name, or remove it before the tariff is priced"
 
 
 def decode_tariffs(data: bytes, source: str) -> list[Tariff]:
     """One tariff, a list, or JSON lines; raises InvalidMessage that names `source` and the first wrong element."""
     tariffs = []
     for name, document in parse_many(data, source):
-        tariff, faults, _ = read_tariff(document)
-        if tariff is None or faults:
+        tariff, faults = read_strictly(document)
+        if tariff is None:
             raise InvalidMessage(faults[0].code, describe(name, faults))
         tariffs.append(tariff)
     if not tariffs:
@@ -60,6 +62,13 @@ def describe(source: str, faults: list[Fault]) -> str:
     first = faults[0]
     more = f" (and {len(faults) - 1} more; see `chargeline lint`)" if len(faults) > 1 else ""
     return f"{source}: {first.where}: {first.text}{more}"
+
+
+def read_strictly(document: Any) -> tuple[Tariff | None, list[Fault]]:
+    """The tariff, or None and all faults; a field that nobody reads is one."""
+    tariff, faults, unknown = read_tariff(document)
+    faults += [Fault("unknown_field", where, UNREAD) for where in unknown]
+    return (None if faults else tariff), faults
 
 
 def read_tariff(document: Any) -> tuple[Tariff | None, list[Fault], list[str]]:

@@ -104,6 +104,12 @@ def test_verify_answers_with_its_exit_code(cdr_file: Path, capsys: pytest.Captur
     assert run(["verify", str(cdr_file), "--time-zone", "Europe/Berlin", "--tolerance", "1"]) == 0
 
 
+def test_a_file_without_a_tariff_is_not_passed_by_lint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "none.json").write_text("[]")
+    assert run(["lint", str(tmp_path / "none.json")]) == 1
+    assert "none.json: holds no tariff" in capsys.readouterr().err
+
+
 def test_lint_says_what_is_wrong_and_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good, bad = CASE / "tariff.json", tmp_path / "bad.json"
     assert run(["lint", str(good), "--time-zone", "Europe/Amsterdam"]) == 0

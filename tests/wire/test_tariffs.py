@@ -165,6 +165,22 @@ BAD: dict[str, tuple[Change, str, str]] = {
         "limits_cross",
         "elements[0].price_components[0].x_dynamic.floor",
     ),
+    "a name written wrong": (
+        lambda t: component(t).update(vatt=19),
+        "unknown_field",
+        "elements[0].price_components[0].vatt: is not a field known here",
+    ),
+    "an unknown field of an element": (
+        lambda t: element(t).update(restriction={}),
+        "unknown_field",
+        "elements[0].restriction: ",
+    ),
+    "an unknown field of a limit": (
+        lambda t: t.update(min_price={"excl_vat": 1, "vat": 19}),
+        "unknown_field",
+        "min_price.vat: ",
+    ),
+    "an unknown field of the tariff": (lambda t: t.update(currencies=["EUR"]), "unknown_field", "currencies: "),
     "an unknown field of a dynamic price": (
         lambda t: component(t).update(x_dynamic={"spot": "s"}),
         "unknown_extension",
