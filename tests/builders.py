@@ -110,7 +110,7 @@ class Bench:
         for _ in range(1000):
             if self.station.wake_us > us(at):
                 return
-            self._take(tick(self.station, us(at), self.rating.limits))
+            self._take(tick(self.station, us(at), self.rating.terms.limits))
         raise AssertionError("the station never rests")
 
     def _tell(self, event: object) -> None:
@@ -145,7 +145,7 @@ class Bench:
         return self.rated(tx)[0]
 
     def limits(self) -> Limits:
-        return self.rating.limits("CP-1", 1)
+        return self.rating.terms.limits("CP-1", 1)
 
 
 def charging(

@@ -19,6 +19,7 @@ from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silen
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
+from pipeline.domain.rating.running import follow
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.station import (
@@ -76,6 +77,7 @@ class Assembly:
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._rating = rating
+        self._terms = rating.terms
         self._reference = reference or Given()
         self._decoder = decoder
         self._decode = decoder.decode
@@ -163,7 +165,7 @@ class Assembly:
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):
                 raise ReferenceBehind(f"{self._reference.reached} of {wanted}")
-        self._rating.see(wanted)
+        self._terms.see(wanted)
 
     def release(self, state: Station) -> Sequence[Output] | None:
         """A released bill is a revision of its own; of closed sessions the archive keeps all readings until then."""
@@ -185,7 +187,7 @@ class Assembly:
         return outputs or None
 
     def tick(self, state: Station, tick_: Tick) -> Sequence[Output] | None:
-        step = tick(state, tick_.time_us, self._rating.limits)
+        step = tick(state, tick_.time_us, self._terms.limits)
         calls = _calls(state)
         if calls is not None:
             expire(calls, tick_.time_us)
@@ -199,13 +201,13 @@ class Assembly:
 
     def _occupancy(self, station: Station, outputs: list[Output]) -> None:
         """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
-        for change in changes(station, self._rating.site_id(station.station_id)):
+        for change in changes(station, self._terms.site_id(station.station_id)):
             outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
         if station.told_site is not None:
             station.wake_us = min(station.wake_us, silent_at(station, self._silent_us(station)))
 
     def _silent_us(self, station: Station) -> int:
-        return self._rating.limits(station.station_id, WHOLE_STATION).silent_us
+        return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
 
     # --- outputs -----------------------------------------------------------------------------------------------------
 
@@ -219,7 +221,7 @@ class Assembly:
         running = session.fold
         if running is not None and running.template is not None:
             template: LiveTemplate = running.template
-            self._rating.running(station, session)
+            follow(self._terms, station, session)
             excl, incl = running.fold.running()
             energy = session.last_register_wh - session.start_register_wh  # type: ignore[operator]  # a fold has a start
             if excl is not None and incl is not None and energy >= 0:

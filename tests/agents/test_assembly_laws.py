@@ -64,7 +64,7 @@ def test_the_bill_of_the_running_fold_is_the_bill_of_the_readings(
     assembled: OfflineSessions,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Rating, "_running_bill", lambda *_: None)
+    monkeypatch.setattr("pipeline.domain.rating.running_bill", lambda *_: None)
     refolded = run(rating, history)
     assert facts(refolded) == facts(assembled)
 

@@ -200,7 +200,7 @@ def test_a_fleet_with_every_fault_tells_changes_only_and_nothing_of_its_drivers(
             if output.topic != CONNECTOR_STATUS:
                 continue
             record = json.loads(output.value or b"")
-            assert output.key.decode() == record["site_id"] == rating.site_id(record["station_id"])
+            assert output.key.decode() == record["site_id"] == rating.terms.site_id(record["station_id"])
             place = record["station_id"], record["connector_id"]
             before = last.get(place)
             assert before is None or before["state"] != record["state"]

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.rating import Rating
+from pipeline.domain.rating.running import follow
 from pipeline.domain.site import Connector, Site
 from pipeline.domain.site import Station as SiteStation
 from pipeline.domain.station import Session, Station
@@ -66,7 +67,7 @@ def test_a_register_that_falls_between_two_updates_lowers_no_cost(batches: list[
             at_us += 60_000_000
             session.readings.extend((at_us, register, -1, -1))
         session.last_at_us = at_us
-        running = rating.running(station, session)
+        running = follow(rating.terms, station, session)
     other = Fold.open(tariff, "Europe/Berlin", None, START_US, 10_000_000)
     other.reading(at_us, highest_wh * 1000)
     assert running is not None

@@ -18,10 +18,8 @@ from pipeline.domain.pricing.localtime import label_of, zone_of
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
-from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_S
+from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH, US_PER_S
 from pipeline.domain.site import Site
-
-MWH_PER_WH = 1000
 
 
 class Recorded(NamedTuple):

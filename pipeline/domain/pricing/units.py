@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
+MWH_PER_WH = 1000
 MWH_PER_KWH = 1_000_000
 US_PER_S = 1_000_000
 US_PER_MINUTE = 60 * US_PER_S

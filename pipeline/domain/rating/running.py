@@ -1,0 +1,96 @@
+"""The running bill of an open session: a fold that is fed with what was read since, and gives the final bill, too."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipeline.domain.measure import Measured
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.tariff import CannotPrice, Tariff
+from pipeline.domain.pricing.units import MWH_PER_WH
+from pipeline.domain.rating.terms import Terms
+from pipeline.domain.site import Site
+from pipeline.domain.station import STRIDE, Session, Station
+
+
+class Running:
+    """A fold and how many of the session's readings it has seen."""
+
+    __slots__ = ("currency", "fed", "fold", "highest_wh", "known", "series", "site_id", "template")
+
+    def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
+        self.fold = fold
+        self.currency = currency
+        self.highest_wh = register_wh
+        self.site_id = ""
+        self.series: tuple[str, ...] = ()
+        """The signals that the tariff follows; nearly always none."""
+        self.known: tuple[int, ...] = ()
+        """How many slots of each were known when the fold began: with more of them it begins again."""
+        self.template: Any = None
+        """What whoever encodes live updates keeps for the next one."""
+        self.fed = 0
+
+
+def follow(terms: Terms, station: Station, session: Session) -> Running | None:
+    """The session's fold, fed with what was read since; None while no bill can be shown."""
+    started, start = session.started_at_us, session.start_register_wh
+    running: Running | None = session.fold
+    if running is None:
+        if started is None or start is None:
+            return None
+        try:
+            site, tariff = terms.tariff(station.station_id, session, started)
+            running = session.fold = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start)
+        except CannotPrice:
+            return None
+    elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
+        _begin_again(terms, station, session, running)
+    readings, fed = session.readings, running.fed
+    running.fed = len(readings)
+    highest = running.highest_wh
+    new = readings[fed + 1 :: STRIDE].tolist()
+    if new and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
+        running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
+        return running
+    read = running.fold.reading
+    for position in range(fed, len(readings), STRIDE):
+        register = readings[position + 1]
+        if register >= highest and readings[position] > (started or 0):
+            read(readings[position], register * MWH_PER_WH)
+            highest = register
+    running.highest_wh = highest
+    return running
+
+
+def _begin_again(terms: Terms, station: Station, session: Session, running: Running) -> None:
+    """Slots became known since the fold began: it is fed anew, as it would be after a restart of the worker."""
+    started, start = session.started_at_us or 0, session.start_register_wh or 0
+    site, tariff = terms.tariff(station.station_id, session, started)
+    fresh = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start)
+    running.fold, running.highest_wh, running.fed, running.known = fresh.fold, start, 0, fresh.known
+
+
+def _open_fold(site: Site, tariff: Tariff, signals: Signals, started_us: int, register_wh: int) -> Running:
+    fold = Fold.open(tariff, site.time_zone, signals, started_us, register_wh * MWH_PER_WH, tax_rate=site.tax_rate)
+    running = Running(fold, tariff.currency, register_wh)
+    running.site_id, running.series = site.site_id, tariff.series
+    running.known = signals.count(running.series)
+    return running
+
+
+def running_bill(terms: Terms, station: Station, session: Session, measured: Measured) -> Bill | None:
+    """The bill of the fold that gave the running cost, if it has seen just what was measured; else None."""
+    if session.fold is None or not measured.clean or len(measured.activity) > 1:
+        return None
+    if measured.activity[0].activity != "charging" or measured.held is not None:
+        return None
+    running = follow(terms, station, session)
+    if running is None:
+        return None
+    fold, until = running.fold, measured.until_us
+    if until > session.last_at_us:
+        fold.reading(until, measured.registers[-1] * MWH_PER_WH)
+    return fold.close(until) if session.ended() else fold.bill(until, final=False)

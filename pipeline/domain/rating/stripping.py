@@ -1,0 +1,123 @@
+"""The gate that identifiers do not pass: what may be published of a session, field by field from the allow-list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.domain import anomalies
+from pipeline.domain.limits import Limits
+from pipeline.domain.measure import Measured, seconds
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.tariff import CannotPrice
+from pipeline.domain.site import Site
+from pipeline.domain.slots import spread
+from pipeline.domain.station import SECOND, Session, Station
+
+NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
+"""AFIREV: a session of less than two minutes or half a kWh is not billable."""
+
+
+def strip(
+    station: Station,
+    session: Session,
+    session_id: str,
+    site: Site | None,
+    measured: Measured,
+    bill: Bill | CannotPrice,
+    unattributed: int,
+    limits: Limits,
+) -> StrippedSession:
+    """Nothing of the session is copied that is not named here. `session_id` is what it is published under."""
+    energy, until = measured.energy_wh, measured.until_us
+    lasted = _lasted(measured)
+    priced = bill if isinstance(bill, Bill) else None
+    given_up = priced is None and session.decision == "waive"
+    nothing = "0.0000" if given_up else None
+    evidence, quality = measured.evidence, measured.quality
+    if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
+        evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
+    return StrippedSession(
+        session_id=session_id,
+        station_id=station.station_id,
+        connector_id=max(session.connector_id, 0),
+        site_id=site.site_id if site else None,
+        time_zone=site.time_zone if site else None,
+        power_type=limits.power_type,
+        started_at_us=measured.started_at_us,
+        ended_at_us=measured.ended_at_us,
+        duration_s=seconds(lasted),
+        charging_s=seconds(measured.charging_us),
+        idle_s=seconds(lasted) - seconds(measured.charging_us),
+        energy_wh=energy,
+        estimated_wh=measured.estimated_wh,
+        unattributed_wh=unattributed,
+        start_register_wh=measured.start_register_wh,
+        stop_register_wh=measured.stop_register_wh,
+        max_power_w=measured.max_power_w,
+        status=measured.status,
+        evidence=evidence,
+        quality=quality,
+        flags=anomalies.flags(measured, limits),
+        billable=is_billable(session, measured),
+        stop_reason=session.stop_reason,
+        driver=session.analytics_token,
+        bill_state=priced.state if priced else "FINAL" if given_up else "HELD",
+        held_reason=None if given_up else bill.held_reason if isinstance(bill, Bill) else bill.code,
+        currency=priced.currency if priced else None,
+        total_excl_vat=priced.total_excl if priced else nothing,
+        total_incl_vat=priced.total_incl if priced else nothing,
+        payable_excl_vat=priced.payable_excl if priced else nothing,
+        payable_incl_vat=priced.payable_incl if priced else nothing,
+        tariff_id=priced.tariff_id if priced else None,
+        tariff_version=priced.tariff_version if priced else None,
+        lines=priced.lines if priced else (),
+        slots=spread(measured.times, measured.registers, measured.activity, until),
+        clock=station.clock,
+    )
+
+
+def strip_voided(station: Station, session: Session, voided_id: str, session_id: str) -> StrippedSession:
+    """Closes the provisional id under which `session` was shown before its start was known; now it is `session_id`."""
+    return StrippedSession(
+        session_id=voided_id,
+        station_id=station.station_id,
+        connector_id=max(session.connector_id, 0),
+        started_at_us=None,
+        ended_at_us=session.ended_at_us,
+        duration_s=0,
+        charging_s=0,
+        idle_s=0,
+        energy_wh=0,
+        estimated_wh=0,
+        unattributed_wh=0,
+        start_register_wh=None,
+        stop_register_wh=None,
+        status="void",
+        evidence="complete",
+        quality=(),
+        flags=(),
+        billable=False,
+        driver=None,
+        bill_state="FINAL",
+        total_excl_vat="0.0000",
+        total_incl_vat="0.0000",
+        superseded_by=session_id,
+        clock=station.clock,
+    )
+
+
+def is_billable(session: Session, measured: Measured) -> bool:
+    """Long enough and with enough energy to be charged for; an abort costs nothing, not even a start fee."""
+    energy = measured.energy_wh
+    return session.ended() and energy is not None and energy >= NOT_BILLED_WH and _lasted(measured) >= NOT_BILLED_US
+
+
+def _lasted(measured: Measured) -> int:
+    return measured.until_us - (measured.started_at_us if measured.started_at_us is not None else measured.until_us)
+
+
+def _price_changed_in(gaps: Sequence[tuple[int, int]], bill: Bill) -> bool:
+    """Does a bound between two energy prices lie where nothing was read?"""
+    bounds = [line.to_us for line in bill.lines if line.dimension == "ENERGY"]
+    return any(begin < bound < end for bound in bounds[:-1] for begin, end in gaps)
