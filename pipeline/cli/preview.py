@@ -13,7 +13,7 @@ from pipeline.cli.options import json_option, print_json
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.tariff import CannotPrice
 from pipeline.domain.pricing.units import MWH_PER_KWH
 from pipeline.errors import InvalidMessage, WrongUsage

@@ -14,7 +14,7 @@ from pipeline.domain.checking import verify
 from pipeline.domain.checking.cdr import Cdr
 from pipeline.domain.checking.receipts import rebill
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, choose
 from pipeline.domain.receipts import Receipt

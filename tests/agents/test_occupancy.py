@@ -14,7 +14,7 @@ from pipeline.agents.assembly import CONNECTOR_STATUS, Assembly
 from pipeline.agents.occupancy import ANOMALIES, PRICE_SIGNALS, Occupancy
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs

@@ -14,7 +14,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from pipeline.domain.pricing.facts import Facts, Reading
-from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import US_PER_HOUR, us_of

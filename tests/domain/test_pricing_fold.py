@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.wire.json_values import instant

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
 from pipeline.wire.session_facts import decode_session
 from pipeline.wire.tariffs import decode_tariffs

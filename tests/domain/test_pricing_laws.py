@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pipeline.domain.outputs import Line
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import Fold, price
+from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.wire.bills import bill_document
 from pipeline.wire.tariffs import decode_tariffs

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from pipeline.domain.checking.rerating import facts_of, rerate
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.site import Site

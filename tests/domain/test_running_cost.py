@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pipeline.domain.pricing.fold import Fold
+from pipeline.domain.pricing.formula import Formula
 from pipeline.domain.rating import Rating
 from pipeline.domain.rating.running import follow
 from pipeline.domain.site import Connector, Site
@@ -37,7 +38,7 @@ TARIFFS = {
 def test_the_short_way_equals_the_bill_at_every_reading(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tariff,) = decode_tariffs(TARIFFS[name], name)
     short = Fold.open(tariff, "Europe/Berlin", None, START_US, 1_000_000)
-    taken = _count_quotes(monkeypatch)
+    taken = _count_formulas(monkeypatch)
     for minute in range(1, 400):
         at_us = START_US + minute * 60_000_000
         if minute == 200:
@@ -81,16 +82,14 @@ def _open_session(register_wh: int) -> tuple[Rating, Station, Session]:
     return Rating(KEYS, [site], decode_tariffs(TARIFFS["two windows"], "t")), Station("CP-1"), session
 
 
-def _count_quotes(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
-    from pipeline.domain.pricing import fold as pricing
-
+def _count_formulas(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     count = 0
-    real = pricing.Quote.at
+    real = Formula.at
 
-    def counted(self: pricing.Quote, mwh: int) -> tuple[str, str]:
+    def counted(self: Formula, mwh: int) -> tuple[str, str]:
         nonlocal count
         count += 1
         return real(self, mwh)
 
-    monkeypatch.setattr(pricing.Quote, "at", counted)
+    monkeypatch.setattr(Formula, "at", counted)
     return lambda: count

@@ -10,7 +10,7 @@ from pipeline.domain.checking.figures import Finding
 from pipeline.domain.checking.verify import Verdict
 from pipeline.domain.pricing.bill import ROUNDING_POLICY, Bill, waive
 from pipeline.domain.pricing.facts import Facts
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import negated

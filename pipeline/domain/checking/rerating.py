@@ -13,8 +13,8 @@ from typing import NamedTuple
 from pipeline.domain.outputs import Line, Slot
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
-from pipeline.domain.pricing.fold import price
 from pipeline.domain.pricing.localtime import label_of, zone_of
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock

@@ -1,6 +1,6 @@
 """Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
 
-`price` folds over recorded facts, the stream folds over events as they come: one engine, so running and final cost
+price.py folds over recorded facts, the stream over events as they come: one engine, so running and final cost
 cannot differ (pricing.md I5). Whatever decides where a session is cut is in this file.
 """
 
@@ -8,89 +8,18 @@ from __future__ import annotations
 
 from copy import copy
 from decimal import Decimal
-from typing import NamedTuple
 
 from pipeline.domain.pricing.bill import Bill, render
-from pipeline.domain.pricing.facts import Activity, Facts
+from pipeline.domain.pricing.facts import Activity
+from pipeline.domain.pricing.formula import Formula, formula_of
 from pipeline.domain.pricing.ledger import Ledger, Split
 from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
+from pipeline.domain.pricing.reservation import reserve
 from pipeline.domain.pricing.restrictions import Moment
 from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.domain.pricing.totals import ENERGY_SCALE, Cost, Piece, total
+from pipeline.domain.pricing.totals import Piece, total
 from pipeline.domain.pricing.units import NEVER_US, US_PER_HOUR, money_text, rounded
-
-
-def price(
-    facts: Facts,
-    tariff: Tariff,
-    zone: str | None,
-    signals: Signals | None = None,
-    final: bool = True,
-    *,
-    tax_rate: Decimal | None = None,
-) -> Bill:
-    """The bill of a session; raises CannotPrice if no price can exist (time zone missing).
-
-    `tax_rate` is the site's, in percent, for tariffs that add tax without naming a rate (D21).
-    """
-    readings = facts.readings
-    if facts.reservation_expired:
-        fold = Fold.open(
-            tariff,
-            zone,
-            signals,
-            facts.end_us,
-            None,
-            reserved_from_us=facts.reserved_from_us,
-            reservation_expired=True,
-            tax_rate=tax_rate,
-        )
-        return fold.bill(facts.end_us, final=final)
-    first = readings[0].register_mwh if readings else None
-    fold = Fold.open(
-        tariff, zone, signals, facts.start_us, first, reserved_from_us=facts.reserved_from_us, tax_rate=tax_rate
-    )
-    changes = iter(facts.activity)
-    change = next(changes, None)
-    read = fold.reading
-    for at_us, register_mwh, power_w in readings:
-        while change is not None and change.from_us <= at_us:
-            fold.activity(change.from_us, change.activity)
-            change = next(changes, None)
-        read(at_us, register_mwh, power_w)
-    while change is not None:
-        fold.activity(change.from_us, change.activity)
-        change = next(changes, None)
-    return fold.bill(facts.end_us, final=final)
-
-
-class Quote(NamedTuple):
-    """The running cost along a stretch: what is fixed, and the energy of the session so far. Amounts in 1/10,000."""
-
-    quantity: int
-    """Priced energy before the stretch, mWh."""
-    step: int
-    whole: int
-    unit_excl: int
-    sum_excl: int
-    other_excl: int
-    unit_incl: int
-    sum_incl: int
-    other_incl: int
-
-    def amounts(self, mwh: int) -> tuple[int, int]:
-        """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
-        quantity, step, whole, unit_excl, sum_excl, other_excl, unit_incl, sum_incl, other_incl = self
-        billed = mwh + -(quantity + mwh) % step if step else mwh
-        return (
-            other_excl + rounded(sum_excl + unit_excl * billed, whole),
-            other_incl + rounded(sum_incl + unit_incl * billed, whole),
-        )
-
-    def at(self, mwh: int) -> tuple[str, str]:
-        excl, incl = self.amounts(mwh)
-        return money_text(excl), money_text(incl)
 
 
 class Fold:
@@ -104,6 +33,7 @@ class Fold:
         "_cut_us",
         "_fork",
         "_fork_active",
+        "_formula",
         "_head",
         "_idle_us",
         "_is_expired",
@@ -119,7 +49,6 @@ class Fold:
         "_power",
         "_power_derived",
         "_power_now",
-        "_quote",
         "_reservation",
         "_signals",
         "_since",
@@ -153,7 +82,7 @@ class Fold:
         self._reservation: Ledger | None = None
         self._is_expired = False
         self._head: Split = (start_us, start_us)
-        self._quote: Quote | None = None
+        self._formula: Formula | None = None
         self._open(start_us, self._last_mwh, self._head)
 
     @classmethod
@@ -174,7 +103,7 @@ class Fold:
         fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh)
         if reserved_from_us is not None:
             plan = plan_for(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
-            fold._reservation = _reserve(plan, signals, reserved_from_us, start_us)
+            fold._reservation = reserve(plan, signals, reserved_from_us, start_us)
             fold._is_expired = reservation_expired
         return fold
 
@@ -200,9 +129,9 @@ class Fold:
 
     def running(self) -> tuple[str | None, str | None]:
         """Total cost excl. and incl. tax up to the last known instant, with the session ended there; None: unknown."""
-        quote, mwh = self._quote, self._last_mwh - self._piece_mwh
-        if quote is not None and mwh > 0 and not self._pending:
-            return quote.at(mwh)
+        formula, mwh = self._formula, self._last_mwh - self._piece_mwh
+        if formula is not None and mwh > 0 and not self._pending:
+            return formula.at(mwh)
         rates, has_session = self._plan.rates, not self._is_expired
         if self._pending:
             cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
@@ -210,28 +139,11 @@ class Fold:
             book, active = self._in_force()
             piece = Piece(active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh)
             cost = total(rates, book, self._reservation, has_session, piece)
-            self._quote = self._quoted(piece, cost)
+            self._formula = None if self._fork is not None else formula_of(rates, book, piece, cost)
         return (
             None if cost.excl is None else money_text(cost.excl),
             None if cost.incl is None else money_text(cost.incl),
         )
-
-    def _quoted(self, piece: Piece, cost: Cost) -> Quote | None:
-        """The rest of this stretch in one formula, if nothing but energy adds to the cost in it."""
-        rates, energy, active = self._plan.rates, self._book.energy, piece.active
-        unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]
-        if (
-            unit is None or other is not None or active.is_doubtful or self._fork is not None or self._book.held
-            or rates.idle_cap is not None or rates.min_price is not None or rates.max_price is not None
-            or None in (unit.excl, unit.incl, energy.excl, energy.incl, cost.excl, cost.incl)
-        ):  # fmt: skip
-            return None
-        quote = Quote(
-            energy.quantity, unit.step * 1000, rates.scale * ENERGY_SCALE,
-            unit.excl or 0, energy.excl or 0, 0, unit.incl or 0, energy.incl or 0, 0,
-        )  # fmt: skip
-        excl, incl = quote.amounts(piece.mwh)
-        return quote._replace(other_excl=(cost.excl or 0) - excl, other_incl=(cost.incl or 0) - incl)
 
     def bill(self, end_us: int, final: bool = True) -> Bill:
         """The bill of the session ended at `end_us`, not before the last reading; the fold itself is not changed."""
@@ -309,7 +221,7 @@ class Fold:
         if lock_us is not None:
             rules = plan.at(lock_us).rules
         self._piece_us, self._piece_mwh, self._head = us, mwh, head
-        self._quote = None
+        self._formula = None
         active = rules.active
         if active is not None:
             self._active, self._next_us, self._cut_mwh = active, to_us, NEVER_US
@@ -398,21 +310,3 @@ class Fold:
             self._advance(end_us, self._last_mwh)
         self._close(end_us, self._last_mwh, (self._last_us, self._last_us))
         return self._in_force()[0]
-
-
-def _reserve(plan: Plan, signals: Signals, from_us: int, to_us: int) -> Ledger:
-    """The reservation, by its own elements; its durations count from its own start (D13)."""
-    ledger, us = Ledger(), from_us
-    lock_us = from_us if plan.tariff.price_mode == "LOCKED" else None
-    while True:
-        until_us, offset_s, rules = plan.at(us)
-        if lock_us is not None:
-            rules = plan.at(lock_us).rules
-        active = plan.activate(rules, Moment(us, us - from_us, 0), signals, lock_us)
-        if not ledger.flats:
-            ledger.post_flat(active, offset_s, us, (us, us))
-        until_us = min(until_us, active.until_us, to_us)
-        if us >= to_us:
-            return ledger
-        ledger.post_time(active, offset_s, "charging", us, until_us, until_us - us, (from_us, to_us))
-        us = until_us

@@ -16,7 +16,7 @@ from pipeline.domain.measure import Measured, measure
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
-from pipeline.domain.pricing.fold import price
+from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Slot
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
