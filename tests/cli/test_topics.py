@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,10 @@ def test_a_configuration_that_differs_is_aligned_and_other_settings_stay(admin: 
     create_topics(admin, [dataclasses.replace(topic, config={"retention.ms": "1000", "segment.ms": "5000"})])
     assert create_topics(admin, [topic]) == [f"aligned {topic.name}: retention.ms=60000, cleanup.policy=delete"]
     found = config(admin, topic.name)
+    until = time.monotonic() + 10
+    while found["retention.ms"] != "60000" and time.monotonic() < until:  # the broker hears of it from the controller
+        time.sleep(0.05)
+        found = config(admin, topic.name)
     assert (found["retention.ms"], found["segment.ms"]) == ("60000", "5000")
     assert create_topics(admin, [topic]) == []
 
