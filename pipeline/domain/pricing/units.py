@@ -39,6 +39,11 @@ def money_text(amount: int) -> str:
     return f"{whole}{_DECIMALS[rest]}"
 
 
+def amount_text(amount: int | None) -> str | None:
+    """`money_text`; None: the amount is not known."""
+    return None if amount is None else money_text(amount)
+
+
 def negated(amount: str | None) -> str | None:
     """The amount taken back: `3.82` -> `-3.82`; zero has no sign, unknown stays unknown."""
     if amount is None or not amount.strip("0."):
