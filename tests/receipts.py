@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from pipeline.agents.assembly import RECEIPTS, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import RECEIPTS
 from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating

@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from pipeline.agents.assembly import SESSIONS, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating import Rating

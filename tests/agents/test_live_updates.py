@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from pipeline.agents.assembly import UPDATES, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import UPDATES
 from pipeline.domain.rating import Rating
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Plan, simulate
@@ -35,7 +36,7 @@ def updates() -> list[bytes]:
 
 def test_the_template_writes_what_the_encoder_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = updates()
-    monkeypatch.setattr("pipeline.agents.assembly.LiveTemplate", lambda update: None)
+    monkeypatch.setattr("pipeline.agents.records.LiveTemplate", lambda update: None)
     general = updates()
     assert quick == general
     assert len(quick) > 1000

@@ -10,7 +10,8 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from pipeline.agents.assembly import RECEIPTS, SESSIONS, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import RECEIPTS, SESSIONS
 from pipeline.domain.checking.receipts import check, check_credit
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.rating import Rating

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.agents.assembly import RECEIPTS, SESSIONS, UPDATES, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import RECEIPTS, SESSIONS, UPDATES
 from pipeline.agents.reference import TOPICS, TopicReference
 from pipeline.domain.rating import Rating
 from pipeline.metrics import Meters

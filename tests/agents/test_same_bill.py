@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from pipeline import cli
-from pipeline.agents.assembly import RECEIPTS, SESSIONS
+from pipeline.agents.records import RECEIPTS, SESSIONS
 from pipeline.domain.checking.rerating import rebill
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.units import kwh_text, utc_text

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline import cli
-from pipeline.agents.assembly import RECEIPTS, SESSIONS
+from pipeline.agents.records import RECEIPTS, SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import simulate

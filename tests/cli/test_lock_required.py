@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.agents.assembly import SESSIONS
+from pipeline.agents.records import SESSIONS
 from pipeline.cli import run
 from pipeline.cli.reference import rating as rating_of
 from pipeline.domain.rating import Rating

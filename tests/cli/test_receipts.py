@@ -9,7 +9,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from pipeline.agents.assembly import RECEIPTS
+from pipeline.agents.records import RECEIPTS
 from pipeline.cli import run
 from pipeline.cli.topics import create_topics, declared_topics
 from tests.receipts import receipts, story

@@ -11,7 +11,8 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from pipeline.agents.assembly import SESSIONS, Assembly
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import SESSIONS
 from pipeline.domain.conservation import difference
 from pipeline.domain.outputs import Evidence
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
