@@ -21,7 +21,8 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.site import Connector, Site
 from pipeline.domain.site import Station as SiteStation
-from pipeline.domain.station import SECOND, Session, Station, Step, decode_archived, encode_archived
+from pipeline.domain.station import SECOND, Session, Station, Step
+from pipeline.domain.station_codec import decode_archived, encode_archived
 from pipeline.domain.ticks import tick
 from pipeline.runtime.offline import MemoryArchive
 

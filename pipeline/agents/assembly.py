@@ -19,14 +19,8 @@ from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silen
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
-from pipeline.domain.station import (
-    SECOND,
-    Station,
-    decode_archived,
-    decode_station,
-    encode_archived,
-    encode_station,
-)
+from pipeline.domain.station import SECOND, Station
+from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters

@@ -16,7 +16,8 @@ from pipeline.agents.records import SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating import Rating
-from pipeline.domain.station import Session, Station, decode_archived
+from pipeline.domain.station import Session, Station
+from pipeline.domain.station_codec import decode_archived
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.wire.dead_letters import reason_of

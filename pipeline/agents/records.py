@@ -8,18 +8,8 @@ from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
 from pipeline.domain.rating.running import follow
-from pipeline.domain.station import (
-    DECISION,
-    MINUTE,
-    SIGNALS,
-    SITES,
-    TARIFFS,
-    Session,
-    Station,
-    Step,
-    Told,
-    encode_archived,
-)
+from pipeline.domain.station import DECISION, MINUTE, SIGNALS, SITES, TARIFFS, Session, Station, Step, Told
+from pipeline.domain.station_codec import encode_archived
 from pipeline.runtime.logic import Output
 from pipeline.wire import dead_letters
 from pipeline.wire.receipts import bill_record, credit_record

@@ -1,4 +1,4 @@
-"""The state of a station: its sessions with all their evidence, its connectors, its counters; and its codec.
+"""The state of a station: its sessions with all their evidence, its connectors, its counters.
 
 The rule of this file: values only, nothing is decided here. Times are integer microseconds UTC, energy integer Wh.
 State is mutable and slotted, because the hot path changes it with every meter event.
@@ -7,7 +7,6 @@ State is mutable and slotted, because the hot path changes it with every meter e
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -266,78 +265,3 @@ class Step:
 
 Told = Step | Session | None
 """What an event has to tell: nothing; a session whose live view is due (the most frequent case); or a whole Step."""
-
-
-# --- the archive record of a closed session --------------------------------------------------------------------------
-
-
-def _plain(value: object) -> object:
-    """Arrays travel as bytes; caches are not stored."""
-    return value.tobytes() if isinstance(value, array) else None
-
-
-def _restored(kind: type, value: Any) -> Any:
-    numbers = array("q")
-    numbers.frombytes(value)
-    return numbers
-
-
-SESSION_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
-_SESSION_DECODER = msgspec.msgpack.Decoder(Session, dec_hook=_restored)
-_STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
-
-
-def encode_archived(session: Session, *, whole: bool = False) -> bytes:
-    """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter.
-
-    `whole`: all readings, because its bill is still to be made.
-    """
-    session.fold = None
-    readings = session.readings
-    if not whole:
-        session.readings = _thinned(readings)
-    ended = session.ended_at_us or session.last_at_us
-    try:
-        return ended.to_bytes(8, "big") + SESSION_ENCODER.encode(session)
-    finally:
-        session.readings = readings
-
-
-def _thinned(readings: Numbers) -> Numbers:
-    kept = array("q")
-    first = 0
-    for index in _ends_of_quarters(readings[0::STRIDE]):
-        if index > first:
-            kept.extend(readings[first * STRIDE : (first + 1) * STRIDE])
-        kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
-        first = index + 1
-    return kept
-
-
-def _ends_of_quarters(times: Numbers) -> Iterator[int]:
-    """Index of the last reading in each quarter of an hour that has one."""
-    index = 0
-    while index < len(times):
-        index = bisect_left(times, times[index] // QUARTER * QUARTER + QUARTER, index)
-        yield index - 1
-
-
-def decode_archived(value: bytes) -> Session:
-    session = _SESSION_DECODER.decode(memoryview(value)[8:])
-    session.slow = True  # it ended; older records do not say
-    return session
-
-
-def encode_station(station: Station) -> bytes:
-    """The state without its archive. A fold is a cache and is not stored."""
-    return SESSION_ENCODER.encode(station)
-
-
-def decode_station(value: bytes) -> Station:
-    """The inverse of `encode_station`. Sessions with aliases are one object again."""
-    station = _STATION_DECODER.decode(value)
-    for session in list(station.sessions.values()):
-        session.slow = session.slow or session.ended()  # older records do not say
-        for alias in session.aliases:
-            station.sessions[alias] = session
-    return station

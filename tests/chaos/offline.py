@@ -12,7 +12,7 @@ import confluent_kafka as ck
 from pipeline import topics
 from pipeline.agents.assembly import Assembly
 from pipeline.cli.reference import keyring, rating
-from pipeline.domain.station import encode_station
+from pipeline.domain.station_codec import encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.kafka_config import client_config
 from pipeline.runtime.changelog import archive_key, decode_state, split_key

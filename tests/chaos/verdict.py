@@ -12,7 +12,8 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pipeline import topics
-from pipeline.domain.station import Station, decode_station
+from pipeline.domain.station import Station
+from pipeline.domain.station_codec import decode_station
 from pipeline.runtime.changelog import split_key
 from pipeline.settings import Settings, secret
 from pipeline.storage.connection import connect

@@ -7,7 +7,8 @@ import pytest
 from pipeline.domain.events import StatusReported
 from pipeline.domain.occupancy import changes, fall_silent, silent_at
 from pipeline.domain.session.advance import advance
-from pipeline.domain.station import NEVER, Station, decode_station, encode_station
+from pipeline.domain.station import NEVER, Station
+from pipeline.domain.station_codec import decode_station, encode_station
 from tests.builders import Bench, us
 
 SILENT_US = us(900) - us(0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from pipeline.domain.events import MeterRead
-from pipeline.domain.station import REORDER_WINDOW, UNKNOWN_CONNECTOR, Session, Station, decode_archived
+from pipeline.domain.station import REORDER_WINDOW, UNKNOWN_CONNECTOR, Session, Station
+from pipeline.domain.station_codec import decode_archived
 
 
 def find(station: Station, event: MeterRead, at: int) -> Session | None:

@@ -1,0 +1,84 @@
+"""The state of a station as bytes, and the archive record of a closed session. What the values mean: station.py."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from pipeline.domain.station import QUARTER, STRIDE, Numbers, Session, Station
+
+
+def _plain(value: object) -> object:
+    """Arrays travel as bytes; caches are not stored."""
+    return value.tobytes() if isinstance(value, array) else None
+
+
+def _restored(kind: type, value: Any) -> Any:
+    numbers = array("q")
+    numbers.frombytes(value)
+    return numbers
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
+_SESSION_DECODER = msgspec.msgpack.Decoder(Session, dec_hook=_restored)
+_STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
+
+
+def encode_archived(session: Session, *, whole: bool = False) -> bytes:
+    """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter.
+
+    `whole`: all readings, because its bill is still to be made.
+    """
+    session.fold = None
+    readings = session.readings
+    if not whole:
+        session.readings = _thinned(readings)
+    ended = session.ended_at_us or session.last_at_us
+    try:
+        return ended.to_bytes(8, "big") + _ENCODER.encode(session)
+    finally:
+        session.readings = readings
+
+
+def _thinned(readings: Numbers) -> Numbers:
+    kept = array("q")
+    first = 0
+    for index in _ends_of_quarters(readings[0::STRIDE]):
+        if index > first:
+            kept.extend(readings[first * STRIDE : (first + 1) * STRIDE])
+        kept.extend(readings[index * STRIDE : (index + 1) * STRIDE])
+        first = index + 1
+    return kept
+
+
+def _ends_of_quarters(times: Numbers) -> Iterator[int]:
+    """Index of the last reading in each quarter of an hour that has one."""
+    index = 0
+    while index < len(times):
+        index = bisect_left(times, times[index] // QUARTER * QUARTER + QUARTER, index)
+        yield index - 1
+
+
+def decode_archived(value: bytes) -> Session:
+    session = _SESSION_DECODER.decode(memoryview(value)[8:])
+    session.slow = True  # it ended; older records do not say
+    return session
+
+
+def encode_station(station: Station) -> bytes:
+    """The state without its archive. A fold is a cache and is not stored."""
+    return _ENCODER.encode(station)
+
+
+def decode_station(value: bytes) -> Station:
+    """The inverse of `encode_station`. Sessions with aliases are one object again."""
+    station = _STATION_DECODER.decode(value)
+    for session in list(station.sessions.values()):
+        session.slow = session.slow or session.ended()  # older records do not say
+        for alias in session.aliases:
+            station.sessions[alias] = session
+    return station
