@@ -18,9 +18,9 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.occupancy import Occupancy
 from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import Reference, TopicReference
-from pipeline.domain.availability import SiteState
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating import Rating
+from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Station
 from pipeline.kafka_config import client_config
 from pipeline.metrics import Meters

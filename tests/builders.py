@@ -14,16 +14,16 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.domain.limits import Limits
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
-from pipeline.domain.site import Connector, Site
-from pipeline.domain.site import Station as SiteStation
+from pipeline.domain.session.ticks import tick
+from pipeline.domain.sites.site import Connector, Site
+from pipeline.domain.sites.site import Station as SiteStation
 from pipeline.domain.station import SECOND, Session, Station, Step
 from pipeline.domain.station_codec import decode_archived, encode_archived
-from pipeline.domain.ticks import tick
 from pipeline.runtime.offline import MemoryArchive
 
 T0 = 1_772_436_000  # 2026-03-02T07:20:00Z

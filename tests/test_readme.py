@@ -17,7 +17,7 @@ import click
 import pytest
 
 from pipeline import cli
-from pipeline.domain import measure
+from pipeline.domain.metering import measure
 from pipeline.settings import PREFIX, Settings
 from pipeline.topics import TOPICS
 from tests.integration.stack import REPOSITORY, Stack, chargeline, started
@@ -180,9 +180,12 @@ def test_every_path_exists() -> None:
         assert list(REPOSITORY.glob(pattern)), path
 
 
-def test_every_folder_of_the_package_is_named_and_no_other() -> None:
-    packages = {each.parent.name for each in (REPOSITORY / "pipeline").glob("*/__init__.py")}
-    sentence = re.search(r"^The folders:.*?(?:\n\n|\Z)", section("Where do I change..."), re.MULTILINE | re.DOTALL)
+@pytest.mark.parametrize(
+    ("package", "begins"), [("pipeline", "The folders:"), ("pipeline/domain", "Inside the domain:")]
+)
+def test_every_folder_of_the_package_is_named_and_no_other(package: str, begins: str) -> None:
+    packages = {each.parent.name for each in (REPOSITORY / package).glob("*/__init__.py")}
+    sentence = re.search(rf"^{begins}.*?(?:\n\n|\Z)", section("Where do I change..."), re.MULTILINE | re.DOTALL)
     assert sentence is not None
     assert set(re.findall(r"`(\w+)/`", sentence[0])) == packages
 

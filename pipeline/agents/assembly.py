@@ -13,15 +13,15 @@ from pipeline import metrics, topics
 from pipeline.agents.records import Records, dead_letter
 from pipeline.agents.reference import Given, Reference
 from pipeline.domain.catalog import View
-from pipeline.domain.conservation import Tally, tally
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
-from pipeline.domain.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
+from pipeline.domain.metering.conservation import Tally, tally
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
+from pipeline.domain.session.ticks import tick
+from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
 from pipeline.domain.station import SECOND, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
-from pipeline.domain.ticks import tick
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick

@@ -12,14 +12,14 @@ import msgspec
 
 from pipeline import topics
 from pipeline.agents.assembly import TICK_AHEAD
-from pipeline.domain import outages
 from pipeline.domain.anomalies import RULES
-from pipeline.domain.availability import SiteState, note, publish
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.domain.limits import UNKNOWN
-from pipeline.domain.occupancy import WHOLE_STATION
 from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.sites import outages
+from pipeline.domain.sites.availability import SiteState, note, publish
+from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import Archive, Output, Tick, View

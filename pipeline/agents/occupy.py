@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable
 
 import faust
 
-from pipeline.domain.availability import SiteState
+from pipeline.domain.sites.availability import SiteState
 from pipeline.runtime.intake import Poll
 from pipeline.runtime.stage import DurableStage
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline import topics
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating

@@ -12,7 +12,7 @@ from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.options import json_option, print_json, settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import passing_keyring, rating, sites_option
-from pipeline.domain.conservation import difference, unattributed
+from pipeline.domain.metering.conservation import difference, unattributed
 from pipeline.domain.station import Station
 from pipeline.edge.replayer import Format, open_log
 

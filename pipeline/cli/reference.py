@@ -11,7 +11,7 @@ import click
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, require_lock
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
-from pipeline.domain.site import Site
+from pipeline.domain.sites.site import Site
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.settings import Settings
 from pipeline.wire.sites import decode_sites

@@ -1,7 +1,7 @@
 """The rules of anomalies: codes are data, a rule over a finished session is a predicate, its severity stands beside it.
 
-Rules on open sessions and stations fire in ticks.py, where time passes; those over the evidence as a whole fire here,
-when a session is rated. Thresholds are in limits.py.
+Rules on open sessions and stations fire in session/ticks.py, where time passes; those over the evidence as a whole fire
+here, when a session is rated. Thresholds are in limits.py.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pipeline.domain.limits import Limits
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import Severity
 from pipeline.domain.station import MINUTE
 
@@ -22,7 +22,7 @@ class Rule:
     severity: Severity
     meaning: str
     holds: Holds | None = None
-    """None: fires where time or arrival tells (ticks.py, session/), not on the finished session."""
+    """None: fires where time or arrival tells (session/), not on the finished session."""
     threshold: Callable[[Limits], str] = lambda _: ""
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pipeline.domain.pricing.signals import GIVEN, Book, Signals, Slot
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import NEVER_US
-from pipeline.domain.site import Connector, Site
+from pipeline.domain.sites.site import Connector, Site
 
 
 class View(NamedTuple):

@@ -8,22 +8,17 @@ pseudonym of the purpose billing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import msgspec
 
 from pipeline.domain.outputs import Evidence, Line
-from pipeline.domain.pricing.bill import Bill, TaxTotal
+from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.pricing.units import negated
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from pipeline.domain.measure import Measured
-    from pipeline.domain.outputs import StrippedSession
 
 FORMAT: Literal["chargeline-receipt-1"] = "chargeline-receipt-1"
 
@@ -124,55 +119,6 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
     hash: str = ""
 
 
-def receipt_of(
-    record: StrippedSession,
-    revision: int,
-    measured: Measured,
-    bill: Bill,
-    customer: str | None,
-    software: str,
-    tariff: msgspec.Raw,
-    signals: list[msgspec.Raw],
-) -> Receipt:
-    """The receipt of a final bill, without its hash. `tariff` and `signals` are encoded already."""
-    return Receipt(
-        format=FORMAT,
-        software=software,
-        kind="BILL",
-        session_id=record.session_id,
-        generation=record.generation,
-        revision=revision,
-        customer=customer,
-        station_id=record.station_id,
-        connector_id=record.connector_id,
-        site_id=record.site_id,
-        started_at_us=record.started_at_us,
-        ended_at_us=measured.until_us,
-        energy_wh=record.energy_wh,
-        evidence=record.evidence,
-        quality=record.quality,
-        billable=record.billable,
-        times_us=measured.times,
-        registers_wh=measured.registers,
-        activity=measured.activity,
-        time_zone=bill.time_zone,
-        tax_rate=bill.basis.tax_rate,
-        tariff_hash=bill.tariff_hash,
-        tariff=tariff,
-        signals=signals,
-        currency=bill.currency,
-        price_mode=bill.price_mode,
-        rounding_policy=bill.rounding_policy,
-        total_excl_vat=bill.total_excl,
-        total_incl_vat=bill.total_incl,
-        payable_excl_vat=bill.payable_excl,
-        payable_incl_vat=bill.payable_incl,
-        tax=bill.tax,
-        notes=bill.notes,
-        lines=bill.lines,
-    )
-
-
 NOT_CLAIMED = frozenset(
     {"format", "software", "kind", "revision", "quality", "times_us", "registers_wh", "activity", "signals", "hash"}
     | {"tariff"}  # its hash is claimed
@@ -200,33 +146,6 @@ def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
         payable_incl=receipt.payable_incl_vat,
         tax=receipt.tax,
         claims=claims,
-    )
-
-
-def credit_of(
-    former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None, software: str
-) -> Credit:
-    """Takes `former` back, because `record` has become `revision`; without its hash."""
-    return Credit(
-        format=FORMAT,
-        software=software,
-        kind="CREDIT",
-        session_id=record.session_id,
-        generation=record.generation,
-        revision=former.revision,
-        bill_hash=former.hash.hex(),
-        corrected_by=revision,
-        reason=reason,
-        customer=customer,
-        station_id=record.station_id,
-        connector_id=record.connector_id,
-        ended_at_us=former.ended_at_us,
-        currency=former.currency,
-        total_excl_vat=negated(former.total_excl),
-        total_incl_vat=negated(former.total_incl),
-        payable_excl_vat=negated(former.payable_excl),
-        payable_incl_vat=negated(former.payable_incl),
-        tax=taken_back(former.tax),
     )
 
 

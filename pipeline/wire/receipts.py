@@ -13,13 +13,14 @@ from itertools import pairwise
 
 import msgspec
 
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, claims_of, credit_of, receipt_of
+from pipeline.domain.rating.receipts import credit_of, receipt_of
+from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, claims_of
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import parse
 from pipeline.wire.price_signals import encode_slot, read_slot

@@ -6,9 +6,9 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from pipeline.domain.checking.rerating import Recorded
+from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import Line, Slot
 from pipeline.domain.receipts import Credit, Receipt
-from pipeline.domain.slots import spread
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
 from pipeline.wire.receipts import decode_receipt, facts_of, is_receipt

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, cast
 
 from pipeline.domain.pricing.localtime import zone_of
-from pipeline.domain.site import Connector, Site, Station
+from pipeline.domain.sites.site import Connector, Site, Station
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
 

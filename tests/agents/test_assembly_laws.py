@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.offline import OfflineSessions
-from pipeline.domain.conservation import difference
+from pipeline.domain.metering.conservation import difference
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.faults import parse_faults

@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from pipeline.agents.offline import OfflineSessions
-from pipeline.domain.conservation import difference
+from pipeline.domain.metering.conservation import difference
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.replayer import open_log

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import run
-from pipeline.domain import conservation
+from pipeline.domain.metering import conservation
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pipeline.domain.conservation import difference
+from pipeline.domain.metering.conservation import difference
 from pipeline.domain.outputs import StrippedSession
 from tests.builders import Bench, us
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.availability import LEAD, SiteState, note, publish, value
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
 from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.sites.availability import LEAD, SiteState, note, publish, value
 from pipeline.domain.station import MINUTE, QUARTER, SECOND
 
 SLOT = 1_772_436_600_000_000  # 2026-03-02T07:30:00Z, a quarter of an hour begins

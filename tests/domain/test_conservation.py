@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.domain.conservation import difference, unattributed
+from pipeline.domain.metering.conservation import difference, unattributed
 from tests.builders import Bench, charging
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.domain.events import StatusReported
-from pipeline.domain.occupancy import changes, fall_silent, silent_at
 from pipeline.domain.session.advance import advance
+from pipeline.domain.sites.occupancy import changes, fall_silent, silent_at
 from pipeline.domain.station import NEVER, Station
 from pipeline.domain.station_codec import decode_station, encode_station
 from tests.builders import Bench, us

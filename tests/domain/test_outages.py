@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.domain.availability import SiteState, note
-from pipeline.domain.occupancy import WHOLE_STATION
-from pipeline.domain.outages import due, watch
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
+from pipeline.domain.sites.availability import SiteState, note
+from pipeline.domain.sites.occupancy import WHOLE_STATION
+from pipeline.domain.sites.outages import due, watch
 from pipeline.domain.station import MINUTE, NEVER
 
 NOON = 1_772_452_800_000_000  # 2026-03-02T12:00:00Z

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import assume, given, settings
 
 from pipeline.domain.checking.rerating import facts_of, rerate
+from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.domain.site import Site
-from pipeline.domain.slots import spread
+from pipeline.domain.sites.site import Site
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import instant
 from pipeline.wire.recorded_sessions import decode_recorded

@@ -10,8 +10,8 @@ from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.formula import Formula
 from pipeline.domain.rating import Rating
 from pipeline.domain.rating.running import follow
-from pipeline.domain.site import Connector, Site
-from pipeline.domain.site import Station as SiteStation
+from pipeline.domain.sites.site import Connector, Site
+from pipeline.domain.sites.site import Station as SiteStation
 from pipeline.domain.station import Session, Station
 from pipeline.wire.tariffs import decode_tariffs
 from tests.builders import KEYS

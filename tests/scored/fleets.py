@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import SESSIONS
-from pipeline.domain.conservation import difference
+from pipeline.domain.metering.conservation import difference
 from pipeline.domain.outputs import Evidence
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating

@@ -19,7 +19,7 @@ from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
 from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH, US_PER_S
-from pipeline.domain.site import Site
+from pipeline.domain.sites.site import Site
 
 
 class Recorded(NamedTuple):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.conservation import book, previous_register
-from pipeline.domain.measure import Measured, measure
+from pipeline.domain.metering.conservation import book, previous_register
+from pipeline.domain.metering.measure import Measured, measure
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
@@ -24,7 +24,7 @@ from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.rating.running import follow, running_bill
 from pipeline.domain.rating.stripping import is_billable, strip, strip_voided
 from pipeline.domain.rating.terms import Terms
-from pipeline.domain.site import Site
+from pipeline.domain.sites.site import Site
 from pipeline.domain.station import Connector, Session, Station
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
 from pipeline.domain.rating.terms import Terms
-from pipeline.domain.site import Site
+from pipeline.domain.sites.site import Site
 from pipeline.domain.station import STRIDE, Session, Station
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from pipeline.domain import anomalies
 from pipeline.domain.limits import Limits
-from pipeline.domain.measure import Measured, seconds
+from pipeline.domain.metering.measure import Measured, seconds
+from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.tariff import CannotPrice
-from pipeline.domain.site import Site
-from pipeline.domain.slots import spread
+from pipeline.domain.sites.site import Site
 from pipeline.domain.station import SECOND, Session, Station
 
 NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500

@@ -8,7 +8,7 @@ from pipeline.domain.catalog import START, Catalog, View
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
-from pipeline.domain.site import Site
+from pipeline.domain.sites.site import Site
 from pipeline.domain.station import SECOND, Session
 
 

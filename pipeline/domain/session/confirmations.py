@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.domain import clock
 from pipeline.domain.events import SessionConfirmed
+from pipeline.domain.session import clock
 from pipeline.domain.session.finding import unarchive
 from pipeline.domain.session.neighbours import line_up
 from pipeline.domain.session.notes import heard

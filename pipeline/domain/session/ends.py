@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.domain import clock
 from pipeline.domain.events import SessionEnded
+from pipeline.domain.session import clock
 from pipeline.domain.session.finding import only_open, shell, unarchive
 from pipeline.domain.session.neighbours import disturb_next, line_up
 from pipeline.domain.session.notes import alert, heard, note, refuse

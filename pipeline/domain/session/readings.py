@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from array import array
 
-from pipeline.domain import clock
 from pipeline.domain.events import MeterRead
+from pipeline.domain.session import clock
 from pipeline.domain.session.finding import find, shell
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import note_number, note_state, place_of

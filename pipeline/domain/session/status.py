@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pipeline.domain import clock
 from pipeline.domain.events import StationSeen, StatusReported
+from pipeline.domain.session import clock
 from pipeline.domain.session.notes import heard, note, touched
 from pipeline.domain.session.timeline import note_state
 from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, SETTLE, Session, Station, Step

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.domain.measure import Measured
+from pipeline.domain.metering.measure import Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import msgspec
 
 from pipeline.domain.events import LIVE
-from pipeline.domain.occupancy import WHOLE_STATION
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
 from pipeline.domain.pricing.signals import AVAILABILITY, Slot, series_of
+from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.domain.station import MINUTE, NEVER, QUARTER
 
 LEAD = MINUTE

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from operator import sub
 
-from pipeline.domain.evidence import FLAT_US, Judgement, judge
 from pipeline.domain.limits import Limits
+from pipeline.domain.metering.evidence import FLAT_US, Judgement, judge
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Session

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.domain.limits import Limits
-from pipeline.domain.measure import reported_states
-from pipeline.domain.occupancy import site_watches
+from pipeline.domain.metering.measure import reported_states
 from pipeline.domain.session.neighbours import disturb_next
+from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
     ABSENT,
     HOUR,

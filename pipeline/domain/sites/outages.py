@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.domain.limits import UNKNOWN
-from pipeline.domain.occupancy import WHOLE_STATION
+from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.domain.station import MINUTE, NEVER
 
 if TYPE_CHECKING:
-    from pipeline.domain.availability import SiteState
+    from pipeline.domain.sites.availability import SiteState
 
 FEWEST = 2
 """Stations of an outage at least: a site of one station has station alerts only."""

@@ -1,0 +1,87 @@
+"""Receipts and credits of a rated session: which of its facts they hold. What they are is in domain/receipts.py."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipeline.domain.metering.measure import Measured
+from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.units import negated
+from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, taken_back
+
+
+def receipt_of(
+    record: StrippedSession,
+    revision: int,
+    measured: Measured,
+    bill: Bill,
+    customer: str | None,
+    software: str,
+    tariff: msgspec.Raw,
+    signals: list[msgspec.Raw],
+) -> Receipt:
+    """The receipt of a final bill, without its hash. `tariff` and `signals` are encoded already."""
+    return Receipt(
+        format=FORMAT,
+        software=software,
+        kind="BILL",
+        session_id=record.session_id,
+        generation=record.generation,
+        revision=revision,
+        customer=customer,
+        station_id=record.station_id,
+        connector_id=record.connector_id,
+        site_id=record.site_id,
+        started_at_us=record.started_at_us,
+        ended_at_us=measured.until_us,
+        energy_wh=record.energy_wh,
+        evidence=record.evidence,
+        quality=record.quality,
+        billable=record.billable,
+        times_us=measured.times,
+        registers_wh=measured.registers,
+        activity=measured.activity,
+        time_zone=bill.time_zone,
+        tax_rate=bill.basis.tax_rate,
+        tariff_hash=bill.tariff_hash,
+        tariff=tariff,
+        signals=signals,
+        currency=bill.currency,
+        price_mode=bill.price_mode,
+        rounding_policy=bill.rounding_policy,
+        total_excl_vat=bill.total_excl,
+        total_incl_vat=bill.total_incl,
+        payable_excl_vat=bill.payable_excl,
+        payable_incl_vat=bill.payable_incl,
+        tax=bill.tax,
+        notes=bill.notes,
+        lines=bill.lines,
+    )
+
+
+def credit_of(
+    former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None, software: str
+) -> Credit:
+    """Takes `former` back, because `record` has become `revision`; without its hash."""
+    return Credit(
+        format=FORMAT,
+        software=software,
+        kind="CREDIT",
+        session_id=record.session_id,
+        generation=record.generation,
+        revision=former.revision,
+        bill_hash=former.hash.hex(),
+        corrected_by=revision,
+        reason=reason,
+        customer=customer,
+        station_id=record.station_id,
+        connector_id=record.connector_id,
+        ended_at_us=former.ended_at_us,
+        currency=former.currency,
+        total_excl_vat=negated(former.total_excl),
+        total_incl_vat=negated(former.total_incl),
+        payable_excl_vat=negated(former.payable_excl),
+        payable_incl_vat=negated(former.payable_incl),
+        tax=taken_back(former.tax),
+    )
