@@ -23,10 +23,11 @@ from pipeline.runtime import transport
 from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
+from pipeline.runtime.entries import TooLarge
 from pipeline.runtime.intake import Batch, Intake, Lease, Poll
 from pipeline.runtime.kafka import Cancelled, KafkaHistory, KafkaTransaction, partitions_of
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
-from pipeline.runtime.partition import Partition, TooLarge
+from pipeline.runtime.partition import Partition
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.ports import TransactionLost
 from pipeline.runtime.restore import restore

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord, UnreadableState
 from pipeline.runtime.dead_letters import WINDOW, DeadLetterFlood, FloodGate
+from pipeline.runtime.entries import TooLarge
 from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.partition import Partition, TooLarge
+from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Headers, Position
 from tests.runtime.counting import Count, Counting
 
