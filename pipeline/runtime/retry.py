@@ -15,6 +15,10 @@ from pipeline.metrics import RETRIES, WAITING, Meters
 
 log = logging.getLogger(__name__)
 
+BROKER = "broker"
+"""The dependency, as waits and metrics name it."""
+CALL_S = 5.0
+"""How long one call of the broker may wait before it counts as unanswered and is tried again."""
 LONGEST_PAUSE_S = 2.0
 
 

@@ -24,7 +24,7 @@ from pipeline.runtime import transport
 from pipeline.runtime.config import SinkConfig
 from pipeline.runtime.intake import ANSWER_S, Batch, Intake, Lease, Poll
 from pipeline.runtime.phases import Phases
-from pipeline.runtime.retry import Backoff, Waits
+from pipeline.runtime.retry import BROKER, Backoff, Waits
 
 log = logging.getLogger(__name__)
 
@@ -223,9 +223,9 @@ class Sink:
             if offsets:
                 self.intake.commit(offsets)
         except ck.KafkaException as error:
-            self.waits.missed("broker", "commit of the sink's offsets", error.args[0].name(), time.monotonic())
+            self.waits.missed(BROKER, "commit of the sink's offsets", error.args[0].name(), time.monotonic())
         except TimeoutError:  # the broker is away: librdkafka's commit waits for it in the intake's thread
-            self.waits.missed("broker", "commit of the sink's offsets", "no answer", time.monotonic() - ANSWER_S)
+            self.waits.missed(BROKER, "commit of the sink's offsets", "no answer", time.monotonic() - ANSWER_S)
 
     def _fail(self, error: BaseException) -> None:
         if not self.failure.done():

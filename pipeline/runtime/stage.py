@@ -25,7 +25,9 @@ from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.entries import TooLarge
 from pipeline.runtime.intake import Batch, Intake, Lease, Poll
-from pipeline.runtime.kafka import Cancelled, KafkaHistory, KafkaTransaction, partitions_of
+from pipeline.runtime.kafka_history import Cancelled, KafkaHistory
+from pipeline.runtime.kafka_topics import partitions_of
+from pipeline.runtime.kafka_transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.phases import Phases

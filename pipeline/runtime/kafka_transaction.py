@@ -1,4 +1,4 @@
-"""The ports of the stage on a real broker: confluent-kafka's transactional producer, and a reader for restores.
+"""runtime.ports.Transaction on a real broker: confluent-kafka's transactional producer.
 
 Every failure ends in one of three ways: waited for (retriable), TransactionLost (abort and restore), or raised (bug).
 """
@@ -8,34 +8,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
-from typing import TypeVar
 
 import confluent_kafka as ck
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline import topics
-from pipeline.errors import WrongUsage
-from pipeline.runtime.changelog import decode_metadata, encode_metadata
+from pipeline.runtime.changelog import encode_metadata
 from pipeline.runtime.config import STEADY, StageConfig
-from pipeline.runtime.ports import Committed, Headers, Position, TransactionLost
-from pipeline.runtime.retry import Backoff, Waits
+from pipeline.runtime.ports import Headers, Position, TransactionLost
+from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
 
 log = logging.getLogger(__name__)
 
-BROKER = "broker"
-CALL_S = 5.0
-"""How long one call may wait before it counts as unanswered and is tried again."""
 LINGER_MS = 100
 """Nobody sees a record before its checkpoint, and the flush there waits for no linger; small batches cost both."""
-
-Result = TypeVar("Result")
-
-
-class Cancelled(Exception):
-    """The partitions of a restore were revoked while it ran."""
 
 
 class KafkaTransaction:
@@ -213,129 +201,3 @@ def _lost_or(error: ck.KafkaException, what: str) -> Exception:
     if cause.code() == ck.KafkaError.MSG_SIZE_TOO_LARGE:
         return ValueError(f"{what}: {cause.str()}")
     return TransactionLost(f"{what}: {cause.name()}")
-
-
-def partitions_of(config: StageConfig, waits: Waits) -> int:
-    """Partitions of the source; waits for the broker. Raises WrongUsage when a topic is missing or does not fit."""
-    admin = AdminClient(dict(STEADY) | dict(config.client))
-    backoff, began = Backoff(), time.monotonic()
-    while True:
-        try:
-            found = admin.list_topics(timeout=CALL_S).topics
-            break
-        except ck.KafkaException as error:
-            waits.missed(BROKER, "listing topics", error.args[0].name(), began)
-            with waits.declared(BROKER):
-                time.sleep(backoff.pause_s())
-    wanted = (config.source, config.changelog, *config.outputs)
-    for topic in wanted:
-        if topic not in found:
-            raise WrongUsage(f"topic {topic} does not exist on {config.client['bootstrap.servers']}: create the topics")
-    source = len(found[config.source].partitions)
-    for topic in wanted:
-        if (count := len(found[topic].partitions)) != source:
-            raise WrongUsage(f"{topic} has {count} partitions, it needs the {source} of {config.source}")
-    return source
-
-
-class KafkaHistory:
-    """runtime.ports.History. One per restore; `cancelled` is asked between its calls."""
-
-    def __init__(self, config: StageConfig, waits: Waits, cancelled: Callable[[], bool]) -> None:
-        self._config = config
-        self._waits = waits
-        self._cancelled = cancelled
-        self.progress = "no record yet"
-        self._reader = ck.Consumer(
-            dict(STEADY)
-            | dict(config.client)
-            | {
-                "group.id": config.group,  # to ask for its offsets; it never joins and never commits
-                "isolation.level": "read_committed",
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "fetch.wait.max.ms": 50,
-            },
-        )
-        self._admin = AdminClient(dict(STEADY) | dict(config.client))
-
-    def close(self) -> None:
-        self._reader.close()
-
-    def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
-        source = [ck.TopicPartition(self._config.source, number) for number in partitions]
-        answers = self._ask("committed offsets", lambda: _sound(self._reader.committed(source, CALL_S)))
-        found: dict[int, Committed] = {}
-        for answer in answers:
-            place = ck.TopicPartition(self._config.source, answer.partition)
-            first, _ = self._ask("first offset", lambda p=place: self._reader.get_watermark_offsets(p, CALL_S))  # type: ignore[misc]  # binds p
-            if answer.offset < 0:
-                found[answer.partition] = Committed(None, None, first)
-            else:
-                oldest, view = decode_metadata(answer.metadata)
-                found[answer.partition] = Committed(answer.offset, oldest, first, view)
-        return found
-
-    def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # confluent-kafka leaves it untyped
-        asked = {ck.TopicPartition(self._config.changelog, number): latest for number in partitions}
-
-        def ask() -> Mapping[int, int]:
-            answers = self._admin.list_offsets(asked, isolation_level=ck.IsolationLevel.READ_UNCOMMITTED)
-            return {place.partition: answer.result(CALL_S).offset for place, answer in answers.items()}
-
-        return self._ask("ends of the changelog", ask)
-
-    def read(self, ends: Mapping[int, int]) -> Iterator[Sequence[tuple[int, bytes, bytes | None]]]:
-        waiting = {number for number, end in ends.items() if end > 0}
-        topic = self._config.changelog
-        total, done = sum(ends.values()), 0
-        self._reader.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in waiting])
-        while waiting:
-            chunk: list[tuple[int, bytes, bytes | None]] = []
-            for message in self._consume():
-                number, offset = message.partition() or 0, message.offset() or 0
-                error = message.error()
-                if error is None:
-                    chunk.append((number, message.key() or b"", message.value()))
-                    offset += 1
-                elif error.code() != ck.KafkaError._PARTITION_EOF:
-                    if error.fatal():
-                        raise ck.KafkaException(error)
-                    self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
-                    continue
-                if offset >= ends[number]:
-                    waiting.discard(number)
-            done += len(chunk)
-            self.progress = f"{done} records of offsets up to {total}, partitions left: {sorted(waiting)}"
-            yield chunk
-
-    def _consume(self) -> list[ck.Message]:
-        if self._cancelled():
-            raise Cancelled
-        found = self._reader.consume(10_000, 0.05)
-        if found:
-            return found
-        with self._waits.declared("open transaction or broker"):  # of a dead owner: ends with its time-out
-            return self._reader.consume(10_000, 0.5)
-
-    def _ask(self, what: str, call: Callable[[], Result]) -> Result:
-        backoff, began = Backoff(), time.monotonic()
-        while True:
-            if self._cancelled():
-                raise Cancelled
-            try:
-                with self._waits.declared(BROKER):
-                    return call()
-            except (ck.KafkaException, TimeoutError) as error:
-                self._waits.missed(BROKER, what, error, began)
-                with self._waits.declared(BROKER):
-                    time.sleep(backoff.pause_s())
-
-
-def _sound(answers: list[ck.TopicPartition]) -> list[ck.TopicPartition]:
-    for answer in answers:
-        if answer.error is not None:
-            raise ck.KafkaException(answer.error)
-    return answers
