@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable
 import faust
 
 from pipeline.domain.sites.availability import SiteState
-from pipeline.runtime.intake import Poll
+from pipeline.runtime.feed import Poll
 from pipeline.runtime.stage import DurableStage
 
 

@@ -8,7 +8,7 @@ import faust
 from confluent_kafka import Message
 
 from pipeline import topics
-from pipeline.runtime.intake import Poll
+from pipeline.runtime.feed import Poll
 from pipeline.runtime.sink import Sink
 from pipeline.storage.rows import DeadLetter
 from pipeline.storage.writer import Writer

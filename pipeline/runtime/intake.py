@@ -10,17 +10,17 @@ through a rebalance is not disturbed by it.
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from itertools import groupby
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any
 
 import confluent_kafka as ck
 
 from pipeline.runtime.config import STEADY, GroupConfig
+from pipeline.runtime.feed import Batch, Feed, Lease, Poll
+from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.ports import TransactionLost
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ POLL_S = 0.02
 """Bounds how long a call in the mailbox waits."""
 FULL_S = 1.0
 """So long the feed may take no batch before its partitions are paused and polling goes on."""
-ANSWER_S = 20.0
 
 TRY_AGAIN = frozenset(
     {
@@ -47,75 +46,6 @@ TRY_AGAIN = frozenset(
 )
 """Failures of a seek or a look-up that the next poll may heal."""
 
-Result = TypeVar("Result")
-
-
-class Lease:
-    """One partition while this worker owns it. `epoch` rises whenever what was read before became void."""
-
-    __slots__ = ("end", "epoch", "high", "number", "owned", "running", "tail", "topic")
-
-    def __init__(self, topic: str, number: int) -> None:
-        self.topic = topic
-        self.number = number
-        self.epoch = 0
-        self.owned = True
-        self.running = False
-        self.end = 0
-        """The offset after the last record that was handed over."""
-        self.high = 0
-        """End of the partition as seen within the last second."""
-        self.tail = 0
-        """From `end` to here there is no record, only what transactions leave behind: the consumer was at the end."""
-
-    def hold(self) -> None:
-        """Called by the feed: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
-        self.running = False
-        self.epoch += 1
-
-    def behind(self, position: int) -> int:
-        """How much the partition holds from `position` on; markers of transactions after the last record are none."""
-        reached = max(position, self.tail) if position >= self.end else position
-        return max(0, self.high - reached)
-
-
-class Batch(NamedTuple):
-    lease: Lease
-    epoch: int
-    start: int
-    """The end of the batch before it: a gap between the two would be lost records."""
-    messages: Sequence[ck.Message]
-
-
-Poll = Sequence[Batch]
-"""What one poll brought, at most one batch a partition."""
-
-
-class Feed(Protocol):
-    """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
-
-    def assigned(self, leases: Sequence[Lease]) -> None:
-        """Also called with none: the group has answered, and there is nothing (more) for this worker."""
-        ...
-
-    def revoked(self, leases: Sequence[Lease]) -> Future[None]:
-        """Done when everything applied of these is committed, or given up."""
-        ...
-
-    def lost(self, leases: Sequence[Lease]) -> Future[None]:
-        """Somebody else may own them already."""
-        ...
-
-    def offer(self, poll: Poll) -> Future[None]:
-        """Done when there was room for it."""
-        ...
-
-    def finish(self) -> Future[None]:
-        """The last call before the group is left."""
-        ...
-
-    def failed(self, error: BaseException) -> None: ...
-
 
 class Intake:
     """A consumer of `config.topics` in its own thread."""
@@ -127,7 +57,7 @@ class Intake:
         self._feed = feed
         self._leases: dict[tuple[str, int], Lease] = {}
         self._member: str | None = None
-        self._mailbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._mailbox = Mailbox()
         self._looked = 0.0
         self._stopping = threading.Event()
         self._throttled = False
@@ -176,25 +106,13 @@ class Intake:
         would take offsets without a membership, or with a later one.
         """
         try:
-            return self._call(self._membership)
+            return self._mailbox.ask(self._membership)
         except TimeoutError:
             raise TransactionLost("the consumer waits for the broker") from None
 
     def commit(self, offsets: Sequence[ck.TopicPartition]) -> None:
         """Commits offsets of a sink; from any thread but the intake's own. Raises KafkaException."""
-        self._call(lambda: self._consumer.commit(offsets=list(offsets), asynchronous=False))
-
-    def _call(self, what: Callable[[], Result]) -> Result:
-        answer: Future[Result] = Future()
-
-        def serve() -> None:
-            try:
-                answer.set_result(what())
-            except Exception as error:
-                answer.set_exception(error)
-
-        self._mailbox.put(serve)
-        return answer.result(ANSWER_S)
+        self._mailbox.ask(lambda: self._consumer.commit(offsets=list(offsets), asynchronous=False))
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
@@ -205,7 +123,7 @@ class Intake:
             )
             while not self._stopping.is_set():
                 self._poll()
-            self._await(self._feed.finish())
+            self._mailbox.serve_until(self._feed.finish())
         except BaseException as error:  # the thread's last words, the supervisor ends the process
             self._feed.failed(error)
         finally:
@@ -213,32 +131,19 @@ class Intake:
 
     def _poll(self) -> None:
         self.beat = time.monotonic()
-        for _ in range(self._mailbox.qsize()):
-            self._mailbox.get()()
+        self._mailbox.serve()
         messages = self._consumer.consume(LARGEST_BATCH, POLL_S)
         if messages:
             if any(map(ck.Message.error, messages)):
                 messages = [message for message in messages if not self._aside(message)]
             taken = self._feed.offer(self._batches(messages))
-            while not self._await(taken, FULL_S) and not self._stopping.is_set():
+            while not self._mailbox.serve_until(taken, FULL_S) and not self._stopping.is_set():
                 self._throttle()  # the feed itself waits for something
             self._relax()
         if self.beat - self._looked > 0.5:
             self._looked = self.beat
             for lease in self._leases.values():
                 lease.high = self._consumer.get_watermark_offsets(_place(lease), cached=True)[1]
-
-    def _await(self, done: Future[None], timeout_s: float | None = None) -> bool:
-        """Serves the mailbox until `done`, or returns False after `timeout_s`; raises what `done` raises."""
-        done.add_done_callback(lambda _: self._mailbox.put(_wake))
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while not done.done():
-            try:
-                self._mailbox.get(timeout=None if until is None else max(0.0, until - time.monotonic()))()
-            except queue.Empty:
-                return False
-        done.result()
-        return True
 
     def _throttle(self) -> None:
         """Polling must go on for the group; paused, it brings nothing (what was fetched is fetched again later)."""
@@ -331,12 +236,12 @@ class Intake:
     def _on_revoke(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.info("%s: revoked %s", self._config.name, _names(leases))
-        self._await(self._feed.revoked(leases))
+        self._mailbox.serve_until(self._feed.revoked(leases))
 
     def _on_lost(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.warning("%s: lost %s: this worker was away for longer than its session", self._config.name, _names(leases))
-        self._await(self._feed.lost(leases))
+        self._mailbox.serve_until(self._feed.lost(leases))
 
     def _take_back(self, partitions: Iterable[ck.TopicPartition]) -> Sequence[Lease]:
         leases = [
@@ -345,10 +250,6 @@ class Intake:
         for lease in leases:
             lease.owned = lease.running = False
         return leases
-
-
-def _wake() -> None:
-    """Ends a wait for the mailbox."""
 
 
 def _topic_and_partition(message: ck.Message) -> tuple[str | None, int | None]:

@@ -22,7 +22,9 @@ from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime import transport
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import ANSWER_S, Batch, Intake, Lease, Poll
+from pipeline.runtime.feed import Batch, Lease, Poll
+from pipeline.runtime.intake import Intake
+from pipeline.runtime.mailbox import ANSWER_S
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.retry import BROKER, Backoff, Waits
 

@@ -24,7 +24,8 @@ from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.entries import TooLarge
-from pipeline.runtime.intake import Batch, Intake, Lease, Poll
+from pipeline.runtime.feed import Batch, Lease, Poll
+from pipeline.runtime.intake import Intake
 from pipeline.runtime.kafka_history import Cancelled, KafkaHistory
 from pipeline.runtime.kafka_topics import partitions_of
 from pipeline.runtime.kafka_transaction import KafkaTransaction

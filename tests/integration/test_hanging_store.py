@@ -15,7 +15,7 @@ import confluent_kafka as ck
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.metrics import Meters
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import Poll
+from pipeline.runtime.feed import Poll
 from pipeline.runtime.liveness import Watchdog
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.sink import Sink, Write

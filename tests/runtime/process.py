@@ -13,7 +13,7 @@ from faust import StreamT
 
 from pipeline.metrics import Meters
 from pipeline.runtime.config import StageConfig
-from pipeline.runtime.intake import Poll
+from pipeline.runtime.feed import Poll
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app

@@ -13,7 +13,7 @@ import pytest
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.intake import Poll
+from pipeline.runtime.feed import Poll
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.sink import Sink, Write
 from pipeline.runtime.transport import faust_app
