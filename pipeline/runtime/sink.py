@@ -21,6 +21,7 @@ from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime import transport
+from pipeline.runtime.background import Background
 from pipeline.runtime.config import SinkConfig
 from pipeline.runtime.feed import Batch, Lease, Poll
 from pipeline.runtime.intake import Intake
@@ -45,7 +46,8 @@ class Sink:
         self.name = config.name
         self.waits = Waits(config.name, meters)
         self.progress = 0
-        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._background = Background()
+        self.failure = self._background.failure
         self._write = write
         self._meters = meters
         self._enter = phases.register(config.name)
@@ -63,7 +65,6 @@ class Sink:
         self._rows = 0
         self._oldest: float | None = None
         self._closing = False
-        self._pulse: asyncio.Task[None] | None = None
 
     # --- what agents and the worker call -----------------------------------------------------------------------------
 
@@ -73,7 +74,7 @@ class Sink:
         return self._channel
 
     async def open(self) -> None:
-        self._pulse = self._loop.create_task(self._beat())
+        self._background.spawn(self._beat())
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
@@ -100,8 +101,7 @@ class Sink:
         """Inserts what waits if the store answers, leaves the group."""
         self._closing = True
         await self._loop.run_in_executor(None, self.intake.close)
-        if self._pulse is not None:
-            self._pulse.cancel()
+        self._background.cancel()
         self._thread.shutdown(wait=False)
 
     @property
@@ -138,7 +138,7 @@ class Sink:
         return asyncio.run_coroutine_threadsafe(self._last(), self._loop)
 
     def failed(self, error: BaseException) -> None:
-        self._loop.call_soon_threadsafe(self._fail, error)
+        self._loop.call_soon_threadsafe(self._background.fail, error)
 
     # --- in the loop -------------------------------------------------------------------------------------------------
 
@@ -186,7 +186,7 @@ class Sink:
                     self._stored(batches)
                     await self._loop.run_in_executor(self._thread, self._commit, batches)
             except Exception as error:
-                self._fail(error)
+                self._background.fail(error)
                 raise
             self._enter("idle")
         self._oldest = None
@@ -228,10 +228,6 @@ class Sink:
             self.waits.missed(BROKER, "commit of the sink's offsets", error.args[0].name(), time.monotonic())
         except TimeoutError:  # the broker is away: librdkafka's commit waits for it in the intake's thread
             self.waits.missed(BROKER, "commit of the sink's offsets", "no answer", time.monotonic() - ANSWER_S)
-
-    def _fail(self, error: BaseException) -> None:
-        if not self.failure.done():
-            self.failure.set_exception(error)
 
 
 def _current(batch: Batch) -> bool:

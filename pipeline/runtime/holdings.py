@@ -1,0 +1,82 @@
+"""Which partitions of the source this worker owns, and those of them whose state is here ("live")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Generic
+
+from pipeline.runtime.feed import Batch, Lease
+from pipeline.runtime.logic import State
+from pipeline.runtime.partition import Partition
+
+Wanted = Sequence[tuple[Lease, int]]
+"""Partitions to restore, each with the epoch that asked for it: a later epoch has a restore of its own."""
+
+
+def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
+    return {lease.number: lease for lease, epoch in wanted if lease.owned and lease.epoch == epoch}
+
+
+class Holdings(Generic[State]):
+    """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
+
+    def __init__(self) -> None:
+        self.answered = False
+        """The group has said which partitions are ours, if any."""
+        self.leases: dict[int, Lease] = {}
+        self.live: dict[int, Partition[State]] = {}
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        self.leases.update({lease.number: lease for lease in leases if lease.owned})
+        self.answered = True
+
+    def enter(self, partition: Partition[State], lease: Lease) -> None:
+        """Its state is restored as of now."""
+        partition.epoch = lease.epoch
+        self.live[partition.number] = partition
+
+    def drop(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            lease.owned = False
+            if self.leases.get(lease.number) is lease:
+                del self.leases[lease.number]
+                self.live.pop(lease.number, None)
+
+    def void(self) -> Wanted:
+        """No state counts any more, nothing more is handed over: all that is owned must be restored."""
+        self.live.clear()
+        leases = [lease for lease in self.leases.values() if lease.owned]
+        for lease in leases:
+            lease.hold()
+        return [(lease, lease.epoch) for lease in leases]
+
+    def of(self, batch: Batch) -> Partition[State] | None:
+        """None: read before a revoke or a restore, somebody reads it again."""
+        partition = self.live.get(batch.lease.number)
+        if partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
+            return None
+        return partition
+
+    @property
+    def owned(self) -> Sequence[int]:
+        return [number for number, lease in list(self.leases.items()) if lease.owned]
+
+    @property
+    def restored(self) -> bool:
+        return self.answered and len(self.live) == len(self.leases)
+
+    @property
+    def keys(self) -> int:
+        return sum(len(each.entries) for each in self.live.values())
+
+    @property
+    def lag(self) -> int:
+        """Records that the owned partitions hold and that are not applied."""
+        lag = 0
+        for lease in list(self.leases.values()):
+            partition = self.live.get(lease.number)
+            if partition is not None:
+                lag += lease.behind(partition.position)
+            else:
+                lag += 1  # its restore is work that waits
+        return lag
