@@ -10,7 +10,7 @@ import msgspec
 
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import RECEIPTS
-from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
+from pipeline.domain.events import ClockTicked, MeterRead, PriceQuote, SessionEnded, SessionStarted
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.station import MINUTE, Station
@@ -59,11 +59,15 @@ def rating(tariff: Mapping[str, Any] = TARIFF, signals: Sequence[Mapping[str, An
 
 
 def story(
-    *, stop_after_min: int = 40, late: Mapping[int, int] = MOVES_ENERGY, rated: Rating | None = None
+    *,
+    stop_after_min: int = 40,
+    late: Mapping[int, int] = MOVES_ENERGY,
+    rated: Rating | None = None,
+    quote: PriceQuote | None = None,
 ) -> Iterator[Output]:
     """Outputs of a session whose `late` readings come after its stop, one every twenty minutes."""
     stage = Offline(Assembly(rated or rating(), Decoder(KEYRING)))
-    yield from tell(stage, in_time(stop_after_min))
+    yield from tell(stage, in_time(stop_after_min, quote=quote))
     yield from tell(stage, corrections(late))
 
 
@@ -72,13 +76,13 @@ def at(minutes: float) -> int:
 
 
 def in_time(
-    stop_after_min: int = 40, readings: Mapping[int, int] = READINGS
+    stop_after_min: int = 40, readings: Mapping[int, int] = READINGS, quote: PriceQuote | None = None
 ) -> list[SessionStarted | MeterRead | SessionEnded | ClockTicked]:
     """A session until the tick after which it is rated."""
     told: list[SessionStarted | MeterRead | SessionEnded | ClockTicked] = [
         SessionStarted(
             station_id="CP-1", event_time_us=at(0), received_time_us=at(0), connector_id=1,
-            transaction_id=TRANSACTION, register_wh=100_000, token=TOKEN,
+            transaction_id=TRANSACTION, register_wh=100_000, token=TOKEN, quote=quote,
         )
     ]  # fmt: skip
     told += [read(at(minute), wh) for minute, wh in readings.items() if minute < stop_after_min]

@@ -141,6 +141,9 @@ def _show_bill(receipt: Receipt, value: bytes) -> None:
     started = "unknown" if receipt.started_at_us is None else utc_text(receipt.started_at_us)
     click.echo(f"  {receipt.station_id}/{receipt.connector_id}  {started} to {utc_text(receipt.ended_at_us)}")
     click.echo(f"  {len(receipt.times_us)} readings, evidence {receipt.evidence}, made by {receipt.software}")
+    if receipt.quote is not None:
+        locked = "" if receipt.locked_at_us is None else f", prices of {utc_text(receipt.locked_at_us)}"
+        click.echo(f"  quote {receipt.quote.quote_id} shown {utc_text(receipt.quote.shown_at_us)}{locked}")
     for line in receipt.lines:
         quantity = f"{line.quantity} {line.unit} x {line.unit_price}" if line.unit_price else line.reason
         click.echo(

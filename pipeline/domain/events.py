@@ -21,6 +21,8 @@ SeqNo = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 StationId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
+LONGEST_QUOTE_ID = 64
+QuoteId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_QUOTE_ID)]
 Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 
 ChargingState = Literal["charging", "suspended_ev", "suspended_evse", "idle"]
@@ -53,6 +55,15 @@ class _Event(msgspec.Struct, tag_field="type", kw_only=True, omit_defaults=True,
     clock: Clock = LIVE
 
 
+class PriceQuote(msgspec.Struct, frozen=True, gc=False):
+    """A price that the driver was shown before the start. It names an offer, never a driver."""
+
+    quote_id: QuoteId
+    """Opaque: whoever made the offer finds it again by this."""
+    shown_at_us: Micros
+    """When it was shown, by the clock of whoever showed it; what that binds: pricing/quotes.py."""
+
+
 class SessionStarted(_Event, tag="session_started"):
     """A transaction began. `transaction_id` absent: not acknowledged yet (OCPP 1.6 before StartTransaction.conf)."""
 
@@ -76,6 +87,8 @@ class SessionStarted(_Event, tag="session_started"):
     """Pseudonym for the purpose `analytics`, epoch by the month of `event_time_us`; made by `wire` too."""
     codes: tuple[str, ...] = ()
     """Quality codes that the decoder found, e.g. ZONE_ASSUMED, PHASE_MISMATCH."""
+    quote: PriceQuote | None = None
+    """A price shown to the driver before; under a LOCKED tariff it binds for 300 s. OCPP knows none."""
 
 
 class SessionAuthorized(_Event, tag="session_authorized"):

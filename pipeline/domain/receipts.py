@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import Evidence, Line
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pricing.facts import Stretch
@@ -85,6 +86,10 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     tax: tuple[TaxTotal, ...]
     notes: tuple[str, ...]
     lines: tuple[Line, ...]
+    quote: PriceQuote | None = None
+    """What the driver was shown before the start; null (and absent in older receipts): nothing that we were told of."""
+    locked_at_us: int | None = None
+    """Whose prices hold: the quote's instant if it binds, else the start; null: no quote, or prices are not LOCKED."""
     hash: str = ""
     """64 hex characters of the sha256 over the record without this field. It stays last: wire/receipts.py adds it."""
 

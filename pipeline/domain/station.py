@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.domain.events import BillDecision
+from pipeline.domain.events import BillDecision, PriceQuote
 from pipeline.domain.outputs import ConnectorState, Quarantined
 from pipeline.domain.receipts import Billed
 
@@ -123,6 +123,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
 
     decision: BillDecision | Literal[""] = ""
     """What somebody decided about its held bill."""
+    quote: PriceQuote | None = None
+    """The price that the driver was shown before the start, if its producer told."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

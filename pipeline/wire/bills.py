@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from pipeline.domain.checking.verify import Verdict
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import Line
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.units import kwh_text, seconds_text, utc_text
@@ -31,10 +32,17 @@ def bill_document(bill: Bill) -> dict[str, Any]:
         "tariff_version": bill.tariff_version,
         "tariff_hash": bill.tariff_hash,
         "price_mode": bill.price_mode,
+        "quote": None if bill.quote is None else quote_document(bill.quote),
+        "locked_at": None if bill.locked_at_us is None else utc_text(bill.locked_at_us),
         "rounding_policy": bill.rounding_policy,
         "notes": list(bill.notes),
         "lines": [line_document(line) for line in bill.lines],
     }
+
+
+def quote_document(quote: PriceQuote) -> dict[str, str]:
+    """As a session document holds it, see wire/session_facts.py."""
+    return {"quote_id": quote.quote_id, "shown_at": utc_text(quote.shown_at_us)}
 
 
 def billed_volumes(bill: Bill) -> dict[str, Mapping[str, str]]:

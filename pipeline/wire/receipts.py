@@ -46,7 +46,8 @@ def bill_record(
 ) -> tuple[bytes, bytes, Billed]:
     """Key and value of the receipt of a final bill, and what is to be kept to know it again and to take it back."""
     tariff, ended = bill.basis.tariff, measured.until_us
-    slots = _slots_used(tariff, bill.basis.signals, measured.times[0], ended)
+    start_us = measured.times[0] if bill.locked_at_us is None else bill.locked_at_us
+    slots = _slots_used(tariff, bill.basis.signals, start_us, ended)
     receipt = receipt_of(
         record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
     )
@@ -130,6 +131,7 @@ def facts_of(receipt: Receipt) -> Facts:
         readings=[Reading(at, wh * _MWH) for at, wh in zip(times, registers, strict=True)],
         activity=activity,
         estimated=receipt.evidence == "estimated",
+        quote=receipt.quote,
     )
 
 

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
+from pipeline.domain.events import LONGEST_QUOTE_ID, PriceQuote
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
 from pipeline.domain.pricing.signals import Slot
 from pipeline.domain.pricing.units import MWH_PER_KWH
@@ -53,6 +54,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
         activity=[Stretch(at_us, cast(Activity, name)) for at_us, name, _ in activity],
         reserved_from_us=reserved_from_us,
         reservation_expired=reader.flag("reservation_expired"),
+        quote=_quote(reader, faults),
     )
     zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
     signals = [read_slot(each, f"{source}: signals[{place}]") for place, each in enumerate(reader.get("signals") or ())]
@@ -63,6 +65,22 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     if faults:
         raise InvalidMessage("bad_session", f"{source}: " + "; ".join(f"{each.where}: {each.text}" for each in faults))
     return SessionDocument(facts, zone, tax_rate, signals)
+
+
+def _quote(reader: Reader, faults: list[Fault]) -> PriceQuote | None:
+    given = reader.get("quote")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        reader.fault("bad_session", "quote", "is not an object with quote_id and shown_at")
+        return None
+    fields = Reader(given, "quote", faults)
+    quote_id, shown_at_us = fields.text("quote_id", code="bad_session"), fields.instant("shown_at")
+    if quote_id is not None and len(quote_id) > LONGEST_QUOTE_ID:
+        fields.fault("bad_session", "quote_id", f"is longer than {LONGEST_QUOTE_ID} characters")
+    for name in fields.unknown():
+        fields.fault("bad_session", name, "is not a field of a quote")
+    return None if quote_id is None or shown_at_us is None else PriceQuote(quote_id, shown_at_us)
 
 
 def _pairs(reader: Reader, name: str, faults: list[Fault]) -> list[tuple[int, Any, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from pipeline.domain.checking.rerating import rebill
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.units import kwh_text, utc_text
 from pipeline.domain.receipts import Receipt
+from pipeline.domain.sites.site import Site
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import simulate
-from pipeline.wire.bills import bill_document, line_document
+from pipeline.wire.bills import bill_document, line_document, quote_document
 from pipeline.wire.receipts import decode_receipt, tariff_of
 from pipeline.wire.recorded_sessions import decode_recorded
 from pipeline.wire.sessions import decode_session
 from pipeline.wire.sites import decode_sites
 from tests.agents.test_assembly_laws import PLAN
+from tests.agents.test_quotes import FOLLOWS, LOCKED, quote, receipt_of, told
 from tests.agents.test_receipts import assembled
+from tests.receipts import SITES as STORY_SITES
 
 SITES = {
     site.site_id: site
@@ -64,6 +68,7 @@ def session_document(receipt: Receipt) -> dict[str, Any]:
         "time_zone": receipt.time_zone,
         "readings": [[utc_text(at), kwh_text(wh * 1000)] for at, wh in readings],
         "activity": [[utc_text(at), name] for at, name in receipt.activity],
+        "quote": None if receipt.quote is None else quote_document(receipt.quote),
     }
 
 
@@ -77,6 +82,48 @@ def same(bill: Any) -> bytes:
     return msgspec.json.encode(bill)
 
 
+def agree(
+    session: StrippedSession,
+    receipt: Receipt,
+    value: bytes,
+    sites: Mapping[str, Site],
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Asks for the bill in every way there is; `value` is the record of `receipt`."""
+    file, facts, tariff = folder / "receipt.json", folder / "facts.json", folder / "tariff.json"
+    file.write_bytes(value)
+    facts.write_text(json.dumps(session_document(receipt)))
+    tariff.write_bytes(bytes(receipt.tariff))
+    (recorded,) = decode_recorded(value, "receipt")
+    ours = {
+        "price": printed(capsys, "price", file),
+        "price of a document": printed(capsys, "price", facts, "--tariff", tariff),
+        "verify": printed(capsys, "verify", file, "--json")["bill"],
+        "what-if": bill_document(rebill(recorded, sites[recorded.site_id], tariff_of(receipt))),
+    }
+    assert {same(bill) for bill in ours.values()} == {same(ours["price"])}, [
+        name for name, bill in ours.items() if same(bill) != same(ours["price"])
+    ]
+    told = of_stream(session)
+    assert same({name: ours["price"][name] for name in told}) == same(told)
+    locked_at = None if receipt.locked_at_us is None else utc_text(receipt.locked_at_us)
+    assert (ours["price"]["locked_at"], ours["price"]["notes"]) == (locked_at, list(receipt.notes))
+
+
+@pytest.mark.parametrize("age_s", [-1, 0, 180, 300, 301])
+@pytest.mark.parametrize("tariff", [LOCKED, FOLLOWS], ids=["locked", "follows"])
+def test_they_agree_on_a_session_with_a_quote(
+    tariff: dict[str, Any], age_s: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = told(tariff, quote(age_s))
+    receipt, value = receipt_of(outputs)
+    (session,) = (decode_session(each.value) for each in outputs if each.topic == SESSIONS and each.value is not None)
+    assert receipt.quote == quote(age_s)
+    sites = {site.site_id: site for site in decode_sites(json.dumps(STORY_SITES).encode(), "sites")}
+    agree(session, receipt, value, sites, tmp_path, capsys)
+
+
 def test_the_four_ways_to_a_bill_agree(
     streamed: list[tuple[StrippedSession, bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -86,22 +133,7 @@ def test_the_four_ways_to_a_bill_agree(
         assert isinstance(receipt, Receipt)
         if not receipt.billable:
             continue
-        file, facts, tariff = tmp_path / "receipt.json", tmp_path / "facts.json", tmp_path / "tariff.json"
-        file.write_bytes(value)
-        facts.write_text(json.dumps(session_document(receipt)))
-        tariff.write_bytes(bytes(receipt.tariff))
-        (recorded,) = decode_recorded(value, "receipt")
-        ours = {
-            "price": printed(capsys, "price", file),
-            "price of a document": printed(capsys, "price", facts, "--tariff", tariff),
-            "verify": printed(capsys, "verify", file, "--json")["bill"],
-            "what-if": bill_document(rebill(recorded, SITES[recorded.site_id], tariff_of(receipt))),
-        }
-        assert {same(bill) for bill in ours.values()} == {same(ours["price"])}, [
-            name for name, bill in ours.items() if same(bill) != same(ours["price"])
-        ]
-        told = of_stream(session)
-        assert same({name: ours["price"][name] for name in told}) == same(told)
+        agree(session, receipt, value, SITES, tmp_path, capsys)
         compared += 1
         corrected += session.revision > 1
     assert compared > 80

@@ -57,6 +57,34 @@ def test_price_prints_the_bill_of_a_session(capsys: pytest.CaptureFixture[str]) 
     assert json.loads(capsys.readouterr().out)["total"] == {"excl_vat": "7.8840", "incl_vat": "9.5396"}
 
 
+def test_price_takes_the_quote_of_a_session(capsys: pytest.CaptureFixture[str]) -> None:
+    case = GOLDEN / "quote-binds-for-300-seconds"
+    assert run(["price", str(case / "session.json"), "--tariff", str(case / "tariff.json")]) == 0
+    bill = json.loads(capsys.readouterr().out)
+    assert bill["quote"] == {"quote_id": "OFFER-1", "shown_at": "2025-07-01T16:27:00Z"}
+    assert bill["locked_at"] == "2025-07-01T16:27:00Z"
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        ("OFFER-1", "quote: is not an object with quote_id and shown_at"),
+        ({"shown_at": "2025-07-01T16:27:00Z"}, "quote.quote_id: is missing"),
+        ({"quote_id": "Q" * 65, "shown_at": "2025-07-01T16:27:00Z"}, "quote.quote_id: is longer than 64 characters"),
+        ({"quote_id": "Q"}, "quote.shown_at: is missing"),
+        ({"quote_id": "Q", "shown_at": "soon"}, "quote.shown_at: 'soon' is not"),
+        ({"quote_id": "Q", "shown_at": "2025-07-01T16:27:00Z", "price": 1}, "quote.price: is not a field of a quote"),
+    ],
+)
+def test_price_says_what_is_wrong_with_a_quote(
+    given: object, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, file = GOLDEN / "quote-binds-for-300-seconds", tmp_path / "session.json"
+    file.write_text(json.dumps(json.loads((case / "session.json").read_text()) | {"quote": given}))
+    assert run(["price", str(file), "--tariff", str(case / "tariff.json")]) == 1
+    assert text in capsys.readouterr().err
+
+
 def test_price_never_guesses_the_zone(cdr_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["price", str(cdr_file)]) == 1
     said = capsys.readouterr()

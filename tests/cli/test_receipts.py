@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from pipeline.agents.records import RECEIPTS
 from pipeline.cli import run
 from pipeline.cli.topics import create_topics, declared_topics
+from tests.agents.test_quotes import LOCKED, quote, told
 from tests.receipts import receipts, story
 
 SESSION = "JSTB26ISESP2X4BOFEO6EZ6ZUC"
@@ -87,6 +88,17 @@ def test_show_explains_and_prints_what_the_topic_holds(
     assert run(["receipts", "show", SESSION, "--json"]) == 0
     assert set(capsys.readouterr().out.splitlines()) == {value.decode() for value in written.values()}
     assert run(["receipts", "show", "nobody"]) == 1
+
+
+def test_show_names_the_quote_and_whose_prices_hold(kafka: str, capsys: pytest.CaptureFixture[str]) -> None:
+    create_topics(AdminClient({"bootstrap.servers": kafka}), declared_topics())
+    producer = Producer({"bootstrap.servers": kafka})
+    (value,) = receipts(iter(told(LOCKED, quote(180)))).values()
+    producer.produce(RECEIPTS, value.replace(SESSION.encode(), b"QUOTED"), b"QUOTED:1:BILL")
+    producer.flush(20)
+    assert run(["receipts", "show", "QUOTED", "--kafka", kafka]) == 0
+    text = capsys.readouterr().out
+    assert "quote OFFER-4711 shown 2025-06-16T19:37:00Z, prices of 2025-06-16T19:37:00Z" in text
 
 
 def test_verify_says_what_is_wrong_with_a_receipt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

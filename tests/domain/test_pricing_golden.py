@@ -1,7 +1,8 @@
 """Golden cases: a folder in tests/golden/pricing with session.json, tariff.json and bill.json is a test.
 
 session.json holds the facts (wire/session_facts.py), tariff.json one OCPI tariff, bill.json what is expected: total and
-payable, and where given state, held_reason, tax per rate and all lines in order, each with the fields to compare.
+payable, and where given state, held_reason, notes, locked_at, tax per rate and all lines in order, each with the fields
+to compare.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
+from pipeline.domain.pricing.units import utc_text
 from pipeline.wire.session_facts import decode_session
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -58,6 +60,8 @@ def as_stated(bill: Bill, expected: dict[str, Any]) -> dict[str, Any]:
         "state": bill.state,
         "held_reason": bill.held_reason,
         "tax": {each.rate: each.tax for each in bill.tax},
+        "notes": list(bill.notes),
+        "locked_at": None if bill.locked_at_us is None else utc_text(bill.locked_at_us),
         "lines": [
             {name: line[name] for name in (wanted[place] if place < len(wanted) else ("kind", "dimension"))}
             for place, line in enumerate(lines)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import datetime
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import Line
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.tariff import Tariff
+from pipeline.domain.pricing.units import US_PER_S
 from pipeline.wire.bills import bill_document
 from pipeline.wire.tariffs import decode_tariffs
 from tests.domain.pricing_oracle import MINUTE_US, oracle
@@ -164,6 +169,67 @@ def test_the_same_facts_give_the_same_bytes(document: dict[str, Any], session: t
     facts, zone = session
     first, again = (bill_document(price(facts, as_tariff(document), zone)) for _ in range(2))
     assert msgspec.json.encode(first) == msgspec.json.encode(again)
+
+
+@many
+@given(tariffs(), sessions(), st.integers(0, 300 * US_PER_S), st.booleans())
+def test_a_quote_prices_as_a_session_that_started_when_it_was_shown(
+    document: dict[str, Any], session: tuple[Facts, str], age_us: int, changes_between: bool
+) -> None:
+    """LOCKED depends on no other clock, so the whole session may be moved to the quote's instant at the same cost."""
+    facts, zone = session
+    if changes_between:
+        document["elements"].insert(0, from_the_start_on(facts.start_us, zone))
+    tariff = as_tariff(document | {"x_price_mode": "LOCKED"})
+    quote = PriceQuote("Q-1", facts.start_us - age_us)
+    quoted, moved = price(facts._replace(quote=quote), tariff, zone), price(shifted(facts, -age_us), tariff, zone)
+    assert (quoted.locked_at_us, quoted.quote, quoted.notes) == (quote.shown_at_us, quote, moved.notes)
+    assert (quoted.total_excl, quoted.total_incl) == (moved.total_excl, moved.total_incl)
+    assert (quoted.payable_excl, quoted.payable_incl, quoted.tax) == (moved.payable_excl, moved.payable_incl, moved.tax)
+    assert {line.unit_price for line in quoted.lines} == {line.unit_price for line in moved.lines}
+
+
+@many
+@given(tariffs(), sessions(), st.one_of(st.integers(-(10**10), -1), st.integers(300 * US_PER_S + 1, 10**10)))
+def test_a_quote_that_does_not_bind_changes_nothing_but_says_so(
+    document: dict[str, Any], session: tuple[Facts, str], age_us: int
+) -> None:
+    facts, zone = session
+    tariff = as_tariff(document | {"x_price_mode": "LOCKED"})
+    plain = price(facts, tariff, zone)
+    bill = price(facts._replace(quote=PriceQuote("Q-1", facts.start_us - age_us)), tariff, zone)
+    assert bill.notes[0].startswith("QUOTE_AFTER_START: " if age_us < 0 else "QUOTE_TOO_OLD: ")
+    assert bill.locked_at_us == facts.start_us
+    assert msgspec.structs.replace(bill, notes=bill.notes[1:], quote=None, locked_at_us=None) == plain
+
+
+@many
+@given(tariffs(), sessions(), st.integers(0, 300 * US_PER_S))
+def test_a_quote_has_no_effect_where_prices_follow(
+    document: dict[str, Any], session: tuple[Facts, str], age_us: int
+) -> None:
+    facts, zone = session
+    quote = PriceQuote("Q-1", facts.start_us - age_us)
+    bill = price(facts._replace(quote=quote), as_tariff(document), zone)
+    assert (bill.quote, bill.locked_at_us) == (quote, None)
+    assert msgspec.structs.replace(bill, quote=None) == price(facts, as_tariff(document), zone)
+
+
+def from_the_start_on(start_us: int, zone: str) -> dict[str, Any]:
+    """An element that matches from the local minute of the start on for four hours, and not just before."""
+    local = datetime.fromtimestamp(start_us // US_PER_S, ZoneInfo(zone))
+    end = f"{(local.hour + 4) % 24:02d}:{local.minute:02d}"
+    restrictions = {"start_time": f"{local:%H:%M}", "end_time": end}
+    return {"price_components": [{"type": "ENERGY", "price": Decimal("0.77"), "vat": 7}], "restrictions": restrictions}
+
+
+def shifted(facts: Facts, by_us: int) -> Facts:
+    return facts._replace(
+        start_us=facts.start_us + by_us,
+        end_us=facts.end_us + by_us,
+        readings=[each._replace(at_us=each.at_us + by_us) for each in facts.readings],
+        activity=[each._replace(from_us=each.from_us + by_us) for each in facts.activity],
+    )
 
 
 def as_tariff(document: dict[str, Any]) -> Tariff:

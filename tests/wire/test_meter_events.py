@@ -17,6 +17,7 @@ from pipeline.domain.events import (
     ClockTicked,
     MeterRead,
     OcppFrame,
+    PriceQuote,
     SessionAuthorized,
     SessionConfirmed,
     SessionEnded,
@@ -88,6 +89,31 @@ def test_a_start_is_given_its_pseudonyms() -> None:
         billing_token=KEYS.pseudonym("billing", "ISO14443", "04A1B2C3"),
         analytics_token=KEYS.pseudonym("analytics", "ISO14443", "04A1B2C3", "2026-03"),
     )
+
+
+def test_a_start_keeps_the_quote_that_its_producer_gave() -> None:
+    started = DECODER.decode(canonical("session_started", quote={"quote_id": "Q" * 64, "shown_at_us": NOON_US}))
+    assert isinstance(started, SessionStarted)
+    assert started.quote == PriceQuote("Q" * 64, NOON_US)
+
+
+@pytest.mark.parametrize(
+    ("given", "detail"),
+    [
+        ("Q-1", "expected object | null at $.quote"),
+        ({"shown_at_us": 5}, "required field quote_id is missing at $.quote"),
+        ({"quote_id": "Q-1"}, "required field shown_at_us is missing at $.quote"),
+        ({"quote_id": "", "shown_at_us": 5}, "expected str at $.quote.quote_id"),
+        ({"quote_id": "S" * 65, "shown_at_us": 5}, "expected str at $.quote.quote_id"),
+        ({"quote_id": 7, "shown_at_us": 5}, "expected str at $.quote.quote_id"),
+        ({"quote_id": "Q-1", "shown_at_us": "2026-03-02T08:00:00Z"}, "expected int at $.quote.shown_at_us"),
+        ({"quote_id": "Q-1", "shown_at_us": -1}, "expected int at $.quote.shown_at_us"),
+        ({"quote_id": "Q-1", "shown_at_us": 1 << 60}, "expected int at $.quote.shown_at_us"),
+    ],
+)
+def test_a_malformed_quote_is_refused_by_the_name_of_its_field(given: object, detail: str) -> None:
+    refusal = refused(canonical("session_started", quote=given))
+    assert (refusal.reason, refusal.detail) == ("SCHEMA_VIOLATION", f'meter event "session_started": {detail}')
 
 
 def test_what_is_ours_to_give_is_not_taken_from_a_producer() -> None:

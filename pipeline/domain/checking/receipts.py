@@ -72,6 +72,7 @@ def _differences(receipt: Receipt, bill: Bill) -> list[Finding]:
         ("PAYABLE_INCL", "payable_incl_vat", bill.payable_incl),
         ("CURRENCY", "currency", bill.currency),
         ("PRICE_MODE", "price_mode", bill.price_mode),
+        ("LOCKED_AT", "locked_at_us", bill.locked_at_us),
     )
     found = [each for code, name, ours in heads for each in _difference(code, name, getattr(receipt, name), ours)]
     if receipt.tax != bill.tax:
@@ -88,11 +89,12 @@ def _differences(receipt: Receipt, bill: Bill) -> list[Finding]:
     return found
 
 
-def _difference(code: str, name: str, claimed: str | None, computed: str | None) -> list[Finding]:
+def _difference(code: str, name: str, claimed: str | int | None, computed: str | int | None) -> list[Finding]:
     if claimed == computed:
         return []
     text = f"{name} is {claimed}, computed {computed}"
-    return [Finding(kind="DISAGREEMENT", code=code, where=name, text=text, claimed=claimed, computed=computed)]
+    said, ours = (None if each is None else str(each) for each in (claimed, computed))
+    return [Finding(kind="DISAGREEMENT", code=code, where=name, text=text, claimed=said, computed=ours)]
 
 
 def _disagreement(code: str, where: str, text: str, lines: tuple[int, ...] = ()) -> Finding:

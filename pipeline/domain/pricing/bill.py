@@ -6,10 +6,12 @@ from decimal import Decimal
 
 import msgspec
 
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import BillState, Line
 from pipeline.domain.pricing.ledger import Ledger
 from pipeline.domain.pricing.lines import LineWriter
 from pipeline.domain.pricing.plan import Plan
+from pipeline.domain.pricing.quotes import FOLLOWS, Lock
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.totals import UNKNOWN, Cost, spread
@@ -61,6 +63,10 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tax: tuple[TaxTotal, ...] = ()
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...]
+    quote: PriceQuote | None = None
+    """What the driver was shown before the start; None: nothing that we were told of."""
+    locked_at_us: int | None = None
+    """Whose prices hold: the quote's instant if it binds, else the start. None: no quote, or prices are not LOCKED."""
     basis: Basis
 
 
@@ -72,6 +78,7 @@ def render(
     has_session: bool,
     end_us: int,
     final: bool,
+    lock: Lock = FOLLOWS,
 ) -> Bill:
     """The bill of closed books. HELD with the code of what is missing, if that decides the price."""
     tariff, digits = plan.tariff, minor_units(plan.tariff.currency)
@@ -102,8 +109,10 @@ def render(
         payable_excl=None if due.excl is None else payable_text(due.excl, digits),
         payable_incl=None if due.incl is None else payable_text(due.incl, digits),
         tax=() if due.tax is None else _tax_totals(writer.tax, due.tax, digits),
-        notes=tuple(writer.notes),
+        notes=(lock.note, *writer.notes) if lock.note else tuple(writer.notes),
         lines=tuple(writer.lines),
+        quote=lock.quote,
+        locked_at_us=None if lock.quote is None else lock.at_us,
         basis=Basis(tariff, plan.tax_rate, signals),
     )
 

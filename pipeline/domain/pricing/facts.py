@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from pipeline.domain.events import PriceQuote
+
 Activity = Literal["charging", "idle", "evse_pause"]
 
 
@@ -36,3 +38,5 @@ class Facts(NamedTuple):
     reserved_from_us: int | None = None
     reservation_expired: bool = False
     estimated: bool = False
+    quote: PriceQuote | None = None
+    """What the driver was shown before the start; None: nothing that we were told of."""

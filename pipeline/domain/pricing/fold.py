@@ -9,11 +9,13 @@ from __future__ import annotations
 from copy import copy
 from decimal import Decimal
 
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.pricing.bill import Bill, render
 from pipeline.domain.pricing.facts import Activity
 from pipeline.domain.pricing.formula import Formula, formula_of
 from pipeline.domain.pricing.ledger import Ledger, Split
 from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
+from pipeline.domain.pricing.quotes import Lock, lock_of
 from pipeline.domain.pricing.reservation import reserve
 from pipeline.domain.pricing.restrictions import Moment
 from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
@@ -39,6 +41,7 @@ class Fold:
         "_is_expired",
         "_last_mwh",
         "_last_us",
+        "_lock",
         "_lock_us",
         "_next_us",
         "_offset_s",
@@ -63,10 +66,11 @@ class Fold:
     _cut_us: int
     _cut_mwh: int
 
-    def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None) -> None:
+    def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None, lock: Lock) -> None:
         self._plan = plan
         self._signals = signals
-        self._lock_us = start_us if plan.tariff.price_mode == "LOCKED" else None
+        self._lock = lock
+        self._lock_us = lock.at_us
         self._start_us = self._last_us = start_us
         self._start_mwh: int | None = register_mwh
         self._last_mwh = self._stretch_mwh = register_mwh or 0
@@ -97,10 +101,12 @@ class Fold:
         reserved_from_us: int | None = None,
         reservation_expired: bool = False,
         tax_rate: Decimal | None = None,
+        quote: PriceQuote | None = None,
     ) -> Fold:
         """A session begins, charging. `register_mwh` None: not known yet, the first reading gives it."""
         signals = signals or NO_SIGNALS
-        fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh)
+        lock = lock_of(tariff.price_mode, start_us, quote)
+        fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
         if reserved_from_us is not None:
             plan = plan_for(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
             fold._reservation = reserve(plan, signals, reserved_from_us, start_us)
@@ -149,16 +155,17 @@ class Fold:
         """The bill of the session ended at `end_us`, not before the last reading; the fold itself is not changed."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
-        return render(
-            self._plan, self._signals, self._ended(end_us), self._reservation, not self._is_expired, end_us, final
-        )
+        return self._render(self._ended(end_us), end_us, final)
 
     def close(self, end_us: int) -> Bill:
         """The final bill of a fold that is not used any more: `bill` without copying the books first."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
+        return self._render(self._finish(end_us), end_us, True)
+
+    def _render(self, book: Ledger, end_us: int, final: bool) -> Bill:
         return render(
-            self._plan, self._signals, self._finish(end_us), self._reservation, not self._is_expired, end_us, True
+            self._plan, self._signals, book, self._reservation, not self._is_expired, end_us, final, self._lock
         )
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:

@@ -39,7 +39,14 @@ def price(
         return fold.bill(facts.end_us, final=final)
     first = readings[0].register_mwh if readings else None
     fold = Fold.open(
-        tariff, zone, signals, facts.start_us, first, reserved_from_us=facts.reserved_from_us, tax_rate=tax_rate
+        tariff,
+        zone,
+        signals,
+        facts.start_us,
+        first,
+        reserved_from_us=facts.reserved_from_us,
+        tax_rate=tax_rate,
+        quote=facts.quote,
     )
     changes = iter(facts.activity)
     change = next(changes, None)

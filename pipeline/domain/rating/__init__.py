@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.conservation import book, previous_register
 from pipeline.domain.metering.measure import Measured, measure
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
@@ -90,7 +91,9 @@ class Rating:
         try:
             site, tariff = self.terms.tariff(station_id, session, measured.times[0])
             signals, final = self.terms.signals_for(session, site), measured.ended_at_us is not None
-            return price(_facts(measured), tariff, site.time_zone, signals, final, tax_rate=site.tax_rate)
+            return price(
+                _facts(measured, session.quote), tariff, site.time_zone, signals, final, tax_rate=site.tax_rate
+            )
         except CannotPrice as missing:
             return missing
 
@@ -154,11 +157,12 @@ class Rating:
         )
 
 
-def _facts(measured: Measured) -> Facts:
+def _facts(measured: Measured, quote: PriceQuote | None) -> Facts:
     return Facts(
         start_us=measured.times[0],
         end_us=measured.until_us,
         readings=[Reading(at, wh * MWH_PER_WH) for at, wh in zip(measured.times, measured.registers, strict=True)],
         activity=measured.activity,
         estimated=measured.evidence == "estimated",
+        quote=quote,
     )

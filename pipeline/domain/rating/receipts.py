@@ -57,6 +57,8 @@ def receipt_of(
         tax=bill.tax,
         notes=bill.notes,
         lines=bill.lines,
+        quote=bill.quote,
+        locked_at_us=bill.locked_at_us,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
@@ -43,7 +44,8 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
             return None
         try:
             site, tariff = terms.tariff(station.station_id, session, started)
-            running = session.fold = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start)
+            signals = terms.signals.of_site(site.site_id)
+            running = session.fold = _open_fold(site, tariff, signals, started, start, session.quote)
         except CannotPrice:
             return None
     elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
@@ -69,12 +71,16 @@ def _begin_again(terms: Terms, station: Station, session: Session, running: Runn
     """Slots became known since the fold began: it is fed anew, as it would be after a restart of the worker."""
     started, start = session.started_at_us or 0, session.start_register_wh or 0
     site, tariff = terms.tariff(station.station_id, session, started)
-    fresh = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start)
+    fresh = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start, session.quote)
     running.fold, running.highest_wh, running.fed, running.known = fresh.fold, start, 0, fresh.known
 
 
-def _open_fold(site: Site, tariff: Tariff, signals: Signals, started_us: int, register_wh: int) -> Running:
-    fold = Fold.open(tariff, site.time_zone, signals, started_us, register_wh * MWH_PER_WH, tax_rate=site.tax_rate)
+def _open_fold(
+    site: Site, tariff: Tariff, signals: Signals, started_us: int, register_wh: int, quote: PriceQuote | None
+) -> Running:
+    fold = Fold.open(
+        tariff, site.time_zone, signals, started_us, register_wh * MWH_PER_WH, tax_rate=site.tax_rate, quote=quote
+    )
     running = Running(fold, tariff.currency, register_wh)
     running.site_id, running.series = site.site_id, tariff.series
     running.known = signals.count(running.series)

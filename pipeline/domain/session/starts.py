@@ -49,6 +49,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.start_register_wh = event.register_wh
     session.token, session.billing_token = event.token, event.billing_token
     session.analytics_token = event.analytics_token
+    session.quote = event.quote
     session.call = event.call if event.transaction_id is None else None
     clock.judge(session)
     at = session.started_at_us
