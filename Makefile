@@ -38,13 +38,13 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What needs neither broker nor ClickHouse runs beside the rest, which mostly waits for them.
-PURE := tests/agents tests/domain tests/schemas tests/wire tests/test_scored.py
+# Two halves beside each other: one mostly computes and then waits for its broker, the other mostly waits for its own.
+BESIDE := tests/agents tests/domain tests/schemas tests/wire tests/test_scored.py tests/runtime
 
 test: lint
-	@$(BIN)/pytest -q $(PURE) > .pytest-pure.log 2>&1 & pure=$$!; \
-	  $(BIN)/pytest $(PURE:%=--ignore=%); rest=$$?; \
-	  wait $$pure; found=$$?; cat .pytest-pure.log; exit $$((rest + found))
+	@$(BIN)/pytest -q $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
+	  $(BIN)/pytest $(BESIDE:%=--ignore=%); rest=$$?; \
+	  wait $$beside; found=$$?; cat .pytest-beside.log; exit $$((rest + found))
 
 demo: install
 	$(BIN)/chargeline demo
