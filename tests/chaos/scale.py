@@ -40,7 +40,7 @@ class Scale:
 
 
 FULL = Scale(
-    name="full", stations=400, days=1, sessions=4.5, least_events=500_000, rate=1_900,
+    name="full", stations=400, days=1, sessions=4.5, least_events=500_000, rate=1_500,
     kills=25, pauses_s=(8.0, 8.0, 8.0, 8.0, 17.0), stops=5, joins=2, broker_restarts=2,
     clickhouse_away_s=60, quiet_s=12, settle_s=2.0, patience_s=240,
 )  # fmt: skip
