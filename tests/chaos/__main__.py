@@ -9,6 +9,7 @@ import argparse
 import json
 import logging
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ def main() -> int:
     parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that every child is stopped on the way out
     sys.setswitchinterval(0.0005)  # the one who strikes must not wait for the one who observes
     folder = Path(tempfile.mkdtemp(prefix="chargeline-chaos-"))
     keep = True
