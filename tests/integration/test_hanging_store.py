@@ -6,24 +6,20 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import confluent_kafka as ck
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.feed import Poll
 from pipeline.runtime.liveness import Watchdog
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.sink import Sink, Write
-from pipeline.runtime.transport import faust_app
 from pipeline.storage import migrate
 from pipeline.storage.connection import connect
 from pipeline.storage.rows import DeadLetter
 from pipeline.storage.writer import ClickHouseWriter
+from tests.runtime.sinks import running
 from tests.runtime.workers import Arena, numbers
 
 MIGRATIONS = Path(__file__).parents[2] / "schemas" / "clickhouse"
@@ -52,30 +48,6 @@ def hanging(server: EmbeddedClickHouse) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@asynccontextmanager
-async def running(arena: Arena, write: Write, meters: Meters) -> AsyncIterator[Sink]:
-    config = SinkConfig(
-        name="store", topics=[arena.source], group=f"{arena.name}-store",
-        client={"bootstrap.servers": arena.bootstrap}, batch_rows=500, batch_s=0.1, patience_s=PATIENCE_S,
-    )  # fmt: skip
-    sink = Sink(config, write, meters, Phases())
-    app = faust_app("store")
-
-    @app.agent(sink.channel(app), name="store")
-    async def store(polls: AsyncIterable[Poll]) -> None:
-        async for poll in polls:
-            await sink.process(poll)
-
-    await app.start()
-    app.flow_control.resume()
-    await sink.open()
-    try:
-        yield sink
-    finally:
-        await sink.close()
-        await app.stop()
-
-
 async def until(reached: Callable[[], bool], timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
     while not reached():
@@ -99,7 +71,7 @@ def test_a_clickhouse_that_hangs_is_waited_for_and_the_same_batch_repeated(kafka
             )
             stored.update(tried[-1])
 
-        async with running(arena, write, meters) as sink:
+        async with running(arena, write, meters, batch_rows=500, batch_s=0.1, patience_s=PATIENCE_S) as sink:
             arena.fill(numbers(keys=100, count=1_000))
             await until(lambda: len(stored) == 1_000, 30)
             with hanging(server):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import confluent_kafka as ck
@@ -12,36 +12,18 @@ import pytest
 
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.feed import Poll
-from pipeline.runtime.phases import Phases
 from pipeline.runtime.sink import Sink, Write
-from pipeline.runtime.transport import faust_app
+from tests.runtime.sinks import running
 from tests.runtime.workers import Arena, numbers
 
 
 async def run_sink(arena: Arena, write: Write, until: Callable[[], bool], timeout_s: float) -> Sink:
     """Runs a sink of the arena's source in this process until `until`, then closes it."""
-    config = SinkConfig(
-        name="store", topics=[arena.source, arena.output], group=f"{arena.name}-store",
-        client={"bootstrap.servers": arena.bootstrap}, batch_rows=2000, batch_s=0.3,
-    )  # fmt: skip
-    sink = Sink(config, write, Meters(), Phases())
-    app = faust_app("store")
-
-    @app.agent(sink.channel(app), name="store")
-    async def store(polls: AsyncIterable[Poll]) -> None:
-        async for poll in polls:
-            await sink.process(poll)
-
-    await app.start()
-    app.flow_control.resume()
-    await sink.open()
-    began = time.monotonic()
-    while not until() and not sink.failure.done() and time.monotonic() - began < timeout_s:
-        await asyncio.sleep(0.05)
-    await sink.close()
-    await app.stop()
+    topics = [arena.source, arena.output]
+    async with running(arena, write, Meters(), topics=topics, batch_rows=2000, batch_s=0.3) as sink:
+        began = time.monotonic()
+        while not until() and not sink.failure.done() and time.monotonic() - began < timeout_s:
+            await asyncio.sleep(0.05)
     return sink
 
 
