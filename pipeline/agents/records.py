@@ -8,7 +8,20 @@ from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
 from pipeline.domain.rating.running import follow
-from pipeline.domain.station import DECISION, MINUTE, SIGNALS, SITES, TARIFFS, Session, Station, Step, Told
+from pipeline.domain.station import (
+    DECISION,
+    MINUTE,
+    POWER,
+    SIGNALS,
+    SITES,
+    SOC,
+    STRIDE,
+    TARIFFS,
+    Session,
+    Station,
+    Step,
+    Told,
+)
 from pipeline.domain.station_codec import encode_archived
 from pipeline.runtime.logic import Output
 from pipeline.wire import dead_letters
@@ -52,7 +65,8 @@ class Records:
             if excl is not None and incl is not None and energy >= 0:
                 readings = session.readings
                 state = session.state or "charging"
-                value = template.encode(session.last_at_us, energy, readings[-2], readings[-1], state, (excl, incl))
+                power, soc = readings[POWER - STRIDE], readings[SOC - STRIDE]
+                value = template.encode(session.last_at_us, energy, power, soc, state, (excl, incl))
                 return Output(UPDATES, template.key, value)
         update = self._rating.show(station, session)
         if session.fold is not None:

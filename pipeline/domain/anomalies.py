@@ -43,7 +43,7 @@ def drew_too_much_power(measured: Measured, limits: Limits) -> bool:
     lasted = measured.until_us - (measured.started_at_us or measured.until_us)
     if limits.rating_w is None or measured.energy_wh is None or lasted < 5 * MINUTE:
         return False
-    return measured.energy_wh * 60 * MINUTE > limits.rating_w * limits.tolerance * lasted
+    return measured.energy_wh * 60 * MINUTE * 100 > limits.rating_w * limits.tolerance_percent * lasted
 
 
 RULES: Mapping[str, Rule] = {

@@ -73,6 +73,11 @@ class StrippedSession(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     idle_s: int
     energy_wh: int | None
     """Null: not known (quarantined as impossible); never 0 for unknown."""
+    energy_low_wh: int | None = None
+    energy_high_wh: int | None = None
+    """Between them the true energy lies; both are `energy_wh` where the evidence proves it. Null: not known."""
+    unobserved_s: int = 0
+    """Time in which nobody observed the session: it counts as charging, never as idle."""
     estimated_wh: int
     """The part of `energy_wh` that no register proves."""
     unattributed_wh: int

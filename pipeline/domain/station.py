@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.domain.events import BillDecision, PriceQuote
+from pipeline.domain.events import BillDecision, PriceQuote, SessionEnded
 from pipeline.domain.outputs import ConnectorState, Quarantined
 from pipeline.domain.receipts import Billed
 
@@ -28,9 +28,14 @@ DAY = 24 * HOUR
 QUARTER = 15 * MINUTE
 NEVER = 1 << 62
 
-STRIDE = 4
-"""A reading is four integers in `Session.readings`: time us, register Wh, power W, state of charge; -1 = not given."""
+STRIDE = 6
+"""A reading is six integers in `Session.readings`: time us as sent, energy Wh, power W, state of charge, what kind of
+energy it is, time us at which it was received (0 = not known); -1 = not given."""
+TIME, ENERGY, POWER, SOC, KIND, RECEIVED = range(STRIDE)
 ABSENT = -1
+REGISTER, INTERVAL, BEGIN, PHASES = 0, 1, 2, 8
+"""Kinds of energy: the connector's register; energy since the reading before; the register as it was at the begin of the
+transaction, whenever it is told; from PHASES on the sum of some phases alone, whose bits (1, 2, 4) are added."""
 UNKNOWN_CONNECTOR = -1
 """Of a session until an event names its connector (OCPP 2.0.1 sends the EVSE once)."""
 
@@ -72,7 +77,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Event time of the newest reading (of the start, as long as there is none)."""
     last_register_wh: int = ABSENT
     state: str | None = None
-    readings: Numbers = msgspec.field(default_factory=lambda: array("q"))
+    readings_v4: Numbers = msgspec.field(default_factory=lambda: array("q"))
+    """Readings as codec versions up to 4 kept them, without kind and receive time; empty, see station_codec.py."""
     states: list[tuple[int, str]] = []
     """(time us, charging state) at each change, in order of time."""
     codes: list[str] = []
@@ -114,17 +120,30 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     billed: Billed | None = None
     """The bill that stands; a corrected one takes it back. From here on last, because older records end before it."""
     clock_us: int = 0
-    """What was added to the times that the station sent, because its clock is wrong (clock.py); 0: it is right."""
+    """What is added to the time of its start, because the station's clock was wrong then (clock.py); 0: it was right."""
     start_sent_us: int = 0
-    """Start and stop as the station sent them, while `clock_us` is not 0: identities are made from what was sent."""
+    """Start and stop as the station sent them: identities are made from what was sent."""
     stop_sent_us: int = 0
     slow: bool = False
-    """Its next reading is not a plain one: the session ended, or its clock is wrong."""
+    """Its next reading is not a plain one: the session ended, its clock is suspect, or it shares its id."""
 
     decision: BillDecision | Literal[""] = ""
     """What somebody decided about its held bill."""
     quote: PriceQuote | None = None
     """The price that the driver was shown before the start, if its producer told."""
+
+    readings: Numbers = msgspec.field(default_factory=lambda: array("q"))
+    """In order of the time as sent; STRIDE says what a reading is."""
+    suspect: bool = False
+    """A message of it was received before it happened or more than CLOCK_TOLERANCE later: clock.py looks at its times."""
+    shared: bool = False
+    """Its transaction id is that of another connector's session, too (problem 6a): connector, tag and register decide."""
+    reservation: bool = False
+    """Its start named a reservation."""
+    repeated: int = 0
+    """Values that were told again; for the account of its evidence (metering/account.py) ..."""
+    left_out: dict[str, list[int]] = {}
+    """... and those that were not used when they came: reason -> count, first and last time us."""
 
     def ended(self) -> bool:
         return self.closed_by != ""
@@ -135,10 +154,18 @@ class Session(msgspec.Struct, array_like=True, gc=False):
         self.slow = True
 
     def started_as_sent_us(self) -> int | None:
-        return self.start_sent_us if self.clock_us else self.started_at_us
+        return None if self.started_at_us is None else self.start_sent_us
 
     def ended_as_sent_us(self) -> int | None:
-        return self.stop_sent_us if self.clock_us and self.closed_by == "STOP" else self.ended_at_us
+        return self.stop_sent_us if self.closed_by == "STOP" else self.ended_at_us
+
+    def leave_out(self, reason: str, at_us: int, count: int = 1) -> None:
+        """Counts evidence that is not used, for the account."""
+        known = self.left_out.get(reason)
+        if known is None:
+            self.left_out[reason] = [count, at_us, at_us]
+        else:
+            self.left_out[reason] = [known[0] + count, min(known[1], at_us), max(known[2], at_us)]
 
 
 class Connector(msgspec.Struct, array_like=True, gc=False):
@@ -149,8 +176,8 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """Where the last closed session left the register."""
     register_at_us: int = 0
     state: str | None = None
-    states: list[tuple[int, str]] = []
-    """(time us, charging state or `available`) at each change that a status told, as far back as sessions are kept."""
+    states_v4: list[tuple[int, str]] = []
+    """`reports` as codec versions up to 4 kept them, without receive times; empty."""
     status: str = ""
     error_code: str = "NoError"
     status_at_us: int = 0
@@ -177,6 +204,17 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """... and since when it is so; never falls."""
     resets: list[tuple[int, int]] = []
     """(time us, `offset_wh` until then) of each fall of the register inside the lateness horizon."""
+
+    reports: list[tuple[int, str, int]] = []
+    """(time us as sent, charging state or `available`, time us received) of each status, as far back as sessions are kept."""
+    loose: Numbers = msgspec.field(default_factory=lambda: array("q"))
+    """Readings without a usable transaction id, laid out as in a session: of the one that was open at their time."""
+    resolution_wh: int = 0
+    """Step of the register (1, 10, 100, 1000 Wh), learned from closed sessions; 0: not known ..."""
+    resolution_of: int = 0
+    """... and from how many different values."""
+    beat_us: int = 0
+    """How often the register is refreshed while energy flows, learned likewise; 0: not known."""
 
 
 class Station(msgspec.Struct, array_like=True, gc=False):
@@ -219,6 +257,11 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     waits: int = 0
     """All these bits together; read by the runtime."""
 
+    lags: list[tuple[int, int]] = []
+    """(time us received, how much later than it happened by the station's clock) of its latest messages; clock.py."""
+    orphans: list[SessionEnded] = []
+    """Stops without a usable transaction id for which no start, or more than one, is known yet; identity.py."""
+
     def wait(self, session_id: str, bits: int, name: str = "") -> None:
         """The bill of this session waits for these; 0: for nothing (any more)."""
         known = self.held.pop(session_id, None)
@@ -238,8 +281,8 @@ class Station(msgspec.Struct, array_like=True, gc=False):
         return found
 
     def pending(self) -> int:
-        """Events that wait for another one: starts without the answer of the central system."""
-        return sum(1 for session in self.sessions.values() if session.call is not None)
+        """Events that wait for another one: starts for the answer of the central system, stops for their start."""
+        return len(self.orphans) + sum(1 for _, session in self.each_session() if session.call is not None)
 
     def each_session(self) -> Iterator[tuple[str, Session]]:
         """Each session once, whatever its aliases."""

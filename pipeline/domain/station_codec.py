@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pipeline.domain.station import QUARTER, STRIDE, Numbers, Session, Station
+from pipeline.domain.station import ENERGY, KIND, QUARTER, REGISTER, STRIDE, Numbers, Session, Station
 
 
 def _plain(value: object) -> object:
@@ -31,17 +31,31 @@ _STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
 def encode_archived(session: Session, *, whole: bool = False) -> bytes:
     """The time of its end (8 bytes, us), then the session with its readings thinned to the bounds of each quarter.
 
-    `whole`: all readings, because its bill is still to be made.
+    `whole`: all readings, because its bill is still to be made. So, too, where more than the register's way from start
+    to end was judged: thinned evidence would be judged otherwise when a late message asks for a revision.
     """
     session.fold = None
     readings = session.readings
-    if not whole:
+    if not whole and _is_plain(session):
         session.readings = _thinned(readings)
     ended = session.ended_at_us or session.last_at_us
     try:
         return ended.to_bytes(8, "big") + _ENCODER.encode(session)
     finally:
         session.readings = readings
+
+
+def _is_plain(session: Session) -> bool:
+    """Nothing but a register that rises, while nothing paused."""
+    registers = session.readings[ENERGY::STRIDE].tolist()
+    return (
+        not session.suspect
+        and not session.states
+        and session.start_register_wh is not None
+        and session.stop_register_wh is not None
+        and not any(session.readings[KIND::STRIDE])
+        and registers == sorted(registers)
+    )
 
 
 def _thinned(readings: Numbers) -> Numbers:
@@ -66,6 +80,7 @@ def _ends_of_quarters(times: Numbers) -> Iterator[int]:
 def decode_archived(value: bytes) -> Session:
     session = _SESSION_DECODER.decode(memoryview(value)[8:])
     session.slow = True  # it ended; older records do not say
+    _upgrade(session)
     return session
 
 
@@ -77,8 +92,26 @@ def encode_station(station: Station) -> bytes:
 def decode_station(value: bytes) -> Station:
     """The inverse of `encode_station`. Sessions with aliases are one object again."""
     station = _STATION_DECODER.decode(value)
+    for connector in station.connectors.values():
+        if connector.states_v4:
+            connector.reports = [(at, state, 0) for at, state in connector.states_v4]
+            connector.states_v4 = []
     for session in list(station.sessions.values()):
         session.slow = session.slow or session.ended()  # older records do not say
+        _upgrade(session)
         for alias in session.aliases:
             station.sessions[alias] = session
     return station
+
+
+def _upgrade(session: Session) -> None:
+    """Readings of codec versions up to 4 had four numbers, at times that were corrected already."""
+    old = session.readings_v4
+    for at, register, power, soc in zip(*(old[column::4] for column in range(4)), strict=True):
+        session.readings.extend((at, register, power, soc, REGISTER, 0))
+    if old:
+        session.readings_v4 = array("q")
+    if session.started_at_us is not None and not session.clock_us:
+        session.start_sent_us = session.started_at_us
+    if session.ended_at_us is not None and not session.clock_us:
+        session.stop_sent_us = session.ended_at_us

@@ -12,32 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measure import CLOSE_STARTS, Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
-
-
-def previous_register(station: Station, session: Session) -> int | None:
-    """Where the register stood when the last session before this one ended; None: not known."""
-    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
-    latest: Session | None = None
-    for _, other in station.each_session():
-        if (
-            other is not session
-            and other.connector_id == session.connector_id
-            and other.started_at_us is not None
-            and other.started_at_us < started
-            and other.ended()
-            and (latest is None or other.started_at_us > (latest.started_at_us or 0))
-        ):
-            latest = other
-    if latest is not None:
-        return latest.stop_register_wh if latest.closed_by == "STOP" else _last(latest)
-    connector = station.connector(session.connector_id)
-    return connector.register_wh if connector.register_at_us <= started else None
-
-
-def _last(session: Session) -> int | None:
-    return session.last_register_wh if session.last_register_wh >= 0 else session.start_register_wh
 
 
 def book(connector: Connector, session: Session, measured: Measured) -> None:
@@ -47,11 +23,12 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
         _give_back(connector, before)
         session.booked = None
     start, stop = measured.start_register_wh, measured.stop_register_wh
-    if start is None or stop is None:
+    if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
     newest = measured.until_us >= connector.register_at_us
     offset = connector.offset_wh if newest else _offset_at(connector, measured.until_us)
-    if before is None and newest and connector.register_wh is not None and start < connector.register_wh:
+    came_after = measured.since_us >= connector.register_at_us - CLOSE_STARTS
+    if before is None and newest and came_after and connector.register_wh is not None and start < connector.register_wh:
         offset += connector.register_wh - start  # the meter was reset or replaced between two sessions
     low = start + offset if before is None else before[0]
     high = low + stop - start + measured.dropped_wh

@@ -2,35 +2,54 @@
 
 The rule of this file: a pure judgement over the whole set of evidence, so that the order of arrival cannot matter. It
 never invents: energy that cannot be proven is estimated and says so, or is None. A clean session takes the short way
-(a few passes in C over its arrays); everything else is judged in evidence.py.
+(a few passes in C over its arrays); everything else is judged in energy.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from operator import sub
 
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.evidence import FLAT_US, Judgement, judge
+from pipeline.domain.metering import activity, clock
+from pipeline.domain.metering.account import Account
+from pipeline.domain.metering.energy import Judgement, judge
+from pipeline.domain.metering.evidence import gather
+from pipeline.domain.metering.neighbours import next_start, previous_end
+from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
 from pipeline.domain.outputs import Evidence, Status
-from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Session
-
-INCOMPLETE = frozenset(
-    {"MISSING_START", "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP", "NEGATIVE_DURATION"}
-    | {"IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY"}
+from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.station import (
+    ABSENT,
+    ENERGY,
+    KIND,
+    MINUTE,
+    POWER,
+    SECOND,
+    STRIDE,
+    TIME,
+    Connector,
+    Session,
+    Station,
 )
-ESTIMATED = frozenset({"REGISTER_RESET", "METER_STUCK", "STOP_REPLACED"})
-HELD_BY = ("IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "NEGATIVE_DURATION", "MISSING_START")
+
+HELD_BY = (
+    "SESSIONS_OVERLAP", "STOP_AMBIGUOUS", "IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "BASELINE_UNCLEAR", "PHASES_PARTIAL",
+    "NEGATIVE_DURATION", "MISSING_START",
+)  # fmt: skip
 """Codes that hold the bill, the gravest first."""
+INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
+ESTIMATED = frozenset({
+    "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
+    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN",
+})  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
-RESUME_WH = 100
-"""Less energy than this after a pause is no charging again (pricing.md 5.4, resume_kwh)."""
-SHORTEST_GAP = 2 * MINUTE
-LAG = 5 * MINUTE
-"""Power is judged over at least this long: registers refresh on a beat of their own."""
+SHORTEST_GAP = activity.SHORTEST_GAP
+CLOSE_STARTS = MINUTE
+"""A stop so shortly after the next start is two clocks, no overlap."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -40,10 +59,15 @@ class Measured:
     started_at_us: int | None
     ended_at_us: int | None
     """None while the session is open."""
+    since_us: int
+    """The start, or the first evidence of a session whose start is not known."""
     until_us: int
     times: list[int]
     registers: list[int]
     energy_wh: int | None
+    low_wh: int | None
+    high_wh: int | None
+    """Between them the true energy lies; equal to it where it is proven. None: not known."""
     estimated_wh: int
     quarantined_wh: int
     dropped_wh: int
@@ -61,6 +85,13 @@ class Measured:
     """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
+    lags: list[tuple[int, int]] = field(default_factory=list)
+    """Stretches in which the register stood still before it caught up."""
+    unseen_us: int = 0
+    """Time in which nobody observed the session."""
+    powers: list[int] = field(default_factory=list)
+    """Parallel to `times`: W that the charger stated there, -1 = not stated."""
+    account: Account = field(default_factory=Account)
 
     @property
     def held(self) -> str | None:
@@ -68,103 +99,147 @@ class Measured:
         return next((code for code in HELD_BY if code in self.quality), None)
 
 
-def measure(session: Session, connector: Connector, limits: Limits, previous_wh: int | None) -> Measured:
+def measure(station: Station, session: Session, limits: Limits, previous_wh: int | None) -> Measured:
     """Judges the evidence. `previous_wh`: where the connector's register stood before this session."""
+    connector = station.connector(session.connector_id)
+    clock.judge(station, session)
     codes = list(session.codes)
-    ended_at = _ended_at(session, codes)
-    judged = _clean(session, ended_at, limits, connector)
+    ended_at = _ended_at(station, session, codes)
+    bound = _bound(session, connector, limits)
+    judged = _clean(session, connector, ended_at, bound, previous_wh)
     clean = judged is not None
+    since = session.started_at_us
     if judged is None:
-        judged = judge(session, ended_at, limits, _bound_w(session, connector, limits), previous_wh)
+        found = gather(station, session, ended_at)
+        since = found.since_us
+        found.idle = activity.idle_stretches(
+            _states(station, session, connector, since, found.until_us), since, found.until_us
+        )
+        sent = {register for _, register in found.registers}
+        step = max(bound.step_wh, resolution(sent, 3), resolution(sent | {found.start_wh or 0, found.stop_wh or 0}, 3))
+        judged = judge(found, bound._replace(step_wh=step), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
+        if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
+            codes.append("CLOCK_SHIFTED")
+        until = found.until_us
+    else:
+        until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    started = since if since is not None else until
     times, registers = judged.times, judged.registers
-    until = ended_at if ended_at is not None else max(session.last_at_us, session.started_at_us or 0)
-    started = session.started_at_us if session.started_at_us is not None else (times[0] if times else until)
-    gaps = _gaps(session, started, until)
+    read = times[:-1] if "STOP_REGISTER_MISSING" in codes else times
+    gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
-    if _sequence_gap(session):
+    if session.seq_missing and session.ended():
         codes.append("SEQ_GAP")
     if session.closed_by not in ("", "STOP"):
         codes.append(session.closed_by)
     status = _status(session, judged.energy_wh, until - started, limits)
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
-    activity = _activity(session, connector, times, registers, started, until)
+    states = _states(station, session, connector, started, until)
+    points = list(zip(read, registers, strict=False))
+    observed = activity.observe(states, points, started, until, bound, connector.beat_us)
+    if observed.is_contradicted:
+        codes.append("STATUS_CONTRADICTED")
+    stretches = observed.stretches
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
-        for stretch, after in zip(activity, [*activity[1:], None], strict=True)
+        for stretch, after in zip(stretches, [*stretches[1:], None], strict=True)
         if stretch.activity != "idle"
     )
-    powers = session.readings[2::STRIDE]
-    highest = max(powers, default=-1)
+    highest = max(session.readings[POWER::STRIDE], default=-1)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
+    is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
     return Measured(
         started_at_us=session.started_at_us,
         ended_at_us=ended_at,
+        since_us=started,
         until_us=until,
         times=times,
         registers=registers,
         energy_wh=judged.energy_wh,
+        low_wh=judged.low_wh,
+        high_wh=judged.high_wh,
         estimated_wh=judged.estimated_wh,
         quarantined_wh=judged.quarantined_wh,
         dropped_wh=judged.dropped_wh,
         start_register_wh=judged.start_register_wh,
         stop_register_wh=judged.stop_register_wh,
-        activity=activity,
+        activity=stretches,
         charging_us=charging,
         idle_us=until - started - charging,
         max_power_w=highest if highest >= 0 else None,
         status=status,
-        evidence="incomplete" if status == "open" else _evidence(quality, judged.estimated or judged.estimated_wh > 0),
+        evidence="incomplete" if status == "open" else _evidence(quality, is_estimated),
         quality=quality,
         clean=clean,
         gaps=gaps,
+        lags=[] if session.thinned else _lags(times, registers, bound),
+        unseen_us=judged.unseen_us + sum(b - a for a, b in gaps),
+        powers=_powers(session, times),
+        account=judged.account,
     )
 
 
-def _ended_at(session: Session, codes: list[str]) -> int | None:
-    """The end; a stop stamped before its start is clock skew up to 5 minutes (problem 14)."""
+def _ended_at(station: Station, session: Session, codes: list[str]) -> int | None:
+    """The end; a stop stamped before its start is clock skew up to 5 minutes (problem 14), one after the next start, too."""
     if not session.ended():
         return None
     ended, started = session.ended_at_us, session.started_at_us
     if ended is None or session.closed_by != "STOP":
-        return max(session.last_at_us, started or 0)  # evidence that came after the rule had closed it counts
-    if started is not None and ended < started:
-        if started - ended <= 5 * MINUTE:
-            codes.append("CLOCK_SKEW")
-            lasted = session.stop_received_us - session.start_received_us
-            return started + max(lasted, 0) if session.start_received_us and session.stop_received_us else started
-        codes.append("NEGATIVE_DURATION")
-        return started
+        ended = max(session.last_at_us, started or 0)  # evidence that came after the rule had closed it counts
+    elif started is not None and ended < started:
+        if started - ended > 5 * MINUTE:
+            codes.append("NEGATIVE_DURATION")
+            return started
+        codes.append("CLOCK_SKEW")
+        lasted = session.stop_received_us - session.start_received_us
+        ended = started + max(lasted, 0) if session.start_received_us and session.stop_received_us else started
+    following = next_start(station, session)
+    if following is not None and ended > following:
+        if ended - following > CLOSE_STARTS:
+            codes.extend(("CLOCK_SKEW", "TIME_UNCERTAIN"))
+        return max(following, started or 0)
     return ended
 
 
-def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Connector) -> Judgement | None:
+def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:
+    """What the connector can deliver, and the step of its register as far as it was learned."""
+    watts = limits.rating_w
+    if watts is None:
+        seen = max(connector.highest_power_w, max(session.readings[POWER::STRIDE], default=0))
+        watts = seen if seen > 0 else limits.unrated_w
+    return Bound(watts * limits.tolerance_percent // 100, max(limits.register_step_wh, connector.resolution_wh))
+
+
+def _clean(
+    session: Session, connector: Connector, ended_at: int | None, bound: Bound, previous_wh: int | None
+) -> Judgement | None:
     """The short way: start and stop (or an open session), registers that rise between them, within the bound."""
     start, started = session.start_register_wh, session.started_at_us
     if start is None or started is None or (ended_at is not None and session.stop_register_wh is None):
         return None
+    if session.suspect or len(connector.loose) or (previous_wh is not None and start < previous_wh - bound.step_wh):
+        return None
     readings = session.readings
-    times, registers = readings[0::STRIDE].tolist(), readings[1::STRIDE].tolist()
+    if any(readings[KIND::STRIDE]) or (ended_at is not None and session.closed_by != "STOP"):
+        return None
+    times, registers = readings[TIME::STRIDE].tolist(), readings[ENERGY::STRIDE].tolist()
     stop = registers[-1] if registers else start
     if ended_at is not None and session.stop_register_wh is not None:
         stop = session.stop_register_wh
-    until = ended_at if ended_at is not None else session.last_at_us
-    if stop < start:
+    until = ended_at if ended_at is not None else max(session.last_at_us, started)
+    if stop < start or (stop == start and registers and registers[-1] != start):
         return None
     if registers:
         if registers[0] < start or registers[-1] > stop or times[0] < started or times[-1] > until:
             return None
         if registers != sorted(registers):
             return None
-    elif stop > start + limits.register_step_wh and ended_at is not None and until <= started:
-        return None
-    bound_w = _bound_w(session, connector, limits)
-    allowance = bound_w * limits.tolerance / (HOUR)  # Wh per microsecond
-    if start == 0 and (not registers or registers[0] > limits.register_step_wh):
+    if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
-    if stop - start > allowance * (until - started) + limits.register_step_wh:
+    if stop - start > bound.most_wh(until - started) + bound.step_wh:
         return None
     all_times = [started, *times]
     all_registers = [start, *registers]
@@ -177,63 +252,88 @@ def _clean(session: Session, ended_at: int | None, limits: Limits, connector: Co
         del all_times[0], all_registers[0]
         all_registers[0] = start
     steps = list(map(sub, all_registers[1:], all_registers))
-    if max(steps, default=0) > allowance * LAG + limits.register_step_wh and any(
-        step > allowance * max(until - since, LAG) + limits.register_step_wh
-        for step, since, until in zip(steps, all_times, all_times[1:], strict=False)
-    ):
+    if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
-    if 0 in steps[:-1] and _flat_under_power(session):
+    if 0 in steps and _flat_under_power(session):
         return None
+    energy = stop - start
     return Judgement(
         times=all_times,
         registers=all_registers,
-        energy_wh=stop - start,
-        estimated_wh=0,
-        quarantined_wh=0,
-        dropped_wh=0,
+        energy_wh=energy,
+        low_wh=energy,
+        high_wh=energy,
         start_register_wh=start,
         stop_register_wh=stop,
-        codes=[],
+        account=_all_used(session, len(registers)),
     )
 
 
+def _all_used(session: Session, count: int) -> Account:
+    account = Account(used=count + 2, repeated=session.repeated)
+    account.facts = {"baseline": "START_REGISTER", "energy": "meterStop - baseline"}
+    if session.left_out:
+        account.add_counted(session.left_out)
+    return account
+
+
 def _flat_under_power(session: Session) -> bool:
-    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; evidence.py looks closer."""
+    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; power.py looks closer."""
     since, previous = 0, ABSENT
-    for at, register, power in zip(*(session.readings[column::STRIDE] for column in range(3)), strict=True):
-        if register != previous or power <= 0:
+    columns = (session.readings[column::STRIDE] for column in (TIME, ENERGY, POWER))
+    for at, register, power in zip(*columns, strict=True):
+        if register != previous or power <= STANDBY_W:
             since, previous = at, register
         elif at - since >= FLAT_US:
             return True
     return False
 
 
-def _bound_w(session: Session, connector: Connector, limits: Limits) -> int:
-    if limits.rating_w is not None:
-        return limits.rating_w
-    seen = max(connector.highest_power_w, max(session.readings[2::STRIDE], default=0))
-    return seen if seen > 0 else limits.unrated_w
+def _states(
+    station: Station, session: Session, connector: Connector, started: int, until: int
+) -> list[tuple[int, str]]:
+    """Charging states that the readings told, else those of the connector's statuses."""
+    if session.states:
+        return clock.states(station, session)
+    if not connector.reports:
+        return []
+    return activity.of_session(
+        clock.reported(station, session, connector), started, until, previous_end(station, session)
+    )
 
 
-def _gaps(session: Session, started: int, until: int) -> list[tuple[int, int]]:
-    """Stretches longer than twice the usual interval and than two minutes; none known without two readings."""
-    times = session.readings[0::STRIDE].tolist()
-    if len(times) < 3 or session.thinned:
+def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
+    """Stretches longer than twice the usual interval and than two minutes; none known without three readings."""
+    if len(times) < 5 or session.thinned:
         return []
     spans = list(map(sub, times[1:], times))
-    longest = max(max(spans), times[0] - started, until - times[-1])
+    longest = max(spans)
     if longest <= SHORTEST_GAP:
         return []
-    usual = sorted(spans)[len(spans) // 2]
-    limit = max(2 * usual, SHORTEST_GAP)
-    if longest <= limit:
+    limit = max(2 * sorted(spans)[len(spans) // 2], SHORTEST_GAP)
+    return [(a, b) for a, b in pairwise(times) if b - a > limit] if longest > limit else []
+
+
+def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[int, int]]:
+    """Where the register stood still and then rose by more than a step, for longer than its readings are apart."""
+    if len(times) < 4 or 0 not in map(sub, registers[1:], registers):
         return []
-    marks = [started, *times, until]
-    return [(a, b) for a, b in pairwise(marks) if b - a > limit]
+    spans = sorted(map(sub, times[1:], times))
+    longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
+    points = list(zip(times, registers, strict=True))
+    return lags(points, max(bound.step_wh, resolution(set(registers), 3)), longest)
 
 
-def _sequence_gap(session: Session) -> bool:
-    return bool(session.seq_missing) and session.ended()
+def _powers(session: Session, times: list[int]) -> list[int]:
+    """What the charger stated at each of these times."""
+    readings = session.readings
+    powers = readings[POWER::STRIDE].tolist()
+    if max(powers, default=ABSENT) == ABSENT:
+        return [ABSENT] * len(times)
+    if session.suspect:  # times were moved: in order, as far as each has its own
+        return [ABSENT] * len(times)
+    known = dict(zip(readings[TIME::STRIDE], powers, strict=True))
+    return [known.get(at, ABSENT) for at in times]
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:
@@ -250,47 +350,18 @@ def _evidence(quality: tuple[str, ...], estimated: bool) -> Evidence:
     return "estimated" if estimated or not ESTIMATED.isdisjoint(quality) else "complete"
 
 
-_ACTIVITY: dict[str, Activity] = {
-    "charging": "charging",
-    "suspended_ev": "idle",
-    "idle": "idle",
-    "suspended_evse": "evse_pause",
-}
-
-
-def _activity(
-    session: Session, connector: Connector, times: list[int], registers: list[int], started: int, until: int
-) -> list[Stretch]:
-    """From the states that readings or statuses told; without any, charging ends where the register did."""
-    changes = session.states or reported_states(connector, started, until)
-    if changes:
-        stretches = [Stretch(started, "charging")]
-        for at, state in changes:
-            activity = _ACTIVITY[state]
-            if at <= started:
-                stretches[0] = Stretch(started, activity)
-            elif at < until and activity != stretches[-1].activity:
-                stretches.append(Stretch(at, activity))
-        return stretches
-    if len(times) < 3:
-        return [Stretch(started, "charging")]
-    last = registers[-1]
-    index = len(registers) - 1
-    while index and registers[index - 1] >= last - RESUME_WH and registers[index - 1] == registers[index]:
-        index -= 1
-    ended = times[index]
-    if until - ended > SHORTEST_GAP and started < ended:
-        return [Stretch(started, "charging"), Stretch(ended, "idle")]
-    return [Stretch(started, "charging")]
-
-
-def reported_states(connector: Connector, started: int, until: int) -> list[tuple[int, str]]:
-    """The part of the connector's statuses that is about this session; Finishing before its start is not."""
-    during = [(at, state) for at, state in connector.states if started < at < until and state != "available"]
-    before = [(at, state) for at, state in connector.states if at <= started]
-    if before and before[-1][1] not in ("available", "idle"):
-        during.insert(0, before[-1])
-    return during
+def learn(connector: Connector, session: Session, measured: Measured) -> None:
+    """What a closed session tells of the connector's register: its step, and the beat on which it is refreshed."""
+    registers = set(measured.registers)
+    if measured.energy_wh is None or measured.dropped_wh or len(registers) < 3:
+        return
+    sent = set(session.readings[ENERGY::STRIDE]) - {ABSENT} or registers
+    step = resolution(sent, 3)
+    if not connector.resolution_wh or step < connector.resolution_wh or len(sent) > connector.resolution_of:
+        connector.resolution_wh, connector.resolution_of = step, max(len(sent), connector.resolution_of)
+    seen = beat(list(zip(measured.times, measured.registers, strict=True)))
+    if seen:
+        connector.beat_us = seen
 
 
 def seconds(us: int) -> int:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.events import PriceQuote
-from pipeline.domain.metering.conservation import book, previous_register
-from pipeline.domain.metering.measure import Measured, measure
+from pipeline.domain.metering.conservation import book
+from pipeline.domain.metering.measure import Measured, learn, measure
+from pipeline.domain.metering.neighbours import previous_register
 from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
@@ -26,7 +27,7 @@ from pipeline.domain.rating.running import follow, running_bill
 from pipeline.domain.rating.stripping import is_billable, strip, strip_voided
 from pipeline.domain.rating.terms import Terms
 from pipeline.domain.sites.site import Site
-from pipeline.domain.station import Connector, Session, Station
+from pipeline.domain.station import POWER, SOC, STRIDE, Connector, Session, Station
 
 
 class Rated(NamedTuple):
@@ -65,9 +66,10 @@ class Rating:
         connector = station.connector(session.connector_id)
         limits = self.terms.limits(station.station_id, session.connector_id)
         previous = previous_register(station, session)
-        measured = measure(session, connector, limits, previous)
+        measured = measure(station, session, limits, previous)
         if session.ended():
             book(connector, session, measured)
+            learn(connector, session, measured)
         start = measured.start_register_wh
         unattributed = start - previous if start is not None and previous is not None and start > previous else 0
         bill = running_bill(self.terms, station, session, measured) or self._bill(station.station_id, session, measured)
@@ -111,8 +113,8 @@ class Rating:
         if running is not None:
             excl, incl = running.fold.running()
             currency = running.currency
-        power = readings[-2] if len(readings) else -1
-        soc = readings[-1] if len(readings) else -1
+        power = readings[POWER - STRIDE] if len(readings) else -1
+        soc = readings[SOC - STRIDE] if len(readings) else -1
         return SessionUpdate(
             session_id=session.session_id or self.session_id(station, session),
             station_id=station.station_id,

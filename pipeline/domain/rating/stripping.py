@@ -35,7 +35,7 @@ def strip(
     given_up = priced is None and session.decision == "waive"
     nothing = "0.0000" if given_up else None
     evidence, quality = measured.evidence, measured.quality
-    if priced is not None and evidence == "complete" and _price_changed_in(measured.gaps, priced):
+    if priced is not None and evidence == "complete" and _price_changed_in([*measured.gaps, *measured.lags], priced):
         evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
     return StrippedSession(
         session_id=session_id,
@@ -50,6 +50,9 @@ def strip(
         charging_s=seconds(measured.charging_us),
         idle_s=seconds(lasted) - seconds(measured.charging_us),
         energy_wh=energy,
+        energy_low_wh=measured.low_wh,
+        energy_high_wh=measured.high_wh,
+        unobserved_s=seconds(measured.unseen_us),
         estimated_wh=measured.estimated_wh,
         unattributed_wh=unattributed,
         start_register_wh=measured.start_register_wh,
@@ -89,6 +92,8 @@ def strip_voided(station: Station, session: Session, voided_id: str, session_id:
         charging_s=0,
         idle_s=0,
         energy_wh=0,
+        energy_low_wh=0,
+        energy_high_wh=0,
         estimated_wh=0,
         unattributed_wh=0,
         start_register_wh=None,
@@ -114,7 +119,7 @@ def is_billable(session: Session, measured: Measured) -> bool:
 
 
 def _lasted(measured: Measured) -> int:
-    return measured.until_us - (measured.started_at_us if measured.started_at_us is not None else measured.until_us)
+    return measured.until_us - measured.since_us
 
 
 def _price_changed_in(gaps: Sequence[tuple[int, int]], bill: Bill) -> bool:

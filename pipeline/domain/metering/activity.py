@@ -1,0 +1,134 @@
+"""Who charges when: what the station reported, unless the register says otherwise.
+
+A status is a hint (problem 33) and belongs to the session in which it was reported. A register that moves contradicts
+"idle", and the register wins; standby draw is no charging. Time that nobody observed counts as charging: nobody pays an
+idle fee for what was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+from pipeline.domain.metering.power import STANDBY_W
+from pipeline.domain.metering.registers import Bound, Point, beat, changes
+from pipeline.domain.pricing.facts import Activity, Stretch
+from pipeline.domain.station import HOUR, MINUTE
+
+SHORTEST_GAP = 2 * MINUTE
+BEFORE_START = MINUTE
+"""A status so shortly before the start, with no session there, is about the car that is starting."""
+ACTIVITIES: Mapping[str, Activity] = {
+    "charging": "charging",
+    "suspended_ev": "idle",
+    "idle": "idle",
+    "suspended_evse": "evse_pause",
+}
+States = Sequence[tuple[int, str]]
+"""(time us, charging state) at each change, in order."""
+
+
+class Observed(NamedTuple):
+    stretches: list[Stretch]
+    is_contradicted: bool
+    """The register moved while the station reported that the vehicle takes no power."""
+
+
+def observe(states: States, points: list[Point], started: int, until: int, bound: Bound, beat_us: int) -> Observed:
+    """The activity from start to end; `points`: registers as they were read, (us, Wh), rising."""
+    if not states:
+        return Observed(_seen(unreported(points, started, until, beat_us), points, until), False)
+    told = _told(states, started, until)
+    if all(each.activity == "charging" for each in told):
+        return Observed(told, False)
+    moving = _moving(points, told, until, bound, beat_us)
+    stretches = _overruled(told, moving, until) if moving else told
+    return Observed(_seen(stretches, points, until), bool(moving))
+
+
+def _seen(stretches: list[Stretch], points: list[Point], until: int) -> list[Stretch]:
+    """Idle only as far as the register was read: what came after the last reading nobody saw."""
+    last = points[-1][0] if points else until
+    if stretches[-1].activity != "idle" or until - last <= SHORTEST_GAP:
+        return stretches
+    kept = [each for each in stretches if each.from_us < last] or [Stretch(stretches[0].from_us, "charging")]
+    return [*kept, Stretch(last, "charging")] if kept[-1].activity != "charging" else kept
+
+
+def of_session(reports: States, started: int, until: int, previous_end: int) -> list[tuple[int, str]]:
+    """The part of a connector's statuses that is about the session from `started` to `until`."""
+    earliest = max(started - BEFORE_START, previous_end)
+    found = [(at, state) for at, state in reports if earliest < at < until and state != "available"]
+    return [(max(at, started), state) for at, state in found]
+
+
+def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
+    """(from, to) in which the vehicle took no power by what was reported."""
+    told = _told(states, started, until)
+    ends = [each.from_us for each in told[1:]] + [until]
+    return [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "idle"]
+
+
+def _told(states: States, started: int, until: int) -> list[Stretch]:
+    stretches = [Stretch(started, "charging")]
+    for at, state in states:
+        activity = ACTIVITIES[state]
+        if at <= started:
+            stretches[0] = Stretch(started, activity)
+        elif at < until and activity != stretches[-1].activity:
+            stretches.append(Stretch(at, activity))
+    return stretches
+
+
+def unreported(points: list[Point], started: int, until: int, beat_us: int = 0) -> list[Stretch]:
+    """Without any status charging ends where the register was seen to stop."""
+    charging = [Stretch(started, "charging")]
+    if len(points) < 3:
+        return charging
+    last = points[-1][1]
+    index = len(points) - 1
+    while index and points[index - 1][1] == last:
+        index -= 1
+    ended = points[index][0]
+    shortest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
+    if index and points[-1][0] - ended > shortest and started < ended:
+        return [*charging, Stretch(ended, "idle")]
+    return charging
+
+
+def _moving(
+    points: list[Point], told: list[Stretch], until: int, bound: Bound, beat_us: int
+) -> list[tuple[int, int]]:
+    """(from, to) in which the register moved more than what was reported explains."""
+    ends = [each.from_us for each in told[1:]] + [until]
+    active = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
+    usual = beat(points) or beat_us
+    found = []
+    marks = changes(points)
+    read_before = _read_before(points)
+    for (changed, before), (at, register) in pairwise(marks):
+        since = max(changed, min(read_before[at], at - usual))
+        explained = sum(max(min(b, at) - max(a, since), 0) for a, b in active)
+        unexplained = register - before - bound.most_wh(explained) - (bound.step_wh if explained else 0)
+        if unexplained > 0 and unexplained * HOUR > STANDBY_W * (at - since - explained):
+            found.append((since, at))
+    return found
+
+
+def _read_before(points: list[Point]) -> dict[int, int]:
+    """For each time at which the register was read: the time before."""
+    return {after[0]: before[0] for before, after in pairwise(points)}
+
+
+def _overruled(told: list[Stretch], moving: list[tuple[int, int]], until: int) -> list[Stretch]:
+    """What was reported, with charging wherever the register moved."""
+    marks = sorted({each.from_us for each in told} | {bound for pair in moving for bound in pair if bound < until})
+    result: list[Stretch] = []
+    for at in marks:
+        activity = next(each.activity for each in reversed(told) if each.from_us <= at)
+        if any(since <= at < end for since, end in moving):
+            activity = "charging"
+        if not result or activity != result[-1].activity:
+            result.append(Stretch(at, activity))
+    return result

@@ -1,0 +1,163 @@
+"""Where the register stood at the start: one hypothesis that fits is used and named, two that differ hold the bill.
+
+lifetime: readings go on from the register of the start. session-relative: they count from 0 while start and stop are
+lifetime values (problem 1). baseline missing: the start says 0 or nothing (problem 2), or a value from before the session
+that ended last on the connector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pipeline.domain.metering.evidence import Evidence
+from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small
+from pipeline.domain.station import HOUR, MINUTE
+
+AS_SENT, PREVIOUS, FIRST, BEGIN = "START_REGISTER", "PREVIOUS_STOP", "FIRST_READING", "TRANSACTION_BEGIN"
+
+
+@dataclass(slots=True)
+class Baseline:
+    """`start_wh` None: not known. `samples` are on the scale of the start."""
+
+    start_wh: int | None
+    samples: list[Point]
+    fact: str
+    codes: list[str] = field(default_factory=list)
+    raised_wh: int = 0
+    """What was added to the samples (session-relative ones)."""
+    before_wh: int = 0
+    """At most so much flowed before `start_wh` was read, in this session ..."""
+    spare_wh: int = 0
+    """... and at most so much of what was counted from there on flowed before it."""
+    hypotheses: dict[str, int] = field(default_factory=dict)
+    """Several fit: the register at the start by each."""
+
+
+def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline:
+    """`previous_wh`: where the last session on the connector left the register; None: not known."""
+    start, samples = found.start_wh, found.registers
+    base = Baseline(start, samples, AS_SENT)
+    if found.started_us is None:
+        base.codes.append("MISSING_START")
+    is_told = start is not None and start > 0 and (previous_wh is None or start >= previous_wh - bound.step_wh)
+    if start is not None and start > 0 and _is_relative(found, start, bound):
+        _rebase(base, found, start, bound)
+        return base
+    if is_told or not _final(found):
+        return base if start is not None else _of_first(base, found, bound, previous_wh)
+    fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if _fits(found, wh, bound)}
+    if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from_0(found, bound):
+        base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
+        return base
+    if start is None:
+        return _of_first(base, found, bound, fitting.get(BEGIN, fitting.get(PREVIOUS)), exact=BEGIN in fitting)
+    if max(fitting.values(), default=0) - min(fitting.values(), default=0) > bound.step_wh:
+        base.hypotheses = fitting
+        return base
+    if AS_SENT in fitting:
+        return base
+    for name in (BEGIN, PREVIOUS):
+        if name in fitting:
+            base.start_wh, base.fact = fitting[name], name
+            base.codes.append("BASELINE_REPLACED")
+            return base
+    return _of_first(base, found, bound, None) if start == 0 else base
+
+
+def _candidates(found: Evidence, previous_wh: int | None) -> dict[str, int]:
+    """Registers at the start by who tells them."""
+    candidates = {}
+    if found.start_wh is not None:
+        candidates[AS_SENT] = found.start_wh
+    if found.begins:
+        candidates[BEGIN] = found.begins[0][1]
+    if previous_wh is not None:
+        candidates[PREVIOUS] = previous_wh
+    return candidates
+
+
+def _final(found: Evidence) -> Point | None:
+    """The last register that is known, and its time."""
+    last = found.registers[-1] if found.registers else None
+    if found.stop_wh is None or (last is not None and found.stop_wh < last[1]):
+        return last
+    return found.until_us, found.stop_wh
+
+
+def _fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
+    """Can the registers go on from there?"""
+    final = _final(found)
+    if final is None:
+        return True
+    first = found.registers[0] if found.registers else final
+    return bound.allows(first[1] - start_wh, max(first[0] - found.since_us, LAG)) and bound.allows(
+        final[1] - start_wh, final[0] - found.since_us
+    )
+
+
+def _goes_on_from_0(found: Evidence, bound: Bound) -> bool:
+    """Did the register rise from 0 to the first sample as fast as it rose afterwards, and not faster?"""
+    points = changes(found.registers)
+    if not points or points[0][1] <= bound.step_wh:
+        return True
+    at, register = points[0]
+    watts = [power for _, power in found.powers]
+    watts += [
+        (after[1] - before[1]) * HOUR // (after[0] - before[0])
+        for before, after in pairwise(points)
+        if after[0] - before[0] >= MINUTE
+    ]
+    fastest = max(watts, default=0)
+    return not watts or register <= fastest * 5 // 4 * (at - found.since_us) // HOUR + 2 * bound.step_wh
+
+
+def _is_relative(found: Evidence, start: int, bound: Bound) -> bool:
+    """Do the samples count from about 0, and end below what the stop says?"""
+    samples = found.registers
+    if not samples or samples[0][1] >= start - small(bound):
+        return False
+    (at, first), (ended, last) = samples[0], samples[-1]
+    if first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh or any(
+        after[1] < before[1] - bound.step_wh for before, after in pairwise(samples)
+    ):
+        return False
+    if found.stop_wh is None:
+        return last < start
+    tail = max(found.until_us - ended, LAG)
+    return bound.allows(found.stop_wh - start - last, tail) or (
+        found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
+    )
+
+
+def _rebase(base: Baseline, found: Evidence, start: int, bound: Bound) -> None:
+    base.samples = [(at, register + start) for at, register in found.registers]
+    base.raised_wh = start
+    base.codes.append("REBASED_SAMPLES")
+    if found.stop_wh is None or found.stop_wh < start:  # a register that was reset just then would look the same
+        base.before_wh = bound.most_wh(found.registers[0][0] - found.since_us)
+
+
+def _of_first(
+    base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False
+) -> Baseline:
+    """No register at the start: the one that is known from elsewhere bounds what flowed before the first reading."""
+    if exact and known_wh is not None:
+        base.start_wh, base.fact = known_wh, BEGIN
+        return base
+    if not found.registers:
+        if known_wh is not None and found.stop_wh is not None and _fits(found, known_wh, bound):
+            base.start_wh, base.fact = found.stop_wh, FIRST
+            base.before_wh = found.stop_wh - known_wh
+            base.codes.append("BASELINE_REPLACED")
+        return base
+    at, first = next((each for each in found.registers if each[1] > 0), found.registers[0])
+    base.start_wh, base.fact = first, FIRST
+    base.before_wh = bound.most_wh(at - found.since_us)
+    spare = first - known_wh if known_wh is not None else -1
+    if 0 <= spare <= bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
+        base.start_wh, base.fact, base.before_wh, base.spare_wh = known_wh, PREVIOUS, 0, spare
+    if at > found.since_us:
+        base.codes.append("BASELINE_REPLACED")
+    return base

@@ -1,0 +1,214 @@
+"""A station's clock that is wrong: told from when things happened by its own account and when they were received.
+
+The lag of a message is the time between the two. Nothing marks which part of it is delay and which part a wrong clock
+(OCPP 1.6); the rules, problem 29:
+
+- a message cannot be received before it happened, nor happen before 2017: one such message proves that the clock is off;
+- several messages with one and the same lag, received over a minute and more, show a level of the clock: delays differ.
+  A queue that is sent when the link returns comes at once, with lags that differ by the time between its events;
+- start and stop alone, both late by the same amount to a few seconds, show one as well;
+- one late message proves nothing: it was delayed (problem 10), and its time stays as the station's clock tells it.
+
+The offset is a function of time with steps (daylight saving in wall-clock stamps, NTP that sets the clock, a reboot): each
+message is corrected by the level that was in force when it was received. Unknown receive times prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    EARLIEST,
+    MINUTE,
+    RECEIVED,
+    SECOND,
+    STRIDE,
+    TIME,
+    Connector,
+    Numbers,
+    Session,
+    Station,
+)
+
+STEADY = 5 * SECOND
+"""Lags of one level differ by less, the network's jitter; those of two outages hardly ever do."""
+RIGHT = 30 * SECOND
+"""A message that is received so soon after it happened was stamped by a clock that is right, whatever was before."""
+STEADY_SHARE = 4
+"""Start and stop alone: their lags differ by less than this part of the time between them."""
+PROOF = 3
+"""So many messages show a level ..."""
+LASTING = MINUTE
+"""... received over at least this long."""
+MOST_LAGS = 128
+
+
+class Level(NamedTuple):
+    """From the message received at `from_us` to the one at `until_us` the clock was off by `offset_us` (to be added)."""
+
+    from_us: int
+    until_us: int
+    offset_us: int
+
+
+def is_suspect(at: int, received: int) -> bool:
+    """Does this message say that the clock may be wrong? Not without a receive time."""
+    return bool(received) and (at < EARLIEST or not -CLOCK_TOLERANCE <= received - at <= CLOCK_TOLERANCE)
+
+
+def note_lag(station: Station, at: int, received: int) -> None:
+    """Remembers the lag of a message, in order of receipt; one that says nothing new is left out."""
+    if not received:
+        return
+    lag, lags = received - at, station.lags
+    place = len(lags)
+    while place and lags[place - 1][0] > received:
+        place -= 1
+    if place and abs(lags[place - 1][1] - lag) <= SECOND and received - lags[place - 1][0] < LASTING // PROOF:
+        return
+    lags.insert(place, (received, lag))
+    del lags[:-MOST_LAGS]
+
+
+def believed(station: Station, at: int, received: int) -> int:
+    """When a message happened, by what is known of the clock now; for what no session keeps, such as a status."""
+    if not is_suspect(at, received):
+        return at
+    return at + offset_of(levels_of(station.lags), at, received)
+
+
+def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
+    """Levels of the clock by (time received, lag), in order of receipt."""
+    runs: list[list[tuple[int, int]]] = []
+    for received, lag in sorted(observations):
+        for run in reversed(runs[-4:]):
+            if abs(run[0][1] - lag) <= STEADY:
+                run.append((received, lag))
+                break
+        else:
+            runs.append([(received, lag)])
+    found = []
+    for run in runs:
+        least = min(lag for _, lag in run)
+        proven = len(run) >= PROOF and run[-1][0] - run[0][0] >= LASTING
+        if proven or least < -CLOCK_TOLERANCE:
+            offset = least if abs(least) > CLOCK_TOLERANCE else 0
+            found.append(Level(run[0][0], run[-1][0], offset))
+    return sorted(found)
+
+
+def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
+    """What is to be added to the time of a message, us; 0: nothing, or nothing is known."""
+    if not received:
+        return 0
+    lag = received - at
+    if at < EARLIEST:
+        return lag
+    if abs(lag) <= RIGHT:
+        return 0
+    level = _in_force(levels, received)
+    offset = 0 if level is None else level.offset_us
+    if lag < offset - RIGHT and lag < -CLOCK_TOLERANCE:
+        return lag  # not even this level can explain it
+    return offset if offset <= lag + RIGHT else 0
+
+
+def _in_force(levels: Sequence[Level], received: int) -> Level | None:
+    """The level around this time, else the one before it, else the first one."""
+    before = None
+    for level in levels:
+        if level.from_us <= received <= level.until_us:
+            return level
+        if level.until_us < received:
+            before = level if before is None or level.until_us >= before.until_us else before
+    if before is not None:
+        return before
+    return levels[0] if levels else None
+
+
+def judge(station: Station, session: Session) -> bool:
+    """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
+    if not session.suspect:
+        return False
+    levels = session_levels(station, session)
+    before = session.started_at_us, session.ended_at_us
+    if session.started_at_us is not None:
+        session.clock_us = offset_of(levels, session.start_sent_us, session.start_received_us)
+        session.started_at_us = session.start_sent_us + session.clock_us
+    if session.closed_by == "STOP":
+        session.ended_at_us = session.stop_sent_us + offset_of(levels, session.stop_sent_us, session.stop_received_us)
+    session.fold = None
+    return (session.started_at_us, session.ended_at_us) != before
+
+
+def session_levels(station: Station, session: Session) -> list[Level]:
+    """Levels by the latest messages of the station and all of the session itself."""
+    readings = session.readings
+    own = [
+        (received, received - at)
+        for at, received in zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)
+        if received
+    ]
+    ends = _ends(session)
+    levels = levels_of([*station.lags, *own, *ends])
+    if len(ends) == 2:
+        (began, first), (ended, last) = ends[0], ends[1]
+        least, happened = min(first, last), (ended - last) - (began - first)
+        lasting = any(level.from_us <= ended and level.until_us >= began for level in levels)
+        if not lasting and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
+            return [Level(began, ended, least)]
+    return levels
+
+
+def _ends(session: Session) -> list[tuple[int, int]]:
+    """(time received, lag) of start and stop."""
+    ends = []
+    if session.started_at_us is not None and session.start_received_us:
+        ends.append((session.start_received_us, session.start_received_us - session.start_sent_us))
+    if session.closed_by == "STOP" and session.stop_received_us:
+        ends.append((session.stop_received_us, session.stop_received_us - session.stop_sent_us))
+    return ends
+
+
+def corrected(station: Station, session: Session, readings: Numbers) -> tuple[Numbers, bool]:
+    """Readings at their true times, in order; and whether one was moved. The readings given stay as they are."""
+    levels = session_levels(station, session)
+    rows = []
+    moved = False
+    for index in range(0, len(readings), STRIDE):
+        row = readings[index : index + STRIDE]
+        by = offset_of(levels, row[TIME], row[RECEIVED])
+        moved |= by != 0
+        row[TIME] += by
+        rows.append(row)
+    rows.sort(key=lambda row: row[TIME])
+    result = readings[:0]
+    for row in rows:
+        result.extend(row)
+    return result, moved
+
+
+def reported(station: Station, session: Session, connector: Connector) -> list[tuple[int, str]]:
+    """Statuses of the connector at their true times, in order."""
+    if not station.lags or not any(is_suspect(at, received) for at, _, received in connector.reports):
+        return [(at, state) for at, state, _ in connector.reports]
+    levels = session_levels(station, session)
+    return sorted((at + offset_of(levels, at, received), state) for at, state, received in connector.reports)
+
+
+def states(station: Station, session: Session) -> list[tuple[int, str]]:
+    """States that the session's readings told, at their true times."""
+    if not session.suspect:
+        return session.states
+    readings, levels = session.readings, session_levels(station, session)
+    received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True))
+    return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
+
+
+def is_shifted(station: Station, session: Session) -> bool:
+    """Is any of its times not as it was sent?"""
+    if session.clock_us or session.ended_at_us != session.ended_as_sent_us():
+        return True
+    return corrected(station, session, session.readings)[1]

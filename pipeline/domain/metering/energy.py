@@ -1,0 +1,324 @@
+"""Energy of a session whose evidence is not plain, from one source for each stretch of time, and a code for each repair.
+
+The precedence (ops/field-problems.md): registers of start and stop with the samples between them, samples alone, phases
+that provably stand for the total, intervals, power. The rule of this file: never negative, never clamped to 0, never more
+than physically possible, never a guess between two explanations. What is billed without proof says between which bounds the
+truth lies; where nothing or more than one thing explains the evidence, the energy is None.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from pipeline.domain.metering.account import Account
+from pipeline.domain.metering.baseline import Baseline, baseline
+from pipeline.domain.metering.evidence import AT_THE_END, Evidence
+from pipeline.domain.metering.power import integrated, stuck
+from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, wrapped
+from pipeline.domain.station import HOUR, MINUTE
+
+POST_STOP_WH = 100
+CLOSE = 15 * MINUTE
+"""A register that ran over its last digit was seen before and after it within this time; else it may have been reset."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Judgement:
+    """`times` and `registers` run from start to end (us, Wh, rising); empty when the energy is not known."""
+
+    times: list[int] = field(default_factory=list)
+    registers: list[int] = field(default_factory=list)
+    energy_wh: int | None = None
+    low_wh: int | None = None
+    high_wh: int | None = None
+    """The truth lies between them; equal to `energy_wh` where the evidence proves it."""
+    estimated_wh: int = 0
+    quarantined_wh: int = 0
+    dropped_wh: int = 0
+    start_register_wh: int | None = None
+    stop_register_wh: int | None = None
+    codes: list[str] = field(default_factory=list)
+    unseen_us: int = 0
+    """Time in which nothing tells what flowed, beyond the gaps between readings."""
+    account: Account
+
+
+def judge(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
+    """The energy from everything that the session left; `previous_wh`: where the register stood before it."""
+    is_partial = bool(found.phases) and not found.registers and not _use_phases(found, bound)
+    if found.registers or found.stop_wh is not None:
+        _leave_out_intervals(found)
+        return _of_registers(found, bound, previous_wh)
+    if found.intervals:
+        return _of_intervals(found, bound)
+    if len(found.powers) > 1:
+        return integrated(found, bound, _nothing(found, []))
+    if is_partial:
+        return _nothing(found, ["PHASES_PARTIAL"])
+    if found.start_wh is not None or found.begins:
+        return _of_registers(found, bound, previous_wh)
+    return _nothing(found, ["MISSING_START"] if found.started_us is None else [])
+
+
+def _nothing(found: Evidence, codes: list[str], **known: int) -> Judgement:
+    """No energy is known; a fall that nothing explains moves the ledger along (conservation.py)."""
+    start, stop = found.start_wh, found.stop_wh
+    dropped = start - stop if start is not None and stop is not None and stop < start else 0
+    return Judgement(
+        start_register_wh=start,
+        stop_register_wh=stop if stop is not None else start,
+        codes=codes,
+        account=found.account,
+        **({"dropped_wh": dropped} | known),
+    )
+
+
+# --- which values are registers --------------------------------------------------------------------------------------
+
+
+def _use_phases(found: Evidence, bound: Bound) -> bool:
+    """Registers of some phases alone stand for the total where they go on from a register of the total."""
+    bits, points = max(found.phases.items(), key=lambda each: len(each[1]))
+    for other, left in found.phases.items():
+        if other != bits:
+            found.account.leave_out("OTHER_PHASES", left)
+    if not _stand_for_total(found, points, bound):
+        found.account.leave_out("PHASES_PARTIAL", points)
+        return False
+    found.registers = points
+    found.account.facts["phases"] = f"phases {bits:03b} stand for the total"
+    return True
+
+
+def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool:
+    start, stop = found.start_wh, found.stop_wh
+    (at, first), (ended, last) = points[0], points[-1]
+    if start is not None:
+        flowed = first - start
+        if not bound.allows(flowed, max(at - found.since_us, LAG)):
+            return False
+        if stop is not None:
+            return bound.allows(stop - last, max(found.until_us - ended, LAG))
+        return start > flowed + bound.step_wh or _power_agrees(found, points)
+    if stop is not None:
+        return bound.allows(stop - last, max(found.until_us - ended, LAG))
+    return _power_agrees(found, points)
+
+
+def _power_agrees(found: Evidence, points: list[Point]) -> bool:
+    """Is the energy of these phases the whole of what the stated power amounts to (10 %)?"""
+    (since, first), (until, last) = points[0], points[-1]
+    powers = [each for each in found.powers if since <= each[0] <= until]
+    if len(powers) < 3 or last <= first:
+        return False
+    flowed = sum((a[1] + b[1]) * (b[0] - a[0]) for a, b in pairwise(powers)) // (2 * HOUR)
+    return abs(flowed - (last - first)) * 10 <= last - first
+
+
+def _leave_out_intervals(found: Evidence) -> None:
+    """Intervals beside registers say the same again; without samples they tell how the energy spread over the time."""
+    if found.intervals and not found.registers and found.start_wh is not None and found.stop_wh is not None:
+        total, points = found.start_wh, []
+        for at, energy in found.intervals:
+            total += energy
+            points.append((at, total))
+        if points[-1][1] <= found.stop_wh:
+            found.registers = points
+            return
+    found.account.leave_out("INTERVAL_BESIDE_REGISTER", found.intervals)
+
+
+# --- registers -------------------------------------------------------------------------------------------------------
+
+
+def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
+    base = baseline(found, bound, previous_wh)
+    account = found.account
+    start = base.start_wh
+    if found.begins:
+        account.leave_out("FROZEN_BEGIN", [each for each in found.begins if each[1] != start])
+    if start is None:
+        return _nothing(found, base.codes)
+    account.facts["baseline"] = base.fact
+    if base.hypotheses:
+        return _held_for_baseline(found, base, bound)
+    way = risen([(found.since_us, start), *base.samples], bound)
+    codes = [*base.codes, *way.codes]
+    for reason, points in way.left_out.items():
+        account.leave_out(reason, points)
+    stop = _closing(found, way, base, bound, codes)
+    if stop is None:
+        codes.append("NEGATIVE_ENERGY")
+        _explain_fall(found, bound)
+        return _nothing(found, codes)
+    points = _points(found, way, stop)
+    energy = stop - start
+    sent = stop - way.dropped_wh
+    if not bound.allows(energy, found.until_us - found.since_us) or jumps(points, bound):
+        codes.append("IMPOSSIBLE_ENERGY")
+        _explain_jump(found, points, bound)
+        return _nothing(
+            found, codes, start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh
+        )
+    low, high = energy - base.spare_wh, energy + base.before_wh
+    unseen = sum(until - since for since, until in way.unseen)
+    high += sum(bound.most_wh(until - since) + bound.step_wh for since, until in way.unseen)
+    judged = Judgement(
+        energy_wh=energy,
+        low_wh=low,
+        high_wh=high,
+        estimated_wh=base.spare_wh,
+        dropped_wh=way.dropped_wh,
+        start_register_wh=start,
+        stop_register_wh=sent,
+        codes=codes,
+        unseen_us=unseen,
+        account=account,
+    )
+    points = stuck(found, points, bound, judged)
+    judged.times = [at for at, _ in points]
+    judged.registers = [register for _, register in points]
+    account.used += len(points)
+    _note_after(found, sent, start, judged)
+    return judged
+
+
+def _held_for_baseline(found: Evidence, base: Baseline, bound: Bound) -> Judgement:
+    final = found.stop_wh if found.stop_wh is not None else (base.samples[-1][1] if base.samples else None)
+    if final is not None:
+        found.account.hypotheses = {name: final - start for name, start in base.hypotheses.items()}
+    lowest = max(base.hypotheses.values())
+    moved = (final or lowest) - lowest
+    return _nothing(
+        found, [*base.codes, "BASELINE_UNCLEAR"], start_register_wh=lowest, quarantined_wh=max(moved, 0),
+        stop_register_wh=max(final or lowest, lowest), dropped_wh=0,
+    )  # fmt: skip
+
+
+def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: list[str]) -> int | None:
+    """The register at the end on the scale of the way; None: it fell, and nothing explains that."""
+    at, last = way.points[-1]
+    if found.stop_wh is None:
+        if found.by_stop and at < found.until_us - AT_THE_END:
+            codes.append("STOP_REGISTER_MISSING")
+            way.unseen.append((at, found.until_us))
+        found.account.facts["energy"] = "last register - baseline"
+        return last
+    found.account.facts["energy"] = "meterStop - baseline"
+    stop = found.stop_wh + way.dropped_wh
+    if base.raised_wh and found.stop_wh < base.raised_wh:
+        stop = found.stop_wh + base.raised_wh  # session-relative, too
+    if stop >= last - bound.step_wh and (stop >= way.points[0][1] or len(way.points) == 1):
+        return max(stop, way.points[0][1])
+    if stop >= last - small(bound) and stop >= way.points[0][1]:
+        if any(register > stop + bound.step_wh for _, register in way.points):
+            codes.append("ROLLBACK_IGNORED")
+            way.unseen.append((found.until_us, found.until_us))
+        return stop
+    modulus = wrapped(last - way.dropped_wh, found.stop_wh, found.until_us - at, bound)
+    if modulus and len(way.points) > 1 and found.until_us - at <= CLOSE:
+        way.dropped_wh += modulus
+        codes.append("REGISTER_WRAPPED")
+        return found.stop_wh + way.dropped_wh
+    if len(way.points) == 1:
+        return None  # no reading between a start and a stop below it
+    if last == way.points[0][1] and found.stop_wh < last:
+        return None
+    codes.append("STOP_REPLACED")  # problem 24
+    found.account.leave_out("STOP_REPLACED", [(found.until_us, found.stop_wh)])
+    found.account.facts["energy"] = "last register - baseline"
+    way.unseen.append((at, found.until_us))
+    return last
+
+
+def _points(found: Evidence, way: Way, stop: int) -> list[Point]:
+    """From start to end, times strictly rising; what is higher than the stop gives way to it (problem 27)."""
+    points = way.points[:1]
+    for at, register in way.points[1:]:
+        if at > points[-1][0]:
+            points.append((at, min(register, stop)))
+        elif len(points) > 1:
+            points[-1] = (at, min(register, stop))
+    if found.until_us > points[-1][0]:
+        points.append((found.until_us, stop))
+    else:
+        points[-1] = (points[-1][0], stop)
+    return points
+
+
+def _explain_fall(found: Evidence, bound: Bound) -> None:
+    """Start and stop alone, the stop lower: by how much energy each explanation would bill."""
+    start, stop = found.start_wh, found.stop_wh
+    if start is None or stop is None:
+        return
+    modulus = wrapped(start, stop, found.until_us - found.since_us, bound)
+    if modulus:
+        found.account.hypotheses["REGISTER_WRAPPED"] = modulus - start + stop
+    if bound.allows(stop, found.until_us - found.since_us):
+        found.account.hypotheses["REGISTER_RESET"] = stop
+
+
+def _explain_jump(found: Evidence, points: list[Point], bound: Bound) -> None:
+    """A jump may be another meter: the energy without it is what both sides of it prove."""
+    energy = points[-1][1] - points[0][1]
+    without = energy - sum(after[1] - before[1] for before, after in jumps(points, bound))
+    if bound.allows(without, found.until_us - found.since_us):
+        found.account.hypotheses["WITHOUT_THE_JUMP"] = without
+
+
+def _note_after(found: Evidence, stop_wh: int, start_wh: int, judged: Judgement) -> None:
+    """Readings after the stop: the stop wins; if they are much higher, the truth may lie there (problem 26)."""
+    after = max((register for _, register in found.after), default=stop_wh)
+    more = after - stop_wh
+    if more > max(POST_STOP_WH, (stop_wh - start_wh) // 100):
+        judged.codes.append("POST_STOP_READING")
+    found.account.leave_out("AFTER_STOP", found.after)
+
+
+# --- intervals -------------------------------------------------------------------------------------------------------
+
+
+def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
+    """Energy since the reading before, added up; a missing one is a hole in which up to the rating may have flowed."""
+    account = found.account
+    account.facts["energy"] = "sum of Energy.Active.Import.Interval"
+    times = [found.since_us]
+    total, registers = found.start_wh or 0, [found.start_wh or 0]
+    spans = sorted(after[0] - before[0] for before, after in pairwise(found.intervals))
+    usual = spans[len(spans) // 2] if spans else found.until_us - found.since_us
+    unseen = 0
+    for at, energy in found.intervals:
+        if at - times[-1] > usual * 3 // 2:
+            unseen += at - times[-1] - usual
+        total += energy
+        if at > times[-1]:
+            times.append(at)
+            registers.append(total)
+        else:
+            registers[-1] = total
+    tail = found.until_us - times[-1]
+    if tail > 0:
+        unseen += tail if tail > AT_THE_END else 0
+        times.append(found.until_us)
+        registers.append(total)
+    energy = total - registers[0]
+    codes = ["INTERVALS_SUMMED"]
+    if found.started_us is None:
+        codes.append("MISSING_START")
+    if not bound.allows(energy, found.until_us - found.since_us):
+        return _nothing(found, [*codes, "IMPOSSIBLE_ENERGY"])
+    account.used += len(found.intervals)
+    if unseen:
+        codes.append("INTERVAL_MISSING")
+    return Judgement(
+        times=times,
+        registers=registers,
+        energy_wh=energy,
+        low_wh=energy,
+        high_wh=energy + (bound.most_wh(unseen) + bound.step_wh if unseen else 0),
+        estimated_wh=energy,
+        codes=codes,
+        unseen_us=unseen,
+        account=account,
+    )

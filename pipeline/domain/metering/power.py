@@ -1,0 +1,124 @@
+"""Energy by the integral of stated power: where there is no register, and where one is proven wrong (problem 25).
+
+A register that stands still while power flows may be refreshed on a slow beat: it is wrong only where it never catches up.
+Standby draw is no charging.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from pipeline.domain.metering.evidence import Evidence
+from pipeline.domain.metering.registers import Bound, Point
+from pipeline.domain.station import HOUR, MINUTE
+
+if TYPE_CHECKING:
+    from pipeline.domain.metering.energy import Judgement
+
+STANDBY_W = 300
+"""Up to here a vehicle does not charge: the least that IEC 61851 knows is 6 A."""
+FLAT_US = 10 * MINUTE
+"""So long a register must stand still while power flows to be looked at."""
+CAUGHT_UP = 75
+"""Percent of the stated power that a register must have moved to be right."""
+HOLE_US = 5 * MINUTE
+"""Between powers further apart than this, and than twice their usual distance, nothing is known."""
+
+
+def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point], int, int, int]:
+    """Energy by then (us, Wh), the least and the most that it can be at the end, and the time without power (us)."""
+    marks = [(max(at, since), watts) for at, watts in powers if at <= until]
+    if not marks:
+        return [(since, 0)], 0, 0, until - since
+    spans = sorted(b[0] - a[0] for a, b in pairwise(marks))
+    hole = max(HOLE_US, 2 * spans[len(spans) // 2]) if spans else HOLE_US
+    marks = [(since, marks[0][1]), *marks, (until, marks[-1][1])]
+    doubled = least = most = unseen = 0
+    points = [(since, 0)]
+    for (a, p), (b, q) in pairwise(marks):
+        span = b - a
+        if span > hole:
+            unseen += span
+        else:
+            doubled += (p + q) * span
+            least += min(p, q) * span
+            most += max(p, q) * span
+        if b > points[-1][0]:
+            points.append((b, doubled // (2 * HOUR)))
+        else:
+            points[-1] = (points[-1][0], doubled // (2 * HOUR))
+    return points, least // HOUR, most // HOUR + 1, unseen
+
+
+def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
+    """The whole session by power alone: always estimated."""
+    points, least, most, unseen = _cumulated(found.powers, found.since_us, found.until_us)
+    energy = points[-1][1]
+    judged.codes.append("POWER_INTEGRATED")
+    if found.started_us is None:
+        judged.codes.append("MISSING_START")
+    if not bound.allows(energy, found.until_us - found.since_us):
+        judged.codes.append("IMPOSSIBLE_ENERGY")
+        return judged
+    judged.times = [at for at, _ in points]
+    judged.registers = [wh for _, wh in points]
+    judged.energy_wh = judged.estimated_wh = energy
+    judged.low_wh = least - least // 50
+    judged.high_wh = most + most // 50 + bound.most_wh(unseen) + bound.step_wh
+    judged.unseen_us = found.until_us - found.since_us
+    judged.account.facts["energy"] = "integral of Power.Active.Import"
+    judged.account.used += len(found.powers)
+    return judged
+
+
+def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:
+    """`points` with the energy of the stretches in which the register stood still for good while power flowed."""
+    added = [
+        (since, until, missing)
+        for since, until, following, moved in _flat(points)
+        if until - since >= FLAT_US and (missing := _missing(found, since, until, following, moved, bound))
+    ]
+    if not added:
+        return points
+    for since, until, missing in added:
+        judged.energy_wh = (judged.energy_wh or 0) + missing
+        judged.estimated_wh += missing
+        judged.high_wh = (judged.high_wh or 0) + max(bound.most_wh(until - since), missing) + bound.step_wh
+        judged.unseen_us += until - since
+    judged.codes.append("METER_STUCK")
+    judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
+    return [
+        (at, register + sum(wh if at >= b else wh * (at - a) // (b - a) for a, b, wh in added if at > a))
+        for at, register in points
+    ]
+
+
+def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
+    """(from, to, time of the next change or the end, Wh that it rose by) of each value of the register."""
+    runs: list[list[int]] = []
+    for at, register in points:
+        if runs and runs[-1][2] == register:
+            runs[-1][1] = at
+        else:
+            runs.append([at, at, register])
+    ends = [(at, register) for at, _, register in runs[1:]] + [(runs[-1][1], runs[-1][2])]
+    return [
+        (since, until, at, register - value) for (since, until, value), (at, register) in zip(runs, ends, strict=True)
+    ]
+
+
+def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> int:
+    """Wh that flowed while the register stood still and that its next change does not hold; 0: none that is proven."""
+    flowing = [
+        (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
+        for at, watts in found.powers
+        if since <= at <= following
+    ]
+    if not any(watts for _, watts in flowing):
+        return 0
+    curve = _cumulated(flowing, since, following)[0]
+    while_flat = max(wh for at, wh in curve if at <= until)
+    if while_flat <= 2 * bound.step_wh or moved * 100 >= curve[-1][1] * CAUGHT_UP:
+        return 0
+    return max(min(curve[-1][1] - moved, while_flat), 0)

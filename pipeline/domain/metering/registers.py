@@ -1,0 +1,172 @@
+"""Registers of one connector in order of time -> a way that only rises, with a name for every fall and every lag.
+
+A fall is told apart by what follows it (problems 3 and 4): the old value returns (drop-out, rollback), the register ran
+over its last digit (wrap), it counts on from about 0 (reset) or from anywhere (another meter). A rise is judged over the
+time that the register needed for it, never by one step: registers refresh on a beat of their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import NamedTuple
+
+from pipeline.domain.station import HOUR, MINUTE
+
+LAG = 5 * MINUTE
+"""Power is judged over at least this long."""
+SMALL_WH, SMALL_STEPS = 100, 10
+"""A fall of at most this much is a rollback, no reset."""
+MODULI = tuple(sorted({10**digits for digits in range(5, 13)} | {1000 * 2**16, 2**24, 2**31, 2**32, 1000 * 2**31}))
+"""Where registers start over, in Wh: full decades of Wh and kWh, and full integers."""
+RESOLUTIONS = (1000, 100, 10, 1)
+
+Point = tuple[int, int]
+"""(time us, register Wh)"""
+
+
+class Bound(NamedTuple):
+    """What is physically possible (problem 11): W including the tolerance, and the step of the register in Wh."""
+
+    watts: int
+    step_wh: int
+
+    def most_wh(self, span_us: int) -> int:
+        """The most that can flow in this time."""
+        return self.watts * max(span_us, 0) // HOUR
+
+    def allows(self, energy_wh: int, span_us: int) -> bool:
+        return -self.step_wh <= energy_wh <= self.most_wh(span_us) + self.step_wh
+
+
+@dataclass(slots=True)
+class Way:
+    """`points` rise; `dropped_wh` was added after falls, so that the last register as sent is the last point less it."""
+
+    points: list[Point]
+    dropped_wh: int = 0
+    codes: list[str] = field(default_factory=list)
+    unseen: list[Point] = field(default_factory=list)
+    """(from us, to us) around each fall: what flowed there before it is not known."""
+    left_out: dict[str, list[Point]] = field(default_factory=dict)
+
+
+def resolution(values: set[int], least: int = 2) -> int:
+    """The step of a register that showed these values, Wh; 1 where too few of them (`least`) tell."""
+    if len(values) < least:
+        return 1
+    return next(step for step in RESOLUTIONS if all(value % step == 0 for value in values))
+
+
+def risen(points: list[Point], bound: Bound) -> Way:
+    """The way of registers in order of time; the first point is believed."""
+    way = Way(points[:1])
+    index = 1
+    while index < len(points):
+        at, sent = points[index]
+        since, highest = way.points[-1]
+        register = sent + way.dropped_wh
+        if register >= highest:
+            way.points.append((at, register))
+        elif highest - register <= bound.step_wh:
+            way.points.append((at, highest))
+        else:
+            index = _fall(way, points, index, bound)
+            continue
+        index += 1
+    return way
+
+
+def _fall(way: Way, points: list[Point], index: int, bound: Bound) -> int:
+    """Explains the fall at `index`; returns where to go on."""
+    since, highest = way.points[-1]
+    at, sent = points[index]
+    old = highest - way.dropped_wh
+    back = next((place for place in range(index, len(points)) if points[place][1] >= old - bound.step_wh), None)
+    if back is not None and _returns(points, index, back, (since, old), bound):
+        below = points[index:back]
+        is_out = max(low for _, low in below) < max(old // 10, 1)
+        _leave_out(way, "REGISTER_DROPOUT" if is_out else "ROLLBACK_IGNORED", below)
+        return back
+    span = at - since
+    if highest - (sent + way.dropped_wh) <= small(bound):  # stays there: whoever closes the session decides
+        _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
+        return index + 1
+    modulus = wrapped(old, sent, span, bound)
+    if modulus:
+        way.dropped_wh += modulus
+        way.points.append((at, sent + way.dropped_wh))
+        _add(way, "REGISTER_WRAPPED")
+        return index + 1
+    if index + 1 == len(points):  # one value that nothing confirms
+        _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
+        return index + 1
+    way.dropped_wh = highest - sent
+    way.points.append((at, highest))
+    way.unseen.append((since, at))
+    _add(way, "REGISTER_RESET" if sent <= bound.most_wh(max(span, LAG)) + bound.step_wh else "METER_REPLACED")
+    return index + 1
+
+
+def small(bound: Bound) -> int:
+    return max(SMALL_WH, SMALL_STEPS * bound.step_wh)
+
+
+def wrapped(old: int, sent: int, span_us: int, bound: Bound) -> int:
+    """By how much the register starts over, if it ran over its last digit between two values; 0: it did not."""
+    most = bound.most_wh(max(span_us, LAG)) + bound.step_wh
+    return next((modulus for modulus in MODULI if modulus > old and modulus - old + sent <= most), 0)
+
+
+def _returns(points: list[Point], index: int, back: int, before: Point, bound: Bound) -> bool:
+    """Did the old register return at `back`? Not if the low values climbed there, as those of a reset register do."""
+    (at, register), (since, low) = points[back], points[back - 1]
+    if not bound.allows(register - before[1], max(at - before[0], LAG)):
+        return False
+    below = [each for _, each in points[index:back]]
+    is_dip = before[1] - min(below) <= small(bound)
+    return is_dip or not bound.allows(register - low, max(at - since, LAG)) or min(below) == max(below)
+
+
+def _leave_out(way: Way, code: str, points: list[Point]) -> None:
+    way.left_out.setdefault(code, []).extend(points)
+    _add(way, code)
+
+
+def _add(way: Way, code: str) -> None:
+    if code not in way.codes:
+        way.codes.append(code)
+
+
+def changes(points: list[Point]) -> list[Point]:
+    """The points at which the register had another value than before; the first one included."""
+    return [points[0], *(after for before, after in pairwise(points) if after[1] != before[1])] if points else []
+
+
+def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
+    """Rises that no connector can deliver in the time that the register took for them."""
+    return [
+        (before, after)
+        for before, after in pairwise(changes(points))
+        if not bound.allows(after[1] - before[1], max(after[0] - before[0], LAG))
+    ]
+
+
+def lags(points: list[Point], step_wh: int, longer_than: int) -> list[tuple[int, int]]:
+    """(from, to): the register stood still for so long and then rose by more than a step: when it flowed is not known."""
+    found = []
+    for index, (before, after) in enumerate(pairwise(points)):
+        if after[1] - before[1] <= step_wh:
+            continue
+        since = index
+        while since and points[since - 1][1] == before[1]:
+            since -= 1
+        if after[0] - points[since][0] > longer_than:
+            found.append((points[since][0], after[0]))
+    return found
+
+
+def beat(points: list[Point]) -> int:
+    """The usual time between two changes of the register, us; 0: too few of them tell."""
+    spans = sorted(after[0] - before[0] for before, after in pairwise(changes(points)[1:]))
+    return spans[len(spans) // 2] if len(spans) >= 2 else 0
