@@ -1,8 +1,8 @@
 """Records what the present code writes as durable state: `python -m tests.golden.state`, once for each codec version.
 
-vN/NAME.record is the changelog record of a station, vN/NAME.archived an archive record; NAME.json says what is in it by
-field name, layout.json which fields in which order version N has. Written once, never edited: workers in the field have
-such records. converted.json is edited: see read.py.
+vN/NAME.record is the changelog record of a station, vN/NAME.archived an archive record, NAME.json what is in it by
+field name; vN/lived holds a station that tests go on with; layout.json says which fields in which order version N has.
+Written once, never edited: workers in the field have such records. Only converted.json is edited, see read.py.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pipeline.domain.station import QUARTER, STRIDE, Session, Station
 from pipeline.domain.station_codec import encode_archived
 from pipeline.runtime.changelog import StateRecord, encode_state
 from pipeline.wire.ocpp import Calls
+from tests.golden.state import lived
 from tests.golden.state.read import FOLDER, assembly, number_of, present_layout
 from tests.golden.state.values import Filling, named
 
@@ -76,8 +77,21 @@ def record(folder: Path) -> None:
             expected["readings"] = thinned(expected["readings"])
         (folder / f"{name}.archived").write_bytes(encode_archived(session, whole=whole))
         write(folder / f"{name}.json", expected)
+    record_lived(folder / "lived", logic)
     write(folder / "layout.json", present_layout())
     write(folder / "converted.json", {"values": {}, "gone": []})
+
+
+def record_lived(folder: Path, logic: Assembly) -> None:
+    """A station that goes on after the upgrade: see lived.py."""
+    folder.mkdir()
+    stage = lived.stage()
+    lived.tell(stage, lived.before())
+    station = stage.states[lived.KEY]
+    body = logic.dump(station)
+    (folder / "station.record").write_bytes(encode_state(StateRecord(logic.codec_version, THROUGH, body)))
+    for name, value in station.archive.items():
+        (folder / f"{name.decode()}.archived").write_bytes(value)
 
 
 def write(file: Path, value: Any) -> None:
@@ -93,7 +107,7 @@ def main() -> None:
         )
     folder.mkdir()
     record(folder)
-    print(f"recorded {len(list(folder.iterdir()))} files of codec version {number_of(folder)}")
+    print(f"recorded {len(list(folder.rglob('*.*')))} files of codec version {number_of(folder)}")
 
 
 if __name__ == "__main__":
