@@ -21,6 +21,8 @@ SeqNo = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 StationId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 Text = Annotated[str, msgspec.Meta(max_length=255)]
+Phases = Annotated[int, msgspec.Meta(ge=0, le=7)]
+"""A set of phases as bits: 1 = L1, 2 = L2, 4 = L3."""
 LONGEST_QUOTE_ID = 64
 QuoteId = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_QUOTE_ID)]
 Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
@@ -38,8 +40,18 @@ Sign = Literal["heartbeat", "authorize", "boot", "link_up", "link_down", "answer
 
 TxHint = Literal["", "unacknowledged", "zero"]
 """Why `transaction_id` is absent although the station meant one (OCPP 1.6). Empty: it is there, or none was sent at
-all (station meter data, problem 21). `unacknowledged`: -1, the start got no answer (problem 19: match by station,
-connector, tag and time). `zero`: 0 (problem 20: the only open transaction of the connector)."""
+all. `unacknowledged`: -1 or a number that no central system gives (problem 19: match by station, connector, tag and
+time). `zero`: 0 (problem 20: the only open transaction of the connector)."""
+
+PHASE_BESIDE_TOTAL = "PHASE_BESIDE_TOTAL"
+OTHER_LOCATION = "OTHER_LOCATION"
+NOT_A_PHASE = "NOT_A_PHASE"
+SIGNED = "SIGNED"
+BAD_VALUE = "BAD_VALUE"
+SECOND_VALUE = "SECOND_VALUE"
+"""Why a measured value was left out of its reading: it is a phase and there is a total; a meter nearer to the outlet
+tells the same; it is measured from a phase to a phase or in the neutral; it is signed data; it cannot be read; another
+value of the same key came before it."""
 
 
 class _Event(msgspec.Struct, tag_field="type", kw_only=True, omit_defaults=True, gc=False):
@@ -127,10 +139,15 @@ class MeterRead(_Event, tag="meter_read"):
     state: ChargingState | None = None
     context: ReadingContext = "periodic"
     from_phases: bool = False
-    """The register is the sum of L1, L2 and L3, because the station sends no total."""
+    """The register is the sum of L1, L2 and L3, because the station sends no total: `phases` is 7."""
     seq_no: SeqNo | None = None
     """OCPP 2.0.1: of the message; all readings of one message share it."""
     codes: tuple[str, ...] = ()
+    phases: Phases = 0
+    """Which phases `register_wh` is the sum of, because the station sends no total; 0: it is the total itself."""
+    left_out: tuple[tuple[str, int], ...] = ()
+    """Values of this instant that bear on a session and were not used: reason and how many, in order of the reasons.
+    Made by `wire`, never sent by a producer. A reading of which nothing was used has it and no values."""
 
 
 class SessionEnded(_Event, tag="session_ended"):
@@ -210,7 +227,7 @@ class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     link: Literal["up", "down"] | None = None
     clock: Clock = LIVE
     protocol: Text = ""
-    """`ocpp1.6` or `ocpp2.0.1`; absent: told from the messages themselves."""
+    """`ocpp1.6`, `ocpp2.0.1` or `ocpp2.1`; absent: told from the messages themselves."""
 
 
 class BillDecided(_Event, tag="bill_decided"):

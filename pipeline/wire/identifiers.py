@@ -26,8 +26,9 @@ from pipeline.domain.events import (
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.wire.timestamps import month
 
-CODES: Final = frozenset({"ZONE_ASSUMED", "PHASE_MISMATCH", "SIGNED_EVIDENCE"})
-"""The quality codes that a decoder, or a producer of canonical events, may attach."""
+CODES: Final = frozenset({"ZONE_ASSUMED", "TIME_ASSUMED", "PHASE_MISMATCH", "SIGNED_EVIDENCE"})
+"""The quality codes that a decoder, or a producer of canonical events, may attach. TIME_ASSUMED: the message had no
+(readable) time of its own, `event_time_us` is when it was received."""
 
 
 class Identifiers:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,6 +12,9 @@ from pipeline.domain.outputs import Quarantined
 from pipeline.errors import InvalidMessage
 from pipeline.wire.refusals import DECODING_FAILED, refusal
 from pipeline.wire.timestamps import micros
+
+TIME_ASSUMED: Final = "TIME_ASSUMED"
+"""The code of an event without a readable time of its own: it happened when it was received."""
 
 Payload = TypeVar("Payload")
 

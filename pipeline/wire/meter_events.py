@@ -73,11 +73,14 @@ class Decoder:
             event = self._canonical(value)
         except DECODING_FAILED as error:
             return _frame(value, error)
-        if type(event) is MeterRead and not event.codes:  # as conceal() does, without a call: saves 0.3 us of 1.2
-            if event.transaction_id is not None:
-                event.transaction_id = self._transaction(event.station_id, event.transaction_id)
-            if event.event_id:
-                event.event_id = ""
+        if type(event) is MeterRead:
+            if event.codes or event.left_out or event.event_id:
+                event.left_out = ()  # ours to give
+                self.identifiers.conceal(event)
+                return event
+            transaction_id = event.transaction_id  # as conceal() does, without a call: saves 0.3 us of 1.2
+            if transaction_id is not None:
+                event.transaction_id = self._transaction(event.station_id, transaction_id)
             return event
         if isinstance(event, ClockTicked):
             return event

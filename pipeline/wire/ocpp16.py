@@ -20,8 +20,9 @@ from pipeline.domain.events import (
 from pipeline.domain.outputs import Quarantined
 from pipeline.errors import InvalidMessage
 from pipeline.wire.messages import Decoders, Meaning, Message
+from pipeline.wire.quantities import whole_wh
 from pipeline.wire.refusals import DECODING_FAILED, refusal
-from pipeline.wire.samples import MeterValue, readings, whole_wh
+from pipeline.wire.samples import MeterValue, readings
 
 TransactionId = int | str
 """An integer by the standard; some firmware sends it as text."""

@@ -43,6 +43,7 @@ EXAMPLES = sorted(SCHEMAS.glob("examples/*/v1/*.json"))
 MADE_BY_WIRE = {
     events.SessionStarted: ("call", "billing_token", "analytics_token"),
     events.SessionAuthorized: ("billing_token", "analytics_token"),
+    events.MeterRead: ("left_out",),
 }
 """Fields that wire fills; no producer sends them."""
 SENT = (

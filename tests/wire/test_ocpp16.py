@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.domain.events import (
+    BAD_VALUE,
     MeterRead,
     SessionEnded,
     SessionStarted,
@@ -197,22 +198,6 @@ def test_a_frame_with_nothing_that_is_used_still_shows_that_the_station_lives() 
     )
 
 
-def test_phases_are_summed_only_without_a_total() -> None:
-    phases = [{"value": "400.4", "phase": phase} for phase in ("L1", "L2", "L3")]
-    summed = reading(meter(*phases, {"value": "7", "phase": "N"}, {"value": "9", "phase": "L1-L2"}))
-    assert (summed.register_wh, summed.from_phases) == (1201, True)
-    total = reading(meter(*phases, {"value": "1210"}))
-    assert (total.register_wh, total.from_phases, total.codes) == (1210, False, ())
-    neutral = [{"value": "100", "phase": f"{phase}-N"} for phase in ("L1", "L2", "L3")]
-    assert reading(meter(*neutral)).register_wh == 300
-
-
-def test_two_of_three_phases_are_no_total() -> None:
-    """The reading would be too small by a third."""
-    (seen,) = events(meter({"value": "400", "phase": "L1"}, {"value": "400", "phase": "L2"}))
-    assert isinstance(seen, StationSeen)
-
-
 @pytest.mark.parametrize(
     ("total", "codes"), [("13200", ()), ("13400", ("PHASE_MISMATCH",)), ("9000", ("PHASE_MISMATCH",))]
 )
@@ -226,13 +211,6 @@ def test_phases_that_differ_from_the_total_are_noted(total: str, codes: tuple[st
 def test_phases_and_total_of_an_idle_connector_may_differ_by_noise() -> None:
     phases = [{"value": "4", "measurand": "Power.Active.Import", "phase": p} for p in ("L1", "L2", "L3")]
     assert reading(meter(*phases, {"value": "0", "measurand": "Power.Active.Import"})).codes == ()
-
-
-def test_the_meter_at_the_outlet_counts() -> None:
-    inlet, outlet = {"value": "1300", "location": "Inlet"}, {"value": "1261", "location": "Outlet"}
-    assert reading(meter(inlet, outlet)).register_wh == 1261
-    assert reading(meter(outlet, inlet)).register_wh == 1261
-    assert reading(meter(inlet)).register_wh == 1300
 
 
 @pytest.mark.parametrize(
@@ -263,7 +241,9 @@ def test_a_bad_value_costs_its_sample_and_not_its_batch(value: str) -> None:
 def test_a_bad_unit_or_range_is_a_bad_value_too(sample: dict[str, object]) -> None:
     meaning = interpreted(meter(sample))
     assert [part.reason for part in meaning.quarantined] == ["BAD_VALUE"]
-    assert [type(event) for event in meaning.events] == [StationSeen]
+    (read,) = meaning.events
+    assert isinstance(read, MeterRead)
+    assert (read.register_wh, read.soc_percent, read.left_out) == (None, None, ((BAD_VALUE, 1),))
 
 
 def test_a_number_where_the_standard_wants_text_is_read_exactly() -> None:
@@ -276,28 +256,15 @@ def test_values_never_pass_through_a_float() -> None:
     assert reading(meter({"value": "99999999.9995", "unit": "kWh"})).register_wh == 100_000_000_000
 
 
-def test_two_registers_of_one_instant_are_a_conflict() -> None:
-    meaning = interpreted(meter(ENERGY, {"value": "1262"}))
-    assert [part.reason for part in meaning.quarantined] == ["ID_CONFLICT"]
-    (read,) = meaning.events
-    assert isinstance(read, MeterRead)
-    assert read.register_wh == 1261
-
-
-def test_the_same_register_twice_is_none() -> None:
-    assert reading(meter(ENERGY, ENERGY)).register_wh == 1261
-
-
-def test_signed_data_are_evidence_and_never_a_number() -> None:
-    read = reading(meter(ENERGY, {"value": "OCMF|{...}|7", "format": "SignedData"}))
-    assert (read.register_wh, read.codes) == (1261, ("SIGNED_EVIDENCE",))
-
-
 def test_an_unreadable_time_costs_its_entry_only() -> None:
     entries = [{"timestamp": when, "sampledValue": [ENERGY]} for when in ("whenever", NOON)]
     meaning = interpreted(meter(meterValue=entries))
     assert [part.reason for part in meaning.quarantined] == ["BAD_TIMESTAMP"]
-    assert len(meaning.events) == 1
+    lost, read = meaning.events
+    assert isinstance(lost, MeterRead)
+    assert isinstance(read, MeterRead)
+    assert (lost.register_wh, lost.left_out, lost.event_time_us) == (None, ((BAD_VALUE, 1),), RECEIVED_US)
+    assert (lost.codes, read.register_wh, read.codes) == (("TIME_ASSUMED",), 1261, ())
 
 
 def test_a_reading_without_zone_is_noted() -> None:

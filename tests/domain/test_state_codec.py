@@ -1,0 +1,166 @@
+"""What is durable: records of every codec version are read field by field, and no layout changes unnoticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.records import RECEIPTS, SESSIONS
+from pipeline.domain.metering.conservation import difference
+from pipeline.domain.station import Session, Station
+from pipeline.wire.sessions import decode_session
+from tests.golden.state import lived
+from tests.golden.state.__main__ import stations
+from tests.golden.state.read import FOLDER, assembly, complaints, number_of, present_layout, read, versions
+from tests.golden.state.values import Filling, layout, named
+from tests.receipts import at
+
+RECORDED = [file for folder in versions() for file in sorted([*folder.glob("*.record"), *folder.glob("*.archived")])]
+CHANGED = (
+    "the layout of the durable state is not the one recorded for codec version {version}. Running workers have records "
+    "of that version: raise Assembly.codec_version (and add it to readable_versions), record it with "
+    "`python -m tests.golden.state`, keep reading the old records (tests/golden/state/read.py says how conversions are "
+    "named); never edit what an older version recorded"
+)
+
+
+def test_the_layout_of_the_state_is_the_one_recorded_for_its_version() -> None:
+    file = FOLDER / f"v{Assembly.codec_version}" / "layout.json"
+    assert file.exists(), f"version {Assembly.codec_version} is not recorded: `python -m tests.golden.state`"
+    recorded = json.loads(file.read_text("utf-8"))
+    assert present_layout() == recorded, CHANGED.format(version=Assembly.codec_version)
+
+
+@pytest.mark.parametrize("file", RECORDED, ids=lambda file: f"{file.parent.name}-{file.name}")
+def test_a_record_of_any_version_is_read_field_by_field(file: Path) -> None:
+    assert complaints(file) == []
+
+
+def test_each_version_that_a_worker_reads_is_recorded() -> None:
+    """Those before 4 were never recorded."""
+    wanted = {version for version in Assembly.readable_versions if version >= 4}
+    assert {number_of(folder) for folder in versions()} == wanted
+    for folder in versions():
+        assert {file.suffix for file in RECORDED if file.parent == folder} == {".record", ".archived"}
+        kinds = {type(read(file)) for file in RECORDED if file.parent == folder}
+        assert kinds == {Station, Session}
+
+
+@pytest.mark.parametrize("file", [file for file in RECORDED if file.suffix == ".record"], ids=lambda file: file.stem)
+def test_what_was_read_is_written_and_read_alike(file: Path) -> None:
+    station = read(file)
+    assert isinstance(station, Station)
+    logic = assembly()
+    again = logic.load(b"key", logic.dump(station), logic.codec_version, station.archive)
+    assert logic.dump(again) == logic.dump(station)
+
+
+@pytest.mark.parametrize("folder", versions(), ids=lambda folder: folder.name)
+def test_a_station_lives_on_after_an_upgrade_as_without_it(folder: Path) -> None:
+    """Open, pending, archived and held: nothing is billed twice, nothing is lost."""
+    restarted = lived.restored(folder / "lived")
+    assert restarted.states[lived.KEY].pending() == 1
+    (held,) = restarted.states[lived.KEY].held
+    outputs = lived.tell(restarted, lived.after(held))
+    records = [decode_session(each.value) for each in outputs if each.topic == SESSIONS and each.value is not None]
+    latest = {each.started_at_us: each for each in records}
+    assert {start: (each.ended_at_us, each.bill_state) for start, each in latest.items()} == {
+        at(0): (at(40), "FINAL"),
+        lived.HELD_FROM: (at(150), "FINAL"),
+        lived.OPEN_FROM: (at(190), "FINAL"),
+    }
+    first, open_ = latest[at(0)], latest[lived.OPEN_FROM]
+    assert [(each.energy_wh, each.revision) for each in (first, open_)] == [(7_200, 2), (3_600, 1)]
+    receipts = [json.loads(each.value) for each in outputs if each.topic == RECEIPTS and each.value is not None]
+    assert [(each["session_id"], each["kind"], each["revision"]) for each in receipts] == [
+        (first.session_id, "CREDIT", 1),
+        (first.session_id, "BILL", 2),
+        (open_.session_id, "BILL", 1),
+    ]
+    station = restarted.states[lived.KEY]
+    assert (station.pending(), station.held, station.calls.starts) == (0, {}, {})
+    assert not any(difference(each) for each in station.connectors.values())
+
+
+# --- the checks themselves -------------------------------------------------------------------------------------------
+
+
+def test_no_two_numbers_of_a_recorded_state_are_equal() -> None:
+    """Otherwise two neighbours could be swapped unnoticed; readings are there once more under each alias."""
+    full = stations()["full"]
+    for session in full.sessions.values():
+        full.sessions = {key: each for key, each in full.sessions.items() if key not in session.aliases}
+    del full.sessions["bare"]
+    seen = [part for part in _leaves(named(full)) if type(part) in (int, str) and part not in ("", *LITERALS)]
+    assert len(seen) == len(set(seen)) > 500
+
+
+LITERALS = ("waive", "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown")
+
+
+def _leaves(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return [leaf for part in value.values() for leaf in _leaves(part)]
+    return [leaf for part in value for leaf in _leaves(part)] if isinstance(value, list) else [value]
+
+
+class Before(msgspec.Struct, array_like=True):
+    low: int
+    high: int
+    first: bool
+    second: bool
+
+
+class Swapped(msgspec.Struct, array_like=True):
+    high: int
+    low: int
+    second: bool
+    first: bool
+
+
+def test_two_fields_that_are_swapped_show_in_the_layout_and_in_the_values() -> None:
+    def differ(field: str) -> bool:
+        pairs = [(named(before), named(msgspec.convert(msgspec.to_builtins(before), Swapped))) for before in filled]
+        return any(before[field] != after[field] for before, after in pairs)
+
+    filling = Filling()
+    filled = [filling.struct(Before, variant) for variant in range(4)]
+    assert layout(Before)["Before"] != layout(Swapped)["Swapped"]
+    assert [differ(field) for field in ("low", "high", "first", "second")] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("edit", "complaint"),
+    [
+        (lambda wrote: wrote.__setitem__("newest_us", 5), "full.newest_us: "),
+        (lambda wrote: wrote["sessions"]["transaction-1"]["states"][0].__setitem__(0, 5), "transaction-1.states.0.0: "),
+        (lambda wrote: wrote["sessions"]["transaction-2"]["billed"]["tax"][1].__setitem__("tax", "5"), ".tax.1.tax: "),
+        (lambda wrote: wrote["connectors"].clear(), "full.connectors"),
+        (lambda wrote: wrote.__setitem__("left", 5), "full.left: lost"),
+        (lambda wrote: wrote.pop("received"), "full.received: "),
+    ],
+    ids=["number", "in-list", "in-tuple", "emptied", "gone", "no-default"],
+)
+def test_a_value_that_is_read_otherwise_is_named(edit: object, complaint: str, tmp_path: Path) -> None:
+    assert callable(edit)
+    folder = tmp_path / "v4"
+    shutil.copytree(FOLDER / "v4", folder)
+    file = folder / "full.json"
+    wrote = json.loads(file.read_text("utf-8"))
+    edit(wrote)
+    file.write_text(json.dumps(wrote), "utf-8")
+    assert any(complaint in each for each in complaints(folder / "full.record"))
+
+
+def test_what_a_version_converts_is_compared_with_what_it_says(tmp_path: Path) -> None:
+    folder = tmp_path / "v4"
+    shutil.copytree(FOLDER / "v4", folder)
+    (folder / "converted.json").write_text('{"values": {"full.*-?.state": "x"}, "gone": []}', "utf-8")
+    found = complaints(folder / "full.record")
+    assert found
+    assert all(".state: 'state-" in each and each.endswith("instead of 'x'") for each in found)
