@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from pipeline import topics
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
@@ -78,6 +80,8 @@ class Records:
         rating = self._rating
         for session, voided_id in step.voided:
             self._void(station, session, voided_id, outputs)
+        for first, second in step.merged:
+            self._merge(station, first, second, outputs)
         for session, reason in step.rated:
             self.rate(station, session, reason, outputs)
         for rule, connector, about, at, raised in step.alerts:
@@ -92,7 +96,9 @@ class Records:
             station.archive.drop(name.encode())
             for session_id in [each for each, held in station.held.items() if held[1] == name]:
                 station.wait(session_id, 0)
-        outputs.extend(dead_letter(station, value, part.reason, part.detail) for part in step.quarantined)
+        for part in step.quarantined:
+            refused = value if part.event is None else msgspec.json.encode(part.event)
+            outputs.append(dead_letter(station, refused, part.reason, part.detail))
         return outputs
 
     def rate(self, station: Station, session: Session, reason: str, outputs: list[Output]) -> None:
@@ -141,6 +147,21 @@ class Records:
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
         outputs.append(Output(UPDATES, voided_id.encode(), None))
         session.revision, session.content_hash = 0, ""
+        station.wait(voided_id, 0)
+
+
+    def _merge(self, station: Station, first: Session, second: Session, outputs: list[Output]) -> None:
+        """Two sessions were one charge: the second's record is void, and its bill, if it had one, is taken back."""
+        voided_id = second.session_id
+        record = self._rating.voided(station, first, voided_id)
+        facts, content_hash = encode_facts(record)
+        revision = second.revision + 1
+        outputs.append(Output(SESSIONS, voided_id.encode(), with_revision(facts, content_hash, revision, "SAME_CHARGE")))
+        outputs.append(Output(UPDATES, voided_id.encode(), None))
+        if second.billed is not None:
+            credit = credit_record(second.billed, record, revision, "SAME_CHARGE", second.billing_token)
+            outputs.append(Output(RECEIPTS, *credit))
+            second.billed = None
         station.wait(voided_id, 0)
 
 

@@ -6,7 +6,7 @@ decimal string (4 decimals, payable amounts those of the currency), times are in
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -179,3 +179,5 @@ class Quarantined(msgspec.Struct, frozen=True, gc=False):
 
     reason: str
     detail: str = ""
+    event: Any = None
+    """The event itself, where it was kept for a while and its bytes are gone; its identifiers are pseudonyms."""

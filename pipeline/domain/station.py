@@ -240,8 +240,8 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     late_unused: int = 0
     boots: list[int] = []
     silent_since_us: int | None = None
-    offsets: list[int] = []
-    """receive time minus event time of the latest live messages, to correct a clock that is wrong."""
+    offsets_v4: list[int] = []
+    """`lags` as codec versions up to 4 kept them; not read any more."""
     calls: Any = None
     """Unanswered OCPP calls; owned by wire/ocpp.py."""
     archive: Any = None
@@ -294,13 +294,15 @@ class Station(msgspec.Struct, array_like=True, gc=False):
 class Step:
     """What one event or tick caused: sessions to rate, to archive, alerts, and parts refused with reasons."""
 
-    __slots__ = ("alerts", "archived", "forgotten", "quarantined", "rated", "voided")
+    __slots__ = ("alerts", "archived", "forgotten", "merged", "quarantined", "rated", "voided")
 
     def __init__(self) -> None:
         self.rated: list[tuple[Session, str]] = []
         """Sessions to emit as a revision if a billed fact changed, with the reason."""
         self.voided: list[tuple[Session, str]] = []
         """Sessions that were shown under the provisional id given: it is to be voided."""
+        self.merged: list[tuple[Session, Session]] = []
+        """Sessions that were one charge: the second was published and is to be voided, its bill to be taken back."""
         self.alerts: list[tuple[str, Connector, Session | None, int, bool]] = []
         """Rule, connector, session, event time, raised (or cleared)."""
         self.archived: list[tuple[str, Session]] = []

@@ -35,14 +35,15 @@ def encode_archived(session: Session, *, whole: bool = False) -> bytes:
     to end was judged: thinned evidence would be judged otherwise when a late message asks for a revision.
     """
     session.fold = None
-    readings = session.readings
+    readings, thinned = session.readings, session.thinned
     if not whole and _is_plain(session):
         session.readings = _thinned(readings)
+        session.thinned = thinned or len(session.readings) < len(readings)
     ended = session.ended_at_us or session.last_at_us
     try:
         return ended.to_bytes(8, "big") + _ENCODER.encode(session)
     finally:
-        session.readings = readings
+        session.readings, session.thinned = readings, thinned
 
 
 def _is_plain(session: Session) -> bool:
@@ -80,6 +81,7 @@ def _ends_of_quarters(times: Numbers) -> Iterator[int]:
 def decode_archived(value: bytes) -> Session:
     session = _SESSION_DECODER.decode(memoryview(value)[8:])
     session.slow = True  # it ended; older records do not say
+    session.thinned |= len(session.readings_v4) > 0  # nor do they say this
     _upgrade(session)
     return session
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import Baseline, baseline
@@ -61,17 +62,15 @@ def judge(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
     return _nothing(found, ["MISSING_START"] if found.started_us is None else [])
 
 
-def _nothing(found: Evidence, codes: list[str], **known: int) -> Judgement:
+def _nothing(found: Evidence, codes: list[str], **known: Any) -> Judgement:
     """No energy is known; a fall that nothing explains moves the ledger along (conservation.py)."""
     start, stop = found.start_wh, found.stop_wh
-    dropped = start - stop if start is not None and stop is not None and stop < start else 0
-    return Judgement(
-        start_register_wh=start,
-        stop_register_wh=stop if stop is not None else start,
-        codes=codes,
-        account=found.account,
-        **({"dropped_wh": dropped} | known),
-    )
+    known = {
+        "start_register_wh": start,
+        "stop_register_wh": stop if stop is not None else start,
+        "dropped_wh": start - stop if start is not None and stop is not None and stop < start else 0,
+    } | known
+    return Judgement(codes=codes, account=found.account, **known)
 
 
 # --- which values are registers --------------------------------------------------------------------------------------

@@ -3,42 +3,113 @@
 from __future__ import annotations
 
 from pipeline.domain.events import SessionEnded
-from pipeline.domain.session import clock
-from pipeline.domain.session.finding import only_open, shell, unarchive
-from pipeline.domain.session.neighbours import disturb_next, line_up
+from pipeline.domain.metering import clock
+from pipeline.domain.session.finding import find, sharing, shell
+from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans
+from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse
-from pipeline.domain.session.timeline import note_number
-from pipeline.domain.station import LATENESS_HORIZON, REORDER_WINDOW, Session, Station, Step
+from pipeline.domain.session.timeline import note_number, put
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    LATENESS_HORIZON,
+    RECEIVED,
+    REORDER_WINDOW,
+    SETTLE,
+    STRIDE,
+    UNKNOWN_CONNECTOR,
+    Session,
+    Station,
+    Step,
+)
+
+SAME_STOP_WH, SAME_STOP_US = 10, CLOCK_TOLERANCE
+"""A stop that differs by less from the one that is known under another id of the same charge says the same."""
 
 
 def end(station: Station, event: SessionEnded) -> Step | None:
     """Ends a session by its stop, also one that a rule has closed; without a start it is held as a shell."""
     heard(station, event)
-    at = event.event_time_us
+    at = clock.believed(station, event.event_time_us, event.received_time_us)
     transaction = event.transaction_id
-    session = (
-        station.sessions.get(transaction) if transaction is not None else only_open(station, event.connector_id, at)
-    )
-    if session is None and transaction is not None:
-        session = unarchive(station, transaction)
+    if transaction is None or len(sharing(station, transaction)) > 1:
+        return _without_id(station, event, at)
+    session = find(station, transaction, event.connector_id)
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
-        if transaction is None:
-            return refuse(station, "TX_ID_UNMATCHED", "no or several open transactions could own this stop")
         session = shell(station, transaction, event.connector_id, at)  # problem 12: hold it, wait for the start
-    elif transaction is None:
+    return close_by(station, session, event)
+
+
+def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
+    """Problem 19: by connector, tag, register and time; it waits while none or several fit."""
+    session = owner_of_stop(station, event)
+    if session is not None:
         note(session, "TX_ID_RECONCILED")
+        _take_loose(station, session, event)
+        return close_by(station, session, event)
+    if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
+        return refuse(station, "TOO_LATE", "older than the lateness horizon")
+    if any(_is_same(station, event, each) for each in station.orphans) or _is_known(station, event):
+        station.duplicates += 1
+        return None
+    station.orphans = [*station.orphans, event]
+    station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
+    return None
+
+
+def _is_same(station: Station, event: SessionEnded, other: SessionEnded) -> bool:
+    return (event.event_time_us, event.register_wh, event.token) == (
+        other.event_time_us,
+        other.register_wh,
+        other.token,
+    )
+
+
+def _is_known(station: Station, event: SessionEnded) -> bool:
+    """Has it ended a session already?"""
+    return any(
+        session.closed_by == "STOP"
+        and (session.stop_sent_us, session.stop_register_wh) == (event.event_time_us, event.register_wh)
+        for _, session in station.each_session()
+    )
+
+
+def _take_loose(station: Station, session: Session, event: SessionEnded) -> None:
+    """Readings that came in the stop's own message, without connector and id, belong to its session."""
+    nowhere = station.connectors.get(UNKNOWN_CONNECTOR)
+    loose = nowhere.loose if nowhere is not None else None
+    for index in range(0 if not loose else len(loose) - STRIDE, -1, -STRIDE):
+        if loose and loose[index + RECEIVED] == event.received_time_us:
+            put(session.readings, loose[index : index + STRIDE].tolist())
+            del loose[index : index + STRIDE]
+
+
+def adopt_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> None:
+    """A tick looks again at stops without id: starts may have come since, and ratings narrow the choice."""
+    for stop, session in list(settle_orphans(station, now, limits_of, step)):
+        note(session, "TX_ID_RECONCILED")
+        _take_loose(station, session, stop)
+        told = close_by(station, session, stop)
+        if told is not None:
+            step.rated.extend(told.rated)
+            step.merged.extend(told.merged)
+            step.alerts.extend(told.alerts)
+
+
+def close_by(station: Station, session: Session, event: SessionEnded) -> Step | None:
+    """Puts the stop to its session."""
     if session.closed_by == "STOP":
         return _stop_again(station, event, session)
     late = session.ended()
     disturb_next(station, session)
-    session.ended_at_us = session.stop_sent_us = at
+    at = session.ended_at_us = session.stop_sent_us = event.event_time_us
     session.stop_register_wh = event.register_wh
     session.stop_received_us = event.received_time_us
     session.stop_reason, session.stop_token = event.reason, event.token
     session.close("STOP")
-    if clock.judge(session):
+    session.suspect |= clock.is_suspect(at, event.received_time_us)
+    if clock.judge(station, session):
         line_up(station, session.connector_id)
         disturb_next(station, session)
     at = session.ended_at_us
@@ -52,12 +123,13 @@ def end(station: Station, event: SessionEnded) -> Step | None:
         note(session, "OTHER_STOP_TAG")  # problem 23
     station.newest_us = max(station.newest_us, at)
     station.used += 1
+    station.wake_us = min(station.wake_us, at + REORDER_WINDOW)
     step = Step()
     if session.started_at_us is None:
-        station.wake_us = min(station.wake_us, at + REORDER_WINDOW)
+        station.wake_us = min(station.wake_us, at + SETTLE)
         return step
-    station.wake_us = min(station.wake_us, at + REORDER_WINDOW)
     step.rated.append((session, "LATE_STOP" if late else "ENDED"))
+    untangle(station, session.connector_id, step)
     return step
 
 
@@ -65,6 +137,17 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
     if event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us():
         station.duplicates += 1
         return None
+    if session.aliases and _says_the_same(event, session):
+        station.duplicates += 1  # of the other id of the same charge
+        return None
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
+    session.leave_out("DOUBLE_STOP", event.event_time_us)
     alert(step, "DOUBLE_STOP", station.connector(session.connector_id), session, event.event_time_us)
     return step
+
+
+def _says_the_same(event: SessionEnded, session: Session) -> bool:
+    return (
+        abs((event.register_wh or 0) - (session.stop_register_wh or 0)) <= SAME_STOP_WH
+        and abs(event.event_time_us - session.stop_sent_us) <= SAME_STOP_US
+    )

@@ -1,36 +1,64 @@
-"""Finding the session of an event: by transaction, by what is open on the connector, in the archive; else a shell."""
+"""Finding the session of an event: by transaction and connector, by what was on the connector then, in the archive."""
 
 from __future__ import annotations
 
-from pipeline.domain.events import MeterRead
-from pipeline.domain.station import REORDER_WINDOW, UNKNOWN_CONNECTOR, Session, Station
+from pipeline.domain.metering.evidence import owns
+from pipeline.domain.station import (
+    REORDER_WINDOW,
+    SETTLE,
+    UNKNOWN_CONNECTOR,
+    Session,
+    Station,
+)
 from pipeline.domain.station_codec import decode_archived
 
 
-def find(station: Station, event: MeterRead, at: int) -> Session | None:
-    """The session of a reading, also one in the archive; None: unknown, or several could own it."""
-    if event.transaction_id is not None:
-        return station.sessions.get(event.transaction_id) or unarchive(station, event.transaction_id)
-    return only_open(station, event.connector_id, at)
+def shared_key(transaction: str, connector_id: int) -> str:
+    """Under which a session is kept whose transaction id is that of another connector's session, too (problem 6a)."""
+    return f"{transaction}@{connector_id}"
 
 
-def only_open(station: Station, connector_id: int | None, at: int) -> Session | None:
-    """Problems 19 and 20: the one open session of the connector that the time allows, or none."""
+def find(station: Station, transaction: str, connector_id: int | None) -> Session | None:
+    """The session of this transaction, on this connector if one is named; also one in the archive."""
+    session = station.sessions.get(transaction) or unarchive(station, transaction)
+    if session is None or is_on(session, connector_id):
+        return session
+    key = shared_key(transaction, connector_id or 0)
+    return station.sessions.get(key) or unarchive(station, key)
+
+
+def is_on(session: Session, connector_id: int | None) -> bool:
+    """Can a message about this connector be about the session? None and 0 name no connector."""
+    return not connector_id or session.connector_id in (connector_id, UNKNOWN_CONNECTOR)
+
+
+def sharing(station: Station, transaction: str) -> list[Session]:
+    """All sessions that are known by this transaction id."""
+    first = station.sessions.get(transaction)
+    if first is None or not first.shared:
+        return [] if first is None else [first]
+    return [
+        session
+        for _, session in station.each_session()
+        if session.transaction in (transaction, first.transaction) and session.shared
+    ]
+
+
+def on_connector(station: Station, connector_id: int, at: int) -> Session | None:
+    """The one session that its connector had at this time as sent; None: none, or several."""
     found = [
         session
         for _, session in station.each_session()
-        if not session.ended()
-        and (connector_id is None or session.connector_id == connector_id)
-        and (session.started_at_us is None or session.started_at_us <= at)
+        if session.connector_id == connector_id and owns(session, at, session.ended_at_us)
     ]
     return found[0] if len(found) == 1 else None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
     """A session whose start was not seen (yet): problems 12 and 18."""
-    session = Session(UNKNOWN_CONNECTOR if connector_id is None else connector_id, transaction)
+    session = Session(UNKNOWN_CONNECTOR if not connector_id else connector_id, transaction)
     station.sessions[transaction] = session
-    station.wake_us = min(station.wake_us, at + REORDER_WINDOW)
+    station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
     return session
 
 
@@ -41,7 +69,5 @@ def unarchive(station: Station, key: str) -> Session | None:
     kept = station.archive.get(key.encode())
     if kept is None:
         return None
-    session = decode_archived(kept)
-    session.thinned |= session.session_id not in station.held  # a held one keeps all its readings
-    station.sessions[key] = session
+    session = station.sessions[key] = decode_archived(kept)
     return session

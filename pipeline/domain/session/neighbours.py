@@ -1,11 +1,18 @@
-"""Sessions of a connector side by side: a start ends the former one if no stop comes, a late end disturbs the next."""
+"""Sessions of a connector side by side: a start ends the former one if no stop comes, a late end disturbs the next.
+
+One connector charges one car at a time: two sessions that were there at the same time with the same register are one
+charge, told under two transaction ids (problem 15a).
+"""
 
 from __future__ import annotations
 
 import itertools
 
-from pipeline.domain.session.notes import touched
-from pipeline.domain.station import Session, Station
+from pipeline.domain.metering import clock
+from pipeline.domain.metering.neighbours import OVERLAP
+from pipeline.domain.session.notes import note, touched
+from pipeline.domain.session.timeline import note_number, note_state, put
+from pipeline.domain.station import ABSENT, STRIDE, UNKNOWN_CONNECTOR, Session, Station, Step
 
 
 def line_up(station: Station, connector_id: int) -> None:
@@ -24,6 +31,93 @@ def disturb_next(station: Station, session: Session) -> None:
         if (other.started_at_us or 0) > started:
             touched(station, other, "NEIGHBOUR_CHANGED")
             return
+
+
+def untangle(station: Station, connector_id: int, step: Step) -> None:
+    """Joins sessions that were one charge; where that is not certain, both bills are held."""
+    if connector_id == UNKNOWN_CONNECTOR:
+        return
+    for first, second in itertools.combinations(_in_order(station, connector_id), 2):
+        if _reach(first) - (second.started_at_us or 0) <= OVERLAP or not _share(first, second):
+            continue
+        if None in (first.token, second.token) or first.token == second.token:
+            _unite(station, first, second, step)
+            untangle(station, connector_id, step)
+            return
+        for session in (first, second):
+            if "SESSIONS_OVERLAP" not in session.codes:
+                note(session, "SESSIONS_OVERLAP")
+                touched(station, session, "NEIGHBOUR_CHANGED")
+
+
+def _reach(session: Session) -> int:
+    """Until when there is evidence that it went on."""
+    return (session.ended_at_us or 0) if session.closed_by == "STOP" else session.last_at_us
+
+
+def _share(first: Session, second: Session) -> bool:
+    """Did both count the same energy? Sessions one after the other share none, whatever their clocks say."""
+    begin, following = first.start_register_wh, second.start_register_wh
+    if begin is None or following is None:
+        return True
+    end = first.stop_register_wh if first.closed_by == "STOP" else first.last_register_wh
+    return end is None or begin <= following < end
+
+
+def _unite(station: Station, first: Session, second: Session, step: Step) -> None:
+    """The second becomes another name of the first."""
+    keys = [key for key, session in station.sessions.items() if session is second]
+    for key in keys:
+        station.sessions[key] = first
+    first.aliases.extend(key for key in keys if key not in first.aliases)
+    if second.call is not None:
+        second.call = None
+        station.used += 1
+    later = second.closed_by == "STOP" and (
+        first.closed_by != "STOP" or (second.stop_register_wh or 0) > (first.stop_register_wh or 0)
+    )
+    if later:
+        first.closed_by = ""
+    join(first, second)
+    clock.judge(station, first)
+    if second.revision or second.billed is not None:
+        step.merged.append((first, second))
+    note(first, "TX_ID_RECONCILED")
+    first.superseded_at_us = first.superseded_register_wh = None
+    line_up(station, first.connector_id)
+    if first.ended():
+        step.rated.append((first, "SAME_CHARGE"))
+        station.wake_us = 0
+
+
+def join(session: Session, early: Session) -> None:
+    """Evidence of one transaction that came under two names."""
+    for index in range(0, len(early.readings), STRIDE):
+        became, _ = put(session.readings, early.readings[index : index + STRIDE].tolist())
+        session.repeated += became == "repeated"
+        if became == "conflict":
+            session.leave_out("ID_CONFLICT", early.readings[index])
+    for at, state in early.states:
+        note_state(session, at, state)
+    session.codes.extend(code for code in early.codes if code not in session.codes)
+    session.suspect |= early.suspect
+    session.slow |= early.slow
+    session.repeated += early.repeated
+    for reason, (count, since, until) in early.left_out.items():
+        session.leave_out(reason, since, count)
+        session.leave_out(reason, until, 0)
+    if early.seq_next != ABSENT:
+        for number in range(early.seq_first, early.seq_next):
+            if number not in early.seq_missing:
+                note_number(session, number)
+    if early.closed_by == "STOP" and session.closed_by != "STOP":
+        session.ended_at_us, session.stop_register_wh = early.ended_at_us, early.stop_register_wh
+        session.stop_reason, session.stop_token = early.stop_reason, early.stop_token
+        session.stop_received_us, session.stop_sent_us = early.stop_received_us, early.stop_sent_us
+        session.close("STOP")
+    session.last_at_us = max(session.last_at_us, early.last_at_us)
+    session.last_register_wh = max(session.last_register_wh, early.last_register_wh)
+    session.fold = None
 
 
 def _in_order(station: Station, connector_id: int) -> list[Session]:

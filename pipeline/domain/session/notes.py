@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from pipeline.domain.events import ChargeEvent
+from pipeline.domain.events import BillDecided, ChargeEvent, SessionConfirmed, StationSeen
+from pipeline.domain.metering import clock
 from pipeline.domain.outputs import Quarantined
-from pipeline.domain.station import CLOCK_TOLERANCE, Connector, Session, Station, Step
+from pipeline.domain.station import Connector, Session, Station, Step
 
 
 def heard(station: Station, event: ChargeEvent) -> None:
-    """A sign of life; a live message also tells how far the station's clock is off."""
+    """A sign of life; it also tells how far the station's clock may be off."""
     seen = event.received_time_us or event.event_time_us
     if seen > station.seen_us:
         station.seen_us = seen
-    if event.received_time_us and abs(event.received_time_us - event.event_time_us) <= CLOCK_TOLERANCE:
-        station.offsets = [*station.offsets[-8:], event.received_time_us - event.event_time_us]
+    if not isinstance(event, StationSeen | SessionConfirmed | BillDecided) or event.event_time_us != seen:
+        clock.note_lag(station, event.event_time_us, event.received_time_us)
 
 
 def note(session: Session, code: str) -> None:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from array import array
-
 from pipeline.domain.events import MeterRead
-from pipeline.domain.session import clock
-from pipeline.domain.session.finding import find, shell
+from pipeline.domain.metering import clock
+from pipeline.domain.session.finding import find, is_on, on_connector, shell
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
-from pipeline.domain.session.timeline import note_number, note_state, place_of
+from pipeline.domain.session.timeline import is_empty, note_number, note_state, place_of, put, reading_of
 from pipeline.domain.station import (
     ABSENT,
     CLOCK_TOLERANCE,
     EARLIEST,
     LATENESS_HORIZON,
+    REGISTER,
+    REORDER_WINDOW,
     STRIDE,
+    TIME,
     UNKNOWN_CONNECTOR,
     UPDATE_EVERY,
     Session,
@@ -35,17 +36,23 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         or register is None
         or at <= session.last_at_us
         or register < session.last_register_wh
-        or at > received + CLOCK_TOLERANCE
+        or not -CLOCK_TOLERANCE <= received - at <= CLOCK_TOLERANCE
         or session.slow
+        or (event.connector_id != session.connector_id and event.connector_id is not None)
         or event.codes
+        or event.phases
+        or event.left_out
+        or event.context == "begin"
         or (event.seq_no is not None and not 0 <= event.seq_no - session.seq_next + 1 <= 1)
     ):
-        return _unusual(station, session, event)
+        return _unusual(station, event)
     if received > station.seen_us:
         station.seen_us = received
     power = event.power_w
     soc = event.soc_percent
-    session.readings.fromlist([at, register, ABSENT if power is None else power, ABSENT if soc is None else soc])
+    session.readings.fromlist(
+        [at, register, ABSENT if power is None else power, ABSENT if soc is None else soc, REGISTER, received]
+    )
     session.last_at_us = at
     session.last_register_wh = register
     state = event.state
@@ -60,92 +67,142 @@ def read_meter(station: Station, event: MeterRead) -> Told:
     return None
 
 
-def _unusual(station: Station, session: Session | None, event: MeterRead) -> Told:
+def _unusual(station: Station, event: MeterRead) -> Told:
     heard(station, event)
-    if event.transaction_id is None and (event.connector_id == 0 or not event.tx_hint):
-        station.outside += 1  # problem 21: station meter data never opens a session
-        return None
-    at = _believable(station, event)
-    if at is None:
+    sent, received = event.event_time_us, event.received_time_us
+    if event.connector_id == 0 or (event.transaction_id is None and event.connector_id is None and not event.tx_hint):
+        if event.transaction_id is None:
+            station.outside += 1  # problem 21: the station's main meter is no part of a session
+            return None
+    if sent < EARLIEST and not received:
         return refuse(station, "CLOCK_WRONG", "the time is not plausible and the receive time is not given")
-    if session is None:
-        session = find(station, event, at)
+    at = clock.believed(station, sent, received)
+    if event.transaction_id is None:
+        return _loose(station, event, at)
+    session = find(station, event.transaction_id, event.connector_id)
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
-        if event.transaction_id is None:
-            return refuse(station, "TX_ID_UNMATCHED", "no or several open transactions could own it")
+        if event.transaction_id in station.sessions:  # of another connector: this one's start may still come
+            return _loose(station, event, at)
         session = shell(station, event.transaction_id, event.connector_id, at)
-    elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
+    elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id:
         session.connector_id = event.connector_id
-    if event.transaction_id is None:
-        note(session, "TX_ID_RECONCILED")
-    if session.clock_us or at != event.event_time_us:
-        at = clock.of_reading(session, event.event_time_us, event.received_time_us, at)
+    return _into(station, session, event, at)
+
+
+def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told:
+    """The reading belongs to this session; `at`: its time as far as the clock is known now."""
+    sent, received = event.event_time_us, event.received_time_us
+    if clock.is_suspect(sent, received) and not session.suspect:
+        session.suspect = session.slow = True
     connector = station.connector(session.connector_id)
     connector.highest_power_w = max(connector.highest_power_w, event.offered_w or 0)
     station.newest_us = max(station.newest_us, at)
     for code in event.codes:
         note(session, code)
+    for reason, count in event.left_out:
+        session.leave_out(reason, sent, count)
     if event.seq_no is not None and note_number(session, event.seq_no):
         touched(station, session, "LATE_READING")
     if event.state is not None:
-        _note_late_state(session, at, event.state)
+        _note_late_state(session, sent, event.state)
     return _insert(station, session, event, at)
-
-
-def _believable(station: Station, event: MeterRead) -> int | None:
-    """Event time; a clock that is in the future or was never set is shifted to the receive time (problem 29)."""
-    at, received = event.event_time_us, event.received_time_us
-    if at >= EARLIEST and (not received or at <= received + CLOCK_TOLERANCE):
-        return at
-    if not received:
-        return None
-    known = sorted(station.offsets)
-    return received - (known[len(known) // 2] if known else 0)
 
 
 def _insert(station: Station, session: Session, event: MeterRead, at: int) -> Told:
     """The reading at its place by event time; the same again is counted, another value for the same key refused."""
-    if event.register_wh is None and event.power_w is None and event.soc_percent is None:
+    row = reading_of(event)
+    if is_empty(row):
         station.used += 1  # problem 28: an entry without energy leaves totals untouched
         return None
-    values = [at, *(ABSENT if v is None else v for v in (event.register_wh, event.power_w, event.soc_percent))]
     readings = session.readings
-    place = place_of(readings, at)
-    if place < len(readings) and readings[place] == at:
-        kept = readings[place : place + STRIDE]
-        if all(new in (ABSENT, old) for new, old in zip(values, kept, strict=True)):
-            station.duplicates += 1  # problems 5 and 7
-            return None
-        if ABSENT not in (values[1], kept[1]) and values[1] != kept[1]:
-            step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
-            alert(step, "ID_CONFLICT", station.connector(session.connector_id), session, at)
-            return step
-        readings[place : place + STRIDE] = array(
-            "q", (o if o != ABSENT else n for n, o in zip(values, kept, strict=True))
-        )
-        station.used += 1
-        session.fold = None
-        touched(station, session, "LATE_READING")
-        return None
-    if session.thinned and session.readings and readings[0] < at < readings[-STRIDE]:
+    if session.thinned and session.readings and readings[TIME] < row[TIME] < readings[-STRIDE]:
         station.late_unused += 1
         station.used += 1
+        session.leave_out("LATE_READING_UNUSED", row[TIME])
         return None
-    readings[place:place] = array("q", values)
+    became, place = put(readings, row)
+    match became:
+        case "repeated":
+            station.duplicates += 1  # problems 5 and 7
+            session.repeated += 1
+            return None
+        case "conflict":
+            step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
+            session.leave_out("ID_CONFLICT", row[TIME])
+            note(session, "ID_CONFLICT")
+            touched(station, session, "LATE_READING")
+            alert(step, "ID_CONFLICT", station.connector(session.connector_id), session, at)
+            return step
+        case "filled":
+            station.used += 1
+            session.fold = None
+            touched(station, session, "LATE_READING")
+            return None
     station.used += 1
     if place == len(readings) - STRIDE:
-        session.last_at_us = at
-        if event.register_wh is not None:
+        session.last_at_us = max(session.last_at_us, at) if session.suspect else at
+        if event.register_wh is not None and row[-2] == REGISTER:
             session.last_register_wh = event.register_wh
     else:
         session.fold = None
+    if session.suspect:
+        session.fold = None
+        clock.judge(station, session)
     if not session.ended() and at >= session.update_due_us:
         session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
         return session
     touched(station, session, "LATE_READING")
     return None
+
+
+def _loose(station: Station, event: MeterRead, at: int) -> Told:
+    """Problems 19 to 21: no usable transaction id. It is kept with its connector, whose session had it then owns it."""
+    connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
+    connector = station.connector(connector_id)
+    row = reading_of(event)
+    owner = on_connector(station, connector_id, row[TIME])
+    if is_empty(row):
+        station.outside += 1
+        return None
+    became, _ = put(connector.loose, row)
+    station.newest_us = max(station.newest_us, at)
+    _forget_loose(station, connector_id, at)
+    if became == "repeated":
+        station.duplicates += 1
+        return None
+    if became == "conflict":
+        return refuse(station, "ID_CONFLICT", "another register was already read at this time")
+    if owner is None:
+        station.outside += 1
+        return None
+    station.used += 1
+    if clock.is_suspect(event.event_time_us, event.received_time_us):
+        owner.suspect = owner.slow = True
+    owner.fold = None
+    owner.last_at_us = max(owner.last_at_us, at)
+    if event.register_wh is not None and row[-2] == REGISTER and event.register_wh >= owner.last_register_wh:
+        owner.last_register_wh = event.register_wh
+    touched(station, owner, "LATE_READING")
+    if not owner.ended() and at >= owner.update_due_us:
+        owner.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
+        return owner
+    return None
+
+
+def _forget_loose(station: Station, connector_id: int, at: int) -> None:
+    """Readings that no session of the connector can own any more."""
+    loose = station.connector(connector_id).loose
+    oldest = min(
+        (
+            session.start_sent_us if session.started_at_us is not None else session.last_at_us - REORDER_WINDOW
+            for _, session in station.each_session()
+            if is_on(session, connector_id)
+        ),
+        default=at,
+    )
+    del loose[: place_of(loose, min(oldest, at - REORDER_WINDOW))]
 
 
 def _note_late_state(session: Session, at: int, state: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.domain.events import SessionAuthorized, SessionStarted
-from pipeline.domain.session import clock
-from pipeline.domain.session.finding import unarchive
-from pipeline.domain.session.neighbours import line_up
+from pipeline.domain.metering import clock
+from pipeline.domain.session.finding import find, is_on, shared_key, unarchive
+from pipeline.domain.session.neighbours import line_up, untangle
 from pipeline.domain.session.notes import alert, heard, refuse, touched
 from pipeline.domain.session.timeline import note_number
 from pipeline.domain.station import LATENESS_HORIZON, SETTLE, UNKNOWN_CONNECTOR, UPDATE_EVERY, Session, Station, Step
@@ -15,7 +15,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     """Begins a session, or completes the one whose evidence came before; a repeated start is counted."""
     heard(station, event)
     at = event.event_time_us
-    believed = clock.believed(at, event.received_time_us)
+    believed = clock.believed(station, at, event.received_time_us)
     if believed <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
         return refuse(station, "TOO_LATE", "older than the lateness horizon")
     same = _same_start(station, event)
@@ -24,6 +24,13 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
     key = event.transaction_id if event.transaction_id is not None else f"call:{event.call or at}"
     session = station.sessions.get(key) or unarchive(station, key)
+    if session is not None and session.started_at_us is not None and not is_on(session, event.connector_id):
+        key = shared_key(key, connector_id)  # one id for two connectors (problem 6a)
+        other, session = session, station.sessions.get(key) or unarchive(station, key)
+        if session is None:
+            session = Session(connector_id, other.transaction)
+            station.sessions[key] = session
+        other.shared = other.slow = session.shared = session.slow = True
     if session is not None and _is_start_of(session, event):
         return _start_again(station, event, session)
     if session is not None and session.started_at_us is not None:
@@ -46,12 +53,14 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.codes.extend(code for code in event.codes if code not in session.codes)
     session.started_at_us = session.start_sent_us = at
     session.start_received_us = event.received_time_us
+    session.suspect |= clock.is_suspect(at, event.received_time_us)
+    session.slow |= session.suspect
     session.start_register_wh = event.register_wh
     session.token, session.billing_token = event.token, event.billing_token
     session.analytics_token = event.analytics_token
-    session.quote = event.quote
+    session.quote, session.reservation = event.quote, event.reservation
     session.call = event.call if event.transaction_id is None else None
-    clock.judge(session)
+    clock.judge(station, session)
     at = session.started_at_us
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
@@ -64,16 +73,17 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     station.newest_us = max(station.newest_us, at)
     if session.call is None:
         station.used += 1
-    station.wake_us = 0 if session.ended() else min(station.wake_us, at + SETTLE)
+    station.wake_us = 0 if session.ended() or station.orphans else min(station.wake_us, at + SETTLE)
     if session.ended():
         step.rated.append((session, "START_ARRIVED" if session.revision else "ENDED"))
+        untangle(station, session.connector_id, step)
     return step
 
 
 def authorize(station: Station, event: SessionAuthorized) -> Step | None:
     """The token of a transaction that already runs (OCPP 2.0.1); the first one stays."""
     heard(station, event)
-    session = station.sessions.get(event.transaction_id)
+    session = find(station, event.transaction_id, event.connector_id)
     if session is None:
         station.outside += 1
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pipeline.domain.events import StationSeen, StatusReported
-from pipeline.domain.session import clock
+from pipeline.domain.metering import clock
 from pipeline.domain.session.notes import heard, note, touched
-from pipeline.domain.session.timeline import note_state
+from pipeline.domain.session.timeline import note_report
 from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, SETTLE, Session, Station, Step
 
 _STATES: Mapping[str, str] = {
@@ -24,9 +24,10 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
     heard(station, event)
     station.outside += 1
     connector = station.connector(event.connector_id)
-    at = clock.believed(event.event_time_us, event.received_time_us)
+    sent, received = event.event_time_us, event.received_time_us
+    at = clock.believed(station, sent, received)
     state = _STATES.get(event.status)
-    if state is not None and note_state(connector, at, state) is not None:
+    if state is not None and note_report(connector, sent, state, received):
         for _, session in station.each_session():
             if session.connector_id == connector.connector_id and _is_about(session, at):
                 touched(station, session, "LATE_STATUS")

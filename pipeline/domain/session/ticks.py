@@ -6,14 +6,19 @@ its own time, so results depend on the ticks in the log alone, not on when someb
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import reported_states
-from pipeline.domain.session.neighbours import disturb_next
+from pipeline.domain.metering import clock
+from pipeline.domain.metering.activity import of_session
+from pipeline.domain.metering.evidence import owns
+from pipeline.domain.metering.neighbours import OVERLAP, previous_end
+from pipeline.domain.session.ends import adopt_orphans
+from pipeline.domain.session.identity import LimitsOf, adopt_unanswered
+from pipeline.domain.session.neighbours import disturb_next, untangle
+from pipeline.domain.session.timeline import put
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
     ABSENT,
+    ENERGY,
     HOUR,
     LATENESS_HORIZON,
     MINUTE,
@@ -22,13 +27,13 @@ from pipeline.domain.station import (
     SETTLE,
     SILENCE,
     STRIDE,
+    TIME,
     UNANSWERED,
     Session,
     Station,
     Step,
 )
 
-LimitsOf = Callable[[str, int], Limits]
 FORGET_EVERY = 6 * HOUR
 FAULT_LASTS = MINUTE
 
@@ -37,6 +42,11 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
     """Time has reached `now` (us UTC) on the station's clock."""
     step = Step()
     wake = NEVER
+    adopt_unanswered(station, now, limits_of)
+    if station.orphans:
+        adopt_orphans(station, now, limits_of, step)
+        wake = min((each.event_time_us + REORDER_WINDOW for each in station.orphans), default=NEVER)
+        wake = min(wake, now + SETTLE) if station.orphans else wake
     for key, session in station.each_session():
         if session.ended():
             wake = min(wake, _settle(station, key, session, now, step))
@@ -57,7 +67,7 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     over = max(ended, heard) + REORDER_WINDOW
     if session.started_at_us is None and not session.revision:
         if now < over:
-            return over  # problem 12: its start may still come
+            return min(over, now + SETTLE)  # problem 12: its start may still come
         step.rated.append((session, "MISSING_START"))
     elif session.dirty:
         step.rated.append((session, session.dirty_reason))
@@ -73,12 +83,13 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
 
 
 def _keep_states(station: Station, session: Session) -> None:
-    """The statuses of a session go with it into the archive; the connector keeps what younger sessions need."""
+    """Statuses and readings without id go with their session into the archive; the connector keeps what others need."""
     connector = station.connector(session.connector_id)
     started = session.started_at_us if session.started_at_us is not None else session.last_at_us
     ended = session.ended_at_us or session.last_at_us
-    if not session.states:
-        session.states = reported_states(connector, started, ended)
+    if not session.states and connector.reports:
+        reports = clock.reported(station, session, connector)
+        session.states = of_session(reports, started, ended, previous_end(station, session))
     oldest = min(
         (
             s.started_at_us or 0
@@ -87,8 +98,15 @@ def _keep_states(station: Station, session: Session) -> None:
         ),
         default=ended,
     )
-    first = max((i for i, (at, _) in enumerate(connector.states) if at <= min(oldest, ended)), default=0)
-    del connector.states[:first]
+    first = max((i for i, (at, _, _) in enumerate(connector.reports) if at <= min(oldest, ended)), default=0)
+    del connector.reports[:first]
+    loose = connector.loose
+    for index in range(len(loose) - STRIDE, -1, -STRIDE):
+        if owns(session, loose[index + TIME], session.ended_at_us):
+            put(session.readings, loose[index : index + STRIDE].tolist())
+            if "TX_ID_RECONCILED" not in session.codes:
+                session.codes.append("TX_ID_RECONCILED")
+            del loose[index : index + STRIDE]
 
 
 def _watch(station: Station, key: str, session: Session, now: int, limits: Limits, step: Step) -> int:
@@ -99,7 +117,11 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
             return answered_by
         session.call = None  # problem 19: never acknowledged; it goes on without an id
         station.used += 1
-    if session.superseded_at_us is not None and now >= session.superseded_at_us + SETTLE:
+    goes_on = session.last_at_us - (session.superseded_at_us or 0) > OVERLAP  # under two ids, perhaps
+    superseded = None if session.superseded_at_us is None else session.superseded_at_us + SETTLE
+    if superseded is not None and goes_on:
+        superseded = max(superseded, session.last_at_us + SETTLE)
+    if superseded is not None and now >= superseded:
         energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
         empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)
         return _close(station, session, "ABORTED_BY_NEW_START" if empty else "CLOSED_BY_NEW_START", step)
@@ -111,7 +133,7 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
         return _close(station, session, "MISSING_STOP", step)
     wake = min(
         quiet_until,
-        NEVER if session.superseded_at_us is None else session.superseded_at_us + SETTLE,
+        NEVER if superseded is None else superseded,
         NEVER if freed_at is None else freed_at + SETTLE,
     )
     return min(wake, _durations(station, session, now, limits, step))
@@ -119,7 +141,8 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
 
 def _freed_at(station: Station, session: Session) -> int | None:
     """When the connector was reported Available after the session's last evidence; None: it was not."""
-    for at, state in station.connector(session.connector_id).states:
+    for sent, state, received in station.connector(session.connector_id).reports:
+        at = clock.believed(station, sent, received)
         if state == "available" and at >= session.last_at_us:
             return at
     return None
@@ -131,6 +154,7 @@ def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.fold = None
     disturb_next(station, session)
     step.rated.append((session, code))
+    untangle(station, session.connector_id, step)
     return session.last_at_us + REORDER_WINDOW
 
 
@@ -157,7 +181,7 @@ def charging_ended(session: Session) -> int:
     """Time of the last reading at which the register had grown; the start while nothing flowed."""
     readings = session.readings
     for index in range(len(readings) - STRIDE, 0, -STRIDE):
-        if readings[index + 1] > readings[index + 1 - STRIDE]:
+        if readings[index + ENERGY] > readings[index + ENERGY - STRIDE]:
             return readings[index]
     return readings[0] if len(readings) else session.last_at_us
 

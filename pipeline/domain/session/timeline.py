@@ -2,9 +2,91 @@
 
 from __future__ import annotations
 
-from pipeline.domain.station import ABSENT, STRIDE, Connector, Numbers, Session
+from array import array
+from typing import Literal
+
+from pipeline.domain.events import MeterRead
+from pipeline.domain.station import (
+    ABSENT,
+    BEGIN,
+    CLOCK_TOLERANCE,
+    ENERGY,
+    INTERVAL,
+    KIND,
+    PHASES,
+    RECEIVED,
+    REGISTER,
+    STRIDE,
+    TIME,
+    Connector,
+    Numbers,
+    Session,
+)
 
 MOST_MISSING = 1000
+SAME_WH = 10
+"""Two registers of one instant that differ by less, or by less than the coarser one is rounded to, are one reading."""
+Put = Literal["new", "filled", "repeated", "conflict"]
+
+
+def reading_of(event: MeterRead) -> list[int]:
+    """The event as a row of `Session.readings`."""
+    energy, kind = event.register_wh, REGISTER
+    if energy is None and event.interval_wh is not None:
+        energy, kind = event.interval_wh, INTERVAL
+    elif energy is not None and event.phases not in (0, 7):
+        kind = PHASES + event.phases
+    elif energy is not None and event.context == "begin":
+        kind = BEGIN
+    told = (ABSENT if value is None else value for value in (energy, event.power_w, event.soc_percent))
+    return [event.event_time_us, *told, kind, event.received_time_us]
+
+
+def is_empty(row: list[int]) -> bool:
+    return row[ENERGY:KIND] == [ABSENT] * (KIND - ENERGY)
+
+
+def put(readings: Numbers, row: list[int]) -> tuple[Put, int]:
+    """Puts a reading at its place by time as sent; says what became of it, and where it is."""
+    at, kind = row[TIME], row[KIND]
+    if kind == BEGIN and any(
+        readings[index + KIND] == BEGIN and readings[index + ENERGY] == row[ENERGY]
+        for index in range(0, len(readings), STRIDE)
+    ):
+        return "repeated", 0  # frozen at the begin and sent with each reading
+    place = place_of(readings, at)
+    while place < len(readings) and readings[place + TIME] == at:
+        kept = readings[place : place + STRIDE].tolist()
+        if kept[KIND] == kind or ABSENT in (kept[ENERGY], row[ENERGY]):
+            found = _meet(readings, place, kept, row)
+            if found is not None:
+                return found, place
+        place += STRIDE
+    readings[place:place] = array("q", row)
+    return "new", place
+
+
+def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put | None:
+    """A reading meets another one of its time and kind; None: they are two (a clock that was set back, 5a)."""
+    old, new = kept[ENERGY], row[ENERGY]
+    if ABSENT not in (old, new) and old != new:
+        if kept[KIND] == INTERVAL or abs(old - new) >= max(_rounded_to(old), _rounded_to(new), SAME_WH):
+            apart = abs(kept[RECEIVED] - row[RECEIVED]) > CLOCK_TOLERANCE and 0 not in (kept[RECEIVED], row[RECEIVED])
+            return None if apart else "conflict"
+        if _rounded_to(new) < _rounded_to(old):  # the finer one
+            readings[place + ENERGY] = new
+    if all(new in (ABSENT, old) for old, new in zip(kept[ENERGY:KIND], row[ENERGY:KIND], strict=True)):
+        return "repeated"
+    for column in range(ENERGY, KIND):
+        if kept[column] == ABSENT:
+            readings[place + column] = row[column]
+    if old == ABSENT != new:
+        readings[place + KIND] = row[KIND]
+    return "filled" if ABSENT in kept[ENERGY:KIND] else "repeated"
+
+
+def _rounded_to(register: int) -> int:
+    return next(step for step in (1000, 100, 10, 1) if register % step == 0)
 
 
 def place_of(readings: Numbers, at: int) -> int:
@@ -15,17 +97,30 @@ def place_of(readings: Numbers, at: int) -> int:
     return place
 
 
-def note_state(place: Session | Connector, at: int, state: str) -> int | None:
+def note_state(session: Session, at: int, state: str) -> int | None:
     """A state at its place by event time; its index, or None if it was known."""
-    changes = place.states
+    changes = session.states
     index = len(changes)
     while index and changes[index - 1][0] > at:
         index -= 1
     if index and changes[index - 1] == (at, state):
         return None
     changes.insert(index, (at, state))
-    place.state = changes[-1][1]
+    session.state = changes[-1][1]
     return index
+
+
+def note_report(connector: Connector, at: int, state: str, received: int) -> bool:
+    """A status at its place by the time that the station gave it; False if it was known."""
+    reports = connector.reports
+    index = len(reports)
+    while index and reports[index - 1][0] > at:
+        index -= 1
+    if index and reports[index - 1][:2] == (at, state):
+        return False
+    reports.insert(index, (at, state, received))
+    connector.state = reports[-1][1]
+    return True
 
 
 def note_number(session: Session, number: int) -> bool:

@@ -1,0 +1,142 @@
+"""Whose is it? Events without a usable transaction id, and sessions whose start was never answered (problems 19, 20).
+
+Connector, tag, register and time decide. One candidate: adopt it. Several: nobody guesses; after the reorder window the
+bills of all candidates are held, and the event becomes a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from pipeline.domain.events import SessionEnded
+from pipeline.domain.limits import Limits
+from pipeline.domain.metering import clock
+from pipeline.domain.metering.registers import LAG
+from pipeline.domain.outputs import Quarantined
+from pipeline.domain.session.finding import sharing
+from pipeline.domain.session.neighbours import join, line_up
+from pipeline.domain.session.notes import note, touched
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    HOUR,
+    REORDER_WINDOW,
+    SETTLE,
+    UNKNOWN_CONNECTOR,
+    Session,
+    Station,
+    Step,
+)
+
+LimitsOf = Callable[[str, int], Limits]
+STEP_WH = 100
+"""Registers that fit to within so much fit."""
+
+
+def owner_of_stop(station: Station, stop: SessionEnded, limits_of: LimitsOf | None = None) -> Session | None:
+    """The one open session that this stop can end; None: none, or several."""
+    found = _candidates(station, stop, limits_of)
+    return found[0] if len(found) == 1 else None
+
+
+def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None) -> list[Session]:
+    """Open sessions that it fits; those that have no id themselves before the others."""
+    if stop.transaction_id is not None:
+        known = sharing(station, stop.transaction_id)
+    else:
+        known = [session for _, session in station.each_session()]
+    found = [session for session in known if _fits(station, session, stop, limits_of)]
+    unanswered = [session for session in found if not session.transaction]
+    return unanswered if stop.transaction_id is None and unanswered else found
+
+
+def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: LimitsOf | None) -> bool:
+    at, register = stop.event_time_us, stop.register_wh
+    if session.closed_by == "STOP" or session.started_at_us is None or session.start_sent_us > at + CLOCK_TOLERANCE:
+        return False
+    if stop.connector_id is not None and stop.connector_id != session.connector_id:
+        return False
+    if None not in (stop.token, session.token) and stop.token != session.token:
+        return False
+    if register is None:
+        return True
+    known = max(session.last_register_wh, session.start_register_wh or 0)
+    if register < known - STEP_WH:
+        return False
+    if limits_of is None or session.start_register_wh is None:
+        return True
+    limits = limits_of(station.station_id, session.connector_id)
+    watts = (limits.rating_w or limits.unrated_w) * limits.tolerance_percent // 100
+    return register - known <= watts * max(at - session.last_at_us, LAG) // HOUR + STEP_WH
+
+
+def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf) -> None:
+    """Sessions without a start take the start that was never answered on their connector, if there is just one."""
+    shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
+    if not shells:
+        return
+    pending = [
+        session
+        for _, session in station.each_session()
+        if not session.transaction and session.started_at_us is not None and session.closed_by != "STOP"
+    ]
+    for _, early in shells:
+        found = [session for session in pending if _continues(station, session, early, limits_of)]
+        rivals = [each for _, each in shells if found and _continues(station, found[0], each, limits_of)]
+        if len(found) == 1 and len(rivals) == 1 and now >= (early.ended_at_us or early.last_at_us) - SETTLE:
+            pending.remove(found[0])
+            _adopt(station, found[0], early)
+
+
+def _continues(station: Station, session: Session, early: Session, limits_of: LimitsOf) -> bool:
+    """Does the evidence under an id go on from this start?"""
+    since = early.readings[0] if len(early.readings) else early.stop_sent_us
+    register = early.readings[1] if len(early.readings) else early.stop_register_wh
+    if early.connector_id not in (session.connector_id, UNKNOWN_CONNECTOR) or since < session.start_sent_us:
+        return False
+    if session.superseded_at_us is not None and since >= session.superseded_at_us:
+        return False
+    if None not in (early.stop_token, session.token) and early.stop_token != session.token:
+        return False
+    if register is None or register < 0 or session.start_register_wh is None:
+        return True
+    limits = limits_of(station.station_id, session.connector_id)
+    watts = (limits.rating_w or limits.unrated_w) * limits.tolerance_percent // 100
+    flowed = register - session.start_register_wh
+    return -STEP_WH <= flowed <= watts * max(since - session.start_sent_us, LAG) // HOUR + STEP_WH
+
+
+def _adopt(station: Station, session: Session, early: Session) -> None:
+    """The start that was never answered is that of `early`: one session, under the id of `early`."""
+    for key in [key for key, known in station.sessions.items() if known is session or known is early]:
+        station.sessions[key] = session
+        if key != early.transaction and key not in session.aliases:
+            session.aliases.append(key)
+    session.transaction = early.transaction
+    if session.call is not None:
+        session.call = None
+        station.used += 1
+    join(session, early)
+    note(session, "TX_ID_RECONCILED")
+    clock.judge(station, session)
+    line_up(station, session.connector_id)
+    session.revision = max(session.revision, early.revision)
+    session.session_id = ""
+    session.dirty, session.dirty_reason = session.ended(), "START_ARRIVED"
+
+
+def settle_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> Iterable[tuple[SessionEnded, Session]]:
+    """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
+    for stop in list(station.orphans):
+        session = owner_of_stop(station, stop, limits_of)
+        if session is not None:
+            station.orphans.remove(stop)
+            yield stop, session
+        elif now >= stop.event_time_us + REORDER_WINDOW:
+            station.orphans.remove(stop)
+            station.quarantined += 1
+            step.quarantined.append(
+                Quarantined("TX_ID_UNMATCHED", "no or several open transactions could own this stop", stop)
+            )
+            for session in _candidates(station, stop, limits_of):
+                note(session, "STOP_AMBIGUOUS")
+                touched(station, session, "STOP_AMBIGUOUS")
