@@ -81,7 +81,7 @@ def _ends_of_quarters(times: Numbers) -> Iterator[int]:
 def decode_archived(value: bytes) -> Session:
     session = _SESSION_DECODER.decode(memoryview(value)[8:])
     session.slow = True  # it ended; older records do not say
-    session.thinned |= len(session.readings_v4) > 0  # nor do they say this
+    session.thinned |= _was_thinned(session.readings_v4)  # nor do they say this
     _upgrade(session)
     return session
 
@@ -104,6 +104,12 @@ def decode_station(value: bytes) -> Station:
         for alias in session.aliases:
             station.sessions[alias] = session
     return station
+
+
+def _was_thinned(old: Numbers) -> bool:
+    """Of readings as codec versions up to 4 kept them: no quarter of an hour with more than its first and last one."""
+    quarters = [at // QUARTER for at in old[0::4]]
+    return bool(quarters) and all(a != b for a, b in zip(quarters, quarters[2:], strict=False))
 
 
 def _upgrade(session: Session) -> None:

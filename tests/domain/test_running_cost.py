@@ -66,7 +66,7 @@ def test_a_register_that_falls_between_two_updates_lowers_no_cost(batches: list[
     for batch in batches:
         for register in batch:
             at_us += 60_000_000
-            session.readings.extend((at_us, register, -1, -1))
+            session.readings.extend((at_us, register, -1, -1, 0, at_us))
         session.last_at_us = at_us
         running = follow(rating.terms, station, session)
     other = Fold.open(tariff, "Europe/Berlin", None, START_US, 10_000_000)

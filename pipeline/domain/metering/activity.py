@@ -17,6 +17,8 @@ from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import HOUR, MINUTE
 
 SHORTEST_GAP = 2 * MINUTE
+LATE_REFRESH = MINUTE
+"""A register may show so late what flowed before."""
 BEFORE_START = MINUTE
 """A status so shortly before the start, with no session there, is about the car that is starting."""
 ACTIVITIES: Mapping[str, Activity] = {
@@ -60,7 +62,7 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
     """The part of a connector's statuses that is about the session from `started` to `until`."""
     earliest = max(started - BEFORE_START, previous_end)
     found = [(at, state) for at, state in reports if earliest < at < until and state != "available"]
-    return [(max(at, started), state) for at, state in found]
+    return [(max(at, started), state) for at, state in found if at >= started or state != "idle"]  # Finishing: the former
 
 
 def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
@@ -100,20 +102,31 @@ def unreported(points: list[Point], started: int, until: int, beat_us: int = 0) 
 def _moving(
     points: list[Point], told: list[Stretch], until: int, bound: Bound, beat_us: int
 ) -> list[tuple[int, int]]:
-    """(from, to) in which the register moved more than what was reported explains."""
+    """(from, to) in which the register moved by more than what was reported explains, and by more than standby draw."""
     ends = [each.from_us for each in told[1:]] + [until]
     active = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
     usual = beat(points) or beat_us
-    found = []
-    marks = changes(points)
     read_before = _read_before(points)
-    for (changed, before), (at, register) in pairwise(marks):
+    rises: list[tuple[int, int, bool]] = []
+    for (changed, before), (at, register) in pairwise(changes(points)):
         since = max(changed, min(read_before[at], at - usual))
         explained = sum(max(min(b, at) - max(a, since), 0) for a, b in active)
+        if any(since - LATE_REFRESH <= b <= at for _, b in active):
+            explained += LATE_REFRESH
         unexplained = register - before - bound.most_wh(explained) - (bound.step_wh if explained else 0)
-        if unexplained > 0 and unexplained * HOUR > STANDBY_W * (at - since - explained):
+        is_standby = (register - before) * HOUR <= STANDBY_W * (at - since)
+        if not is_standby:
+            rises.append((since, at, unexplained > 0))
+    return _with_those_before(rises)
+
+
+def _with_those_before(rises: list[tuple[int, int, bool]]) -> list[tuple[int, int]]:
+    """What moves on into an unexplained rise without a pause is no remainder of an older charge either."""
+    found: list[tuple[int, int]] = []
+    for since, at, is_unexplained in reversed(rises):
+        if is_unexplained or (found and found[-1][0] <= at):
             found.append((since, at))
-    return found
+    return found[::-1]
 
 
 def _read_before(points: list[Point]) -> dict[int, int]:

@@ -56,12 +56,15 @@ class Evidence:
     powers: list[Point] = field(default_factory=list)
     idle: list[tuple[int, int]] = field(default_factory=list)
     """(from, to) in which the station reported that the vehicle takes no power."""
+    has_loose: bool = False
+    """Some readings came without a usable transaction id (problems 19 to 21)."""
     account: Account = field(default_factory=Account)
 
 
 def gather(station: Station, session: Session, ended_us: int | None) -> Evidence:
     """All evidence of the session, also what came without a transaction id; `ended_us` None: it is open."""
     readings = readings_of(station, session, ended_us)
+    has_loose = len(readings) > len(session.readings)
     times = readings[TIME::STRIDE]
     last = max(session.last_at_us, session.started_at_us or 0) if not session.suspect else 0
     until = ended_us if ended_us is not None else max([last, session.started_at_us or 0, *times[-1:]])
@@ -76,6 +79,7 @@ def gather(station: Station, session: Session, ended_us: int | None) -> Evidence
         session.start_register_wh,
         session.stop_register_wh if session.closed_by == "STOP" else None,
     )
+    found.has_loose = has_loose
     for index in range(0, len(readings), STRIDE):
         _sort_in(found, readings, index)
     found.account.repeated = session.repeated

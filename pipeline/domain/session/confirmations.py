@@ -6,7 +6,7 @@ from pipeline.domain.events import SessionConfirmed
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import shared_key, unarchive
 from pipeline.domain.session.neighbours import join, line_up, untangle
-from pipeline.domain.session.notes import heard
+from pipeline.domain.session.notes import heard, touched
 from pipeline.domain.station import Session, Station, Step
 
 
@@ -18,6 +18,9 @@ def confirm(station: Station, event: SessionConfirmed) -> Step | None:
     if session is None or event.transaction_id is None:
         return None
     if session.transaction:
+        if event.transaction_id == session.transaction and "START_UNANSWERED" in session.codes:
+            session.codes.remove("START_UNANSWERED")  # the answer was only late
+            touched(station, session, "START_ARRIVED")
         if event.transaction_id not in station.sessions:
             station.sessions[event.transaction_id] = session
             session.aliases.append(event.transaction_id)

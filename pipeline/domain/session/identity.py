@@ -116,7 +116,7 @@ def _adopt(station: Station, session: Session, early: Session) -> None:
         session.call = None
         station.used += 1
     join(session, early)
-    note(session, "TX_ID_RECONCILED")
+    note(session, "START_UNANSWERED")
     clock.judge(station, session)
     line_up(station, session.connector_id)
     session.revision = max(session.revision, early.revision)
