@@ -12,6 +12,7 @@ from importlib.metadata import version
 from itertools import pairwise
 
 import msgspec
+from msgspec import UnsetType
 
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
@@ -118,6 +119,11 @@ def facts_of(receipt: Receipt) -> Facts:
     times, registers, activity = receipt.times_us, receipt.registers_wh, receipt.activity
     if not times or len(times) != len(registers):
         raise InvalidMessage("bad_receipt", "times_us and registers_wh are not readings of one session")
+    powers = receipt.powers_w
+    if isinstance(powers, UnsetType):
+        powers = [None] * len(times)
+    if len(powers) != len(times) or any(power is not None and power < 0 for power in powers):
+        raise InvalidMessage("bad_receipt", "powers_w does not give 0 W or more, or null, for each of times_us")
     if any(after <= before for before, after in pairwise([*times, receipt.ended_at_us + 1])):
         raise InvalidMessage("bad_receipt", "times_us are not in order of time, or end after the session")
     if receipt.ended_at_us - times[0] > _LONGEST_US:
@@ -128,7 +134,7 @@ def facts_of(receipt: Receipt) -> Facts:
     return Facts(
         start_us=times[0],
         end_us=receipt.ended_at_us,
-        readings=[Reading(at, wh * _MWH) for at, wh in zip(times, registers, strict=True)],
+        readings=[Reading(at, wh * _MWH, power) for at, wh, power in zip(times, registers, powers, strict=True)],
         activity=activity,
         estimated=receipt.evidence == "estimated",
         quote=receipt.quote,

@@ -1,7 +1,7 @@
 """The facts of one session as a JSON document, as golden cases and receipts hold them -> Facts.
 
 Registers are kWh as text or number, times RFC 3339. Whatever a price depends on and the facts do not say (zone, tax
-rate of the site, signals) stands beside them in the same document.
+rate of the site, signals) stands beside them in the same document. Without `activity` it is inferred, as in the stream.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from pipeline.domain.events import LONGEST_QUOTE_ID, PriceQuote
+from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
 from pipeline.domain.pricing.signals import Slot
-from pipeline.domain.pricing.units import MWH_PER_KWH
+from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH
+from pipeline.domain.station import ABSENT
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
 from pipeline.wire.price_signals import read_slot
@@ -64,7 +66,17 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
         reader.fault("bad_session", name, "is not a field of a session document")
     if faults:
         raise InvalidMessage("bad_session", f"{source}: " + "; ".join(f"{each.where}: {each.text}" for each in faults))
+    if not facts.activity:
+        facts = facts._replace(activity=_inferred(facts))
     return SessionDocument(facts, zone, tax_rate, signals)
+
+
+def _inferred(facts: Facts) -> list[Stretch]:
+    """As assembly infers it, from registers in whole Wh."""
+    times = [reading.at_us for reading in facts.readings]
+    registers = [reading.register_mwh // MWH_PER_WH for reading in facts.readings]
+    powers = [ABSENT if reading.power_w is None else reading.power_w for reading in facts.readings]
+    return infer_activity(times, registers, powers, facts.start_us, facts.end_us)
 
 
 def _quote(reader: Reader, faults: list[Fault]) -> PriceQuote | None:

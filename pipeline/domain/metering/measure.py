@@ -13,6 +13,7 @@ from operator import sub
 
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering.evidence import FLAT_US, Judgement, judge
+from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Session
@@ -26,8 +27,6 @@ HELD_BY = ("IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "NEGATIVE_DURATION", "MISSING
 """Codes that hold the bill, the gravest first."""
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
-RESUME_WH = 100
-"""Less energy than this after a pause is no charging again (pricing.md 5.4, resume_kwh)."""
 SHORTEST_GAP = 2 * MINUTE
 LAG = 5 * MINUTE
 """Power is judged over at least this long: registers refresh on a beat of their own."""
@@ -61,6 +60,8 @@ class Measured:
     """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
+    powers: list[int]
+    """W that the charger stated at each of `times`; -1: none."""
 
     @property
     def held(self) -> str | None:
@@ -90,14 +91,14 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     status = _status(session, judged.energy_wh, until - started, limits)
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
-    activity = _activity(session, connector, times, registers, started, until)
+    powers = _powers(session, times)
+    activity = _activity(session, connector, times, registers, powers, started, until)
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
         for stretch, after in zip(activity, [*activity[1:], None], strict=True)
         if stretch.activity != "idle"
     )
-    powers = session.readings[2::STRIDE]
-    highest = max(powers, default=-1)
+    highest = max(session.readings[2::STRIDE], default=-1)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     return Measured(
         started_at_us=session.started_at_us,
@@ -120,7 +121,18 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
         quality=quality,
         clean=clean,
         gaps=gaps,
+        powers=powers,
     )
+
+
+def _powers(session: Session, times: list[int]) -> list[int]:
+    """What was stated at each of `times`; instants that are no reading (start, stop) state none."""
+    readings = session.readings
+    powers = readings[2::STRIDE]
+    if max(powers, default=ABSENT) < 0:
+        return [ABSENT] * len(times)
+    stated = dict(zip(readings[0::STRIDE], powers, strict=True))
+    return [stated.get(at, ABSENT) for at in times]
 
 
 def _ended_at(session: Session, codes: list[str]) -> int | None:
@@ -259,29 +271,26 @@ _ACTIVITY: dict[str, Activity] = {
 
 
 def _activity(
-    session: Session, connector: Connector, times: list[int], registers: list[int], started: int, until: int
+    session: Session,
+    connector: Connector,
+    times: list[int],
+    registers: list[int],
+    powers: list[int],
+    started: int,
+    until: int,
 ) -> list[Stretch]:
-    """From the states that readings or statuses told; without any, charging ends where the register did."""
+    """From the states that readings or statuses told; without any it is inferred from what was measured."""
     changes = session.states or reported_states(connector, started, until)
-    if changes:
-        stretches = [Stretch(started, "charging")]
-        for at, state in changes:
-            activity = _ACTIVITY[state]
-            if at <= started:
-                stretches[0] = Stretch(started, activity)
-            elif at < until and activity != stretches[-1].activity:
-                stretches.append(Stretch(at, activity))
-        return stretches
-    if len(times) < 3:
-        return [Stretch(started, "charging")]
-    last = registers[-1]
-    index = len(registers) - 1
-    while index and registers[index - 1] >= last - RESUME_WH and registers[index - 1] == registers[index]:
-        index -= 1
-    ended = times[index]
-    if until - ended > SHORTEST_GAP and started < ended:
-        return [Stretch(started, "charging"), Stretch(ended, "idle")]
-    return [Stretch(started, "charging")]
+    if not changes:
+        return infer_activity(times, registers, powers, started, until)
+    stretches = [Stretch(started, "charging")]
+    for at, state in changes:
+        activity = _ACTIVITY[state]
+        if at <= started:
+            stretches[0] = Stretch(started, activity)
+        elif at < until and activity != stretches[-1].activity:
+            stretches.append(Stretch(at, activity))
+    return stretches
 
 
 def reported_states(connector: Connector, started: int, until: int) -> list[tuple[int, str]]:

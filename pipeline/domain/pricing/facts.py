@@ -18,6 +18,7 @@ class Reading(NamedTuple):
     at_us: int
     register_mwh: int
     power_w: int | None = None
+    """What the charger stated; it holds until the next reading. None: nothing, the mean up to there counts (D16)."""
 
 
 class Stretch(NamedTuple):

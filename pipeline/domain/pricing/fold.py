@@ -113,6 +113,11 @@ class Fold:
             fold._is_expired = reservation_expired
         return fold
 
+    @property
+    def needs_power(self) -> bool:
+        """Does a price depend on power? Then each reading must be told, with what it states."""
+        return self._plan.has_power
+
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
         """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""
         if not self.moved(at_us, register_mwh):

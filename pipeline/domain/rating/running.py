@@ -13,7 +13,7 @@ from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
 from pipeline.domain.rating.terms import Terms
 from pipeline.domain.sites.site import Site
-from pipeline.domain.station import STRIDE, Session, Station
+from pipeline.domain.station import ABSENT, STRIDE, Session, Station
 
 
 class Running:
@@ -57,12 +57,16 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     if new and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
         running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
         return running
-    read = running.fold.reading
+    read, needs_power = running.fold.reading, running.fold.needs_power
     for position in range(fed, len(readings), STRIDE):
         register = readings[position + 1]
         if register >= highest and readings[position] > (started or 0):
-            read(readings[position], register * MWH_PER_WH)
+            power = readings[position + 2] if needs_power else ABSENT
+            read(readings[position], register * MWH_PER_WH, None if power < 0 else power)
             highest = register
+        elif needs_power and readings[position] == started:
+            power = readings[position + 2]  # the register of a start is its own, the power is what this reading states
+            read(started, highest * MWH_PER_WH, None if power < 0 else power)
     running.highest_wh = highest
     return running
 
@@ -99,4 +103,6 @@ def running_bill(terms: Terms, station: Station, session: Session, measured: Mea
     fold, until = running.fold, measured.until_us
     if until > session.last_at_us:
         fold.reading(until, measured.registers[-1] * MWH_PER_WH)
+    elif running.highest_wh != measured.registers[-1]:
+        return None  # the stop tells more than the last reading, and of the same instant: the fold takes only one
     return fold.close(until) if session.ended() else fold.bill(until, final=False)
