@@ -125,6 +125,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """What somebody decided about its held bill."""
     quote: PriceQuote | None = None
     """The price that the driver was shown before the start, if its producer told."""
+    reservation: bool = False
+    """Its start named a reservation; when that began is not known."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

@@ -50,6 +50,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.token, session.billing_token = event.token, event.billing_token
     session.analytics_token = event.analytics_token
     session.quote = event.quote
+    session.reservation = event.reservation
     session.call = event.call if event.transaction_id is None else None
     clock.judge(session)
     at = session.started_at_us
@@ -80,6 +81,9 @@ def authorize(station: Station, event: SessionAuthorized) -> Step | None:
     if session.token is None:
         session.token, session.billing_token = event.token, event.billing_token
         session.analytics_token = event.analytics_token
+        touched(station, session, "TOKEN_ARRIVED")
+    if event.reservation and not session.reservation:
+        session.reservation, session.fold = True, None
         touched(station, session, "TOKEN_ARRIVED")
     if session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
         session.connector_id = event.connector_id
