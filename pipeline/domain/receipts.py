@@ -131,6 +131,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     """Whose prices hold: the quote's instant if it binds, else the start; null: no quote, or prices are not LOCKED."""
     powers_w: list[int | None] | UnsetType = UNSET
     """What the charger stated at each of `times_us`, null where nothing; absent (as in older receipts): nowhere."""
+    powers_between: list[tuple[int, int]] | UnsetType = UNSET
+    """(us, W) stated between the readings used; absent: none."""
     account: Account | UnsetType = UNSET
     """What became of the evidence, for disputes: no bill rests on it. Absent in receipts that were made without."""
     hash: str = ""
@@ -169,7 +171,7 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
 
 NOT_CLAIMED = frozenset(
     {"format", "software", "kind", "revision", "quality", "times_us", "registers_wh", "activity", "signals", "hash"}
-    | {"powers_w", "account"}
+    | {"powers_w", "powers_between", "account"}
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""

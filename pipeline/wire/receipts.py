@@ -126,6 +126,10 @@ def facts_of(receipt: Receipt) -> Facts:
         raise InvalidMessage("bad_receipt", "powers_w does not give 0 W or more, or null, for each of times_us")
     if any(after <= before for before, after in pairwise([*times, receipt.ended_at_us + 1])):
         raise InvalidMessage("bad_receipt", "times_us are not in order of time, or end after the session")
+    between = () if isinstance(receipt.powers_between, UnsetType) else receipt.powers_between
+    instants = [times[0], *(at for at, _ in between), receipt.ended_at_us]
+    if between and (any(b <= a for a, b in pairwise(instants)) or min(watts for _, watts in between) < 0):
+        raise InvalidMessage("bad_receipt", "powers_between are not 0 W or more, in order of time inside the session")
     if receipt.ended_at_us - times[0] > _LONGEST_US:
         raise InvalidMessage("bad_receipt", "times_us and ended_at_us are more than a year apart")
     changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
@@ -138,6 +142,7 @@ def facts_of(receipt: Receipt) -> Facts:
         activity=activity,
         estimated=receipt.evidence == "estimated",
         quote=receipt.quote,
+        powers_between=between,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ TARIFF: dict[str, Any] = {
 }  # fmt: skip
 """Idle time, clock and power decide: whatever is read differently on one of the ways costs another amount."""
 
-Row = tuple[float, int, int | None]
+Row = tuple[float, int | None, int | None]
 """Minutes since the start, Wh since the start, and the power in W that the charger states with it (None: none)."""
 Session = tuple[list[Row], float, int]
 """Its readings; minute and Wh of its stop."""
@@ -90,6 +91,17 @@ UNEVEN: dict[str, Session] = {
         41, 41 * 180,
     ),
     "power stated at the start": ([(0, 0, 9_000), (15, 2700, None), (20, 3600, None)], 40, 7200),
+    "power stated between registers": (
+        [(m, m * 180 if m % 5 == 0 else None, (9_000, 11_000)[m // 7 % 2]) for m in range(1, 40)],
+        41, 41 * 180,
+    ),
+    "power and registers at different times": (
+        [row for m in range(1, 36)
+         for row in ((m - 0.5, None, (9_000, 11_000)[m // 9 % 2]), (m, m * 180, None))],
+        41, 41 * 180,
+    ),
+    "power stated after the stop": ([*steady(1, 40, 180, 9_000), (45, None, 100)], 41, 41 * 180),
+    "power alone": ([(m, None, 11_000 if m > 15 else 9_000) for m in range(1, 40)], 41, 41 * 180),
     "power 0 while flat": (
         [*steady(1, 20, 180, 10_800), *((minute, 3600, 0) for minute in range(21, 41))], 41, 3600,
     ),
@@ -107,7 +119,9 @@ def uneven(draw: st.DrawFn) -> Session:
         minute += minutes
         wh += draw(st.sampled_from([0, 0, 1, 150, 360])) * int(minutes * 2) // 2
         # a register that stands still under power is another fault (METER_STUCK), with energy of its own
-        rows.append((minute, wh, draw(STATED_W) if not rows or rows[-1][1] < wh else 0))
+        is_flat = any(row[1] == wh for row in rows)
+        power = 0 if is_flat else draw(STATED_W)
+        rows.append((minute, wh if power is None or draw(st.booleans()) else None, power))
     return rows, minute + draw(st.sampled_from([0.5, 2, 3, 16])), wh + draw(st.sampled_from([0, 0, 100]))
 
 
@@ -120,7 +134,7 @@ def events(session: Session) -> Iterable[SessionStarted | MeterRead | SessionEnd
     for minute, wh, power in rows:
         yield MeterRead(
             station_id="CP-1", event_time_us=at(minute), received_time_us=at(minute), connector_id=1,
-            transaction_id=TRANSACTION, register_wh=100_000 + wh, power_w=power,
+            transaction_id=TRANSACTION, register_wh=None if wh is None else 100_000 + wh, power_w=power,
         )  # fmt: skip
     yield SessionEnded(
         station_id="CP-1", event_time_us=at(end), received_time_us=at(end), transaction_id=TRANSACTION,
@@ -132,13 +146,15 @@ def events(session: Session) -> Iterable[SessionStarted | MeterRead | SessionEnd
 def document(session: Session) -> bytes:
     """The same readings as somebody would write them down; nobody knows the activity."""
     rows, end, stop = session
-    readings = {at(0): (0, None)} | {at(minute): (wh, power) for minute, wh, power in rows}
+    readings: dict[int, tuple[int | None, int | None]] = {at(0): (0, None)}
+    readings |= {at(minute): (wh, power) for minute, wh, power in rows if minute <= end}
     readings[at(end)] = (stop, readings.get(at(end), (0, None))[1])
     return json.dumps(
         {
             "start": utc_text(at(0)), "end": utc_text(at(end)), "time_zone": "Europe/Berlin",
             "readings": [
-                [utc_text(us), kwh_text((100_000 + wh) * 1000), None if power is None else f"{power / 1000:.3f}"]
+                [utc_text(us), None if wh is None else kwh_text((100_000 + wh) * 1000),
+                 None if power is None else str(Decimal(power) / 1000)]
                 for us, (wh, power) in readings.items()
             ],
         }
@@ -211,9 +227,9 @@ def test_the_running_cost_is_the_bill_of_the_session_ended_there(name: str) -> N
         if output.topic != UPDATES or output.value is None:
             continue
         update = decode_update(output.value)
-        so_far = [row for row in rows if at(row[0]) <= update.as_of_us]
-        minute, wh, _ = so_far[-1] if so_far else (0, 0, None)
-        bill = priced((so_far[:-1], minute, wh))
+        registers = [(row[0], row[1]) for row in rows if row[1] is not None and at(row[0]) <= update.as_of_us]
+        minute, wh = registers[-1] if registers else (0, 0)
+        bill = priced(([row for row in rows if row[0] < minute], minute, wh))
         if any(line.dimension == "PARKING_TIME" for line in bill.lines):
             continue
         assert update.running_cost_excl_vat == bill.total_excl, (name, minute)

@@ -103,9 +103,20 @@ def test_a_receipt_in_which_nothing_is_stated_has_no_powers() -> None:
     assert [reading.power_w for reading in facts_of(bill_of(value)).readings] == [None] * len(bill_of(value).times_us)
 
 
+def test_what_was_stated_between_two_readings_decides_from_then_on() -> None:
+    """No more than 10.5 kW for the last 100 s of the first interval."""
+    value = resealed(POWER_BILL, ',"hash":', ',"powers_between":[[1750103000000000,10499]],"hash":')
+    assert example_faults(schema_of("receipts"), json.loads(value)) == []
+    found = verdict(value)
+    assert found.bill is not None
+    first, second, *_ = [line.quantity for line in found.bill.lines if line.dimension == "ENERGY"]
+    assert (first, second) == ("0.600000", "0.300000")
+    assert "TOTAL_EXCL" in codes(found), "that is not what was billed"
+
+
 def test_what_was_stated_is_a_fact_and_no_claim() -> None:
     bill = bill_of(POWER_BILL)
-    assert claims_of(replace(bill, powers_w=UNSET)) == claims_of(bill)
+    assert claims_of(replace(bill, powers_w=UNSET, powers_between=[(1, 1)])) == claims_of(bill)
 
 
 ACCOUNT = {
@@ -199,6 +210,9 @@ def test_what_cannot_be_repeated_is_not_called_wrong() -> None:
         ('"type":"ENERGY"', '"type":"ENERGIE"'),
         (',"hash":', ',"powers_w":[1],"hash":'),
         (',"hash":', ',"powers_w":[1,2,3,4,5,6,7,-8],"hash":'),
+        (',"hash":', ',"powers_between":[[1750103200000000,-1]],"hash":'),
+        (',"hash":', ',"powers_between":[[1750102800000000,1]],"hash":'),
+        (',"hash":', ',"powers_between":[[1750103200000000,1],[1750103200000000,2]],"hash":'),
         (',"hash":', ',"account":{"used":1},"hash":'),
     ],
 )

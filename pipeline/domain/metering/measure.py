@@ -14,6 +14,7 @@ from operator import sub
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering.evidence import FLAT_US, Judgement, judge
 from pipeline.domain.metering.inferred import infer_activity
+from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, STRIDE, Connector, Session
@@ -62,6 +63,8 @@ class Measured:
     """Stretches without readings, longer than twice the usual interval."""
     powers: list[int]
     """W that the charger stated at each of `times`; -1: none."""
+    powers_between: list[tuple[int, int]]
+    """(us, W) stated between them, with no register of its own."""
 
     @property
     def held(self) -> str | None:
@@ -91,7 +94,7 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
     status = _status(session, judged.energy_wh, until - started, limits)
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
-    powers = _powers(session, times)
+    powers, between = stated_powers(session.readings, times, until)
     activity = _activity(session, connector, times, registers, powers, started, until)
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
@@ -122,17 +125,8 @@ def measure(session: Session, connector: Connector, limits: Limits, previous_wh:
         clean=clean,
         gaps=gaps,
         powers=powers,
+        powers_between=between,
     )
-
-
-def _powers(session: Session, times: list[int]) -> list[int]:
-    """What was stated at each of `times`; instants that are no reading (start, stop) state none."""
-    readings = session.readings
-    powers = readings[2::STRIDE]
-    if max(powers, default=ABSENT) < 0:
-        return [ABSENT] * len(times)
-    stated = dict(zip(readings[0::STRIDE], powers, strict=True))
-    return [stated.get(at, ABSENT) for at in times]
 
 
 def _ended_at(session: Session, codes: list[str]) -> int | None:

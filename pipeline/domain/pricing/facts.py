@@ -41,3 +41,5 @@ class Facts(NamedTuple):
     estimated: bool = False
     quote: PriceQuote | None = None
     """What the driver was shown before the start; None: nothing that we were told of."""
+    powers_between: Sequence[tuple[int, int]] = ()
+    """(us, W) that the charger stated between two readings, in order of time; each holds until the next of either."""

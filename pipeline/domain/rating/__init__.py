@@ -168,4 +168,5 @@ def _facts(measured: Measured, quote: PriceQuote | None) -> Facts:
         activity=measured.activity,
         estimated=measured.evidence == "estimated",
         quote=quote,
+        powers_between=measured.powers_between,
     )

@@ -45,6 +45,7 @@ def receipt_of(
         registers_wh=measured.registers,
         activity=measured.activity,
         powers_w=_stated(measured.powers),
+        powers_between=measured.powers_between or UNSET,
         time_zone=bill.time_zone,
         tax_rate=bill.basis.tax_rate,
         tariff_hash=bill.tariff_hash,

@@ -64,9 +64,11 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
             power = readings[position + 2] if needs_power else ABSENT
             read(readings[position], register * MWH_PER_WH, None if power < 0 else power)
             highest = register
-        elif needs_power and readings[position] == started:
-            power = readings[position + 2]  # the register of a start is its own, the power is what this reading states
-            read(started, highest * MWH_PER_WH, None if power < 0 else power)
+        elif needs_power and readings[position + 2] >= 0:  # its register is not used, what it states of power is
+            if readings[position] == started:
+                read(started, highest * MWH_PER_WH, readings[position + 2])
+            elif readings[position] > (started or 0):
+                running.fold.power(readings[position], readings[position + 2])
     running.highest_wh = highest
     return running
 
