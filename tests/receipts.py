@@ -64,10 +64,11 @@ def story(
     late: Mapping[int, int] = MOVES_ENERGY,
     rated: Rating | None = None,
     quote: PriceQuote | None = None,
+    powers: Mapping[int, int] = {},
 ) -> Iterator[Output]:
     """Outputs of a session whose `late` readings come after its stop, one every twenty minutes."""
     stage = Offline(Assembly(rated or rating(), Decoder(KEYRING)))
-    yield from tell(stage, in_time(stop_after_min, quote=quote))
+    yield from tell(stage, in_time(stop_after_min, quote=quote, powers=powers))
     yield from tell(stage, corrections(late))
 
 
@@ -76,16 +77,19 @@ def at(minutes: float) -> int:
 
 
 def in_time(
-    stop_after_min: int = 40, readings: Mapping[int, int] = READINGS, quote: PriceQuote | None = None
+    stop_after_min: int = 40,
+    readings: Mapping[int, int] = READINGS,
+    quote: PriceQuote | None = None,
+    powers: Mapping[int, int] = {},
 ) -> list[SessionStarted | MeterRead | SessionEnded | ClockTicked]:
-    """A session until the tick after which it is rated."""
+    """A session until the tick after which it is rated; `powers`: what the charger states, W by minute."""
     told: list[SessionStarted | MeterRead | SessionEnded | ClockTicked] = [
         SessionStarted(
             station_id="CP-1", event_time_us=at(0), received_time_us=at(0), connector_id=1,
             transaction_id=TRANSACTION, register_wh=100_000, token=TOKEN, quote=quote,
         )
     ]  # fmt: skip
-    told += [read(at(minute), wh) for minute, wh in readings.items() if minute < stop_after_min]
+    told += [read(at(minute), wh, powers.get(minute)) for minute, wh in readings.items() if minute < stop_after_min]
     told.append(
         SessionEnded(
             station_id="CP-1", event_time_us=at(stop_after_min), received_time_us=at(stop_after_min),
@@ -112,10 +116,10 @@ def tell(
         yield from stage.feed(key, msgspec.json.encode(event))
 
 
-def read(at_us: int, register_wh: int) -> MeterRead:
+def read(at_us: int, register_wh: int, power_w: int | None = None) -> MeterRead:
     return MeterRead(
         station_id="CP-1", event_time_us=at_us, received_time_us=at_us, connector_id=1, transaction_id=TRANSACTION,
-        register_wh=register_wh, state="charging",
+        register_wh=register_wh, power_w=power_w, state="charging",
     )  # fmt: skip
 
 

@@ -113,6 +113,8 @@ class SessionAuthorized(_Event, tag="session_authorized"):
     token_type: Text = ""
     billing_token: str | None = None
     analytics_token: str | None = None
+    reservation: bool = False
+    """As in SessionStarted: it was not known whose reservation this is before the token was presented."""
 
 
 class SessionConfirmed(_Event, tag="session_confirmed"):

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import Evidence, Line
@@ -39,6 +40,44 @@ class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tax: tuple[TaxTotal, ...]
     claims: bytes = b""
     """Hash of what the bill says, see `claims_of`; empty: written before codec version 3, equal to no other bill."""
+
+
+class Value(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A measured value as it was sent, in text."""
+
+    at_us: int
+    value: str
+
+
+class LeftOut(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """Values that made no fact, for one and the same reason."""
+
+    reason: str
+    count: int
+    first: tuple[Value, ...]
+    """The first ten."""
+    from_us: int
+    to_us: int
+
+
+class Origin(
+    msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True, rename={"source": "from"}
+):
+    """Where a fact of the session comes from."""
+
+    fact: str
+    """An open list: `started_at`, `ended_at`, `energy`, `baseline`, ..."""
+    source: str
+    """In JSON `from`: the reading, status or correction, in words."""
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """Every measured value that bears on the session is in one of the first three."""
+
+    used: int
+    repeated: int
+    left_out: tuple[LeftOut, ...]
+    facts: tuple[Origin, ...]
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
@@ -90,6 +129,12 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     """What the driver was shown before the start; null (and absent in older receipts): nothing that we were told of."""
     locked_at_us: int | None = None
     """Whose prices hold: the quote's instant if it binds, else the start; null: no quote, or prices are not LOCKED."""
+    powers_w: list[int | None] | UnsetType = UNSET
+    """What the charger stated at each of `times_us`, null where nothing; absent (as in older receipts): nowhere."""
+    powers_between: list[tuple[int, int]] | UnsetType = UNSET
+    """(us, W) stated between the readings used; absent: none."""
+    account: Account | UnsetType = UNSET
+    """What became of the evidence, for disputes: no bill rests on it. Absent in receipts that were made without."""
     hash: str = ""
     """64 hex characters of the sha256 over the record without this field. It stays last: wire/receipts.py adds it."""
 
@@ -126,6 +171,7 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
 
 NOT_CLAIMED = frozenset(
     {"format", "software", "kind", "revision", "quality", "times_us", "registers_wh", "activity", "signals", "hash"}
+    | {"powers_w", "powers_between", "account"}
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""

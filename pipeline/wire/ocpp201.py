@@ -174,6 +174,7 @@ class _Event(NamedTuple):
             transaction_id=self.sent.transaction_info.transaction_id,
             token=token.id_token,
             token_type=token.type,
+            reservation=self.sent.reservation_id is not None,
         )
 
     def ended(self, register_wh: int | None) -> SessionEnded:

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from itertools import pairwise
 
 import msgspec
+from msgspec import UnsetType
 
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
@@ -118,8 +119,17 @@ def facts_of(receipt: Receipt) -> Facts:
     times, registers, activity = receipt.times_us, receipt.registers_wh, receipt.activity
     if not times or len(times) != len(registers):
         raise InvalidMessage("bad_receipt", "times_us and registers_wh are not readings of one session")
+    powers = receipt.powers_w
+    if isinstance(powers, UnsetType):
+        powers = [None] * len(times)
+    if len(powers) != len(times) or any(power is not None and power < 0 for power in powers):
+        raise InvalidMessage("bad_receipt", "powers_w does not give 0 W or more, or null, for each of times_us")
     if any(after <= before for before, after in pairwise([*times, receipt.ended_at_us + 1])):
         raise InvalidMessage("bad_receipt", "times_us are not in order of time, or end after the session")
+    between = () if isinstance(receipt.powers_between, UnsetType) else receipt.powers_between
+    instants = [times[0], *(at for at, _ in between), receipt.ended_at_us]
+    if between and (any(b <= a for a, b in pairwise(instants)) or min(watts for _, watts in between) < 0):
+        raise InvalidMessage("bad_receipt", "powers_between are not 0 W or more, in order of time inside the session")
     if receipt.ended_at_us - times[0] > _LONGEST_US:
         raise InvalidMessage("bad_receipt", "times_us and ended_at_us are more than a year apart")
     changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
@@ -128,10 +138,11 @@ def facts_of(receipt: Receipt) -> Facts:
     return Facts(
         start_us=times[0],
         end_us=receipt.ended_at_us,
-        readings=[Reading(at, wh * _MWH) for at, wh in zip(times, registers, strict=True)],
+        readings=[Reading(at, wh * _MWH, power) for at, wh, power in zip(times, registers, powers, strict=True)],
         activity=activity,
         estimated=receipt.evidence == "estimated",
         quote=receipt.quote,
+        powers_between=between,
     )
 
 

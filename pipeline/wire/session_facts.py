@@ -1,7 +1,8 @@
 """The facts of one session as a JSON document, as golden cases and receipts hold them -> Facts.
 
-Registers are kWh as text or number, times RFC 3339. Whatever a price depends on and the facts do not say (zone, tax
-rate of the site, signals) stands beside them in the same document.
+Registers are kWh as text or number (null: only the power, in kW, was stated then), times RFC 3339. Whatever a price
+depends on and the facts do not say (zone, tax rate of the site, signals) stands beside them in the same document.
+Without `activity` it is inferred, as in the stream.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from itertools import pairwise
 from typing import Any, NamedTuple, cast
 
 from pipeline.domain.events import LONGEST_QUOTE_ID, PriceQuote
+from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
 from pipeline.domain.pricing.signals import Slot
-from pipeline.domain.pricing.units import MWH_PER_KWH
+from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH
+from pipeline.domain.station import ABSENT
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
 from pipeline.wire.price_signals import read_slot
@@ -40,7 +43,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     reader = Reader(document, "", faults)
     start_us, end_us = reader.instant("start"), reader.instant("end")
     reserved_from_us = reader.instant("reserved_from", required=False)
-    readings = _pairs(reader, "readings", faults)
+    rows = _pairs(reader, "readings", faults)
     activity = _pairs(reader, "activity", faults)
     for at_us, name, _ in activity:
         if name not in _ACTIVITIES:
@@ -50,21 +53,36 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     facts = Facts(
         start_us=start_us or 0,
         end_us=end_us or 0,
-        readings=[Reading(at_us, _register(reader, kwh), _watts(reader, kw)) for at_us, kwh, kw in readings],
+        readings=[
+            Reading(at_us, _register(reader, kwh), _watts(reader, kw))
+            for at_us, kwh, kw in rows
+            if kwh is not None or kw is None
+        ],
         activity=[Stretch(at_us, cast(Activity, name)) for at_us, name, _ in activity],
         reserved_from_us=reserved_from_us,
         reservation_expired=reader.flag("reservation_expired"),
         quote=_quote(reader, faults),
+        powers_between=_powers_between(reader, rows),
     )
     zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
     signals = [read_slot(each, f"{source}: signals[{place}]") for place, each in enumerate(reader.get("signals") or ())]
     reader.get("note")
-    _check_times(reader, facts)
+    _check_times(reader, facts, [at_us for at_us, _, _ in rows])
     for name in reader.unknown():
         reader.fault("bad_session", name, "is not a field of a session document")
     if faults:
         raise InvalidMessage("bad_session", f"{source}: " + "; ".join(f"{each.where}: {each.text}" for each in faults))
+    if not facts.activity:
+        facts = facts._replace(activity=_inferred(facts))
     return SessionDocument(facts, zone, tax_rate, signals)
+
+
+def _inferred(facts: Facts) -> list[Stretch]:
+    """As assembly infers it, from registers in whole Wh."""
+    times = [reading.at_us for reading in facts.readings]
+    registers = [reading.register_mwh // MWH_PER_WH for reading in facts.readings]
+    powers = [ABSENT if reading.power_w is None else reading.power_w for reading in facts.readings]
+    return infer_activity(times, registers, powers, facts.start_us, facts.end_us)
 
 
 def _quote(reader: Reader, faults: list[Fault]) -> PriceQuote | None:
@@ -118,8 +136,12 @@ def _watts(reader: Reader, kw: Any) -> int | None:
         return None
 
 
-def _check_times(reader: Reader, facts: Facts) -> None:
-    times = [reading.at_us for reading in facts.readings]
+def _powers_between(reader: Reader, rows: Sequence[tuple[int, Any, Any]]) -> list[tuple[int, int]]:
+    stated = [(at_us, _watts(reader, kw)) for at_us, kwh, kw in rows if kwh is None]
+    return [(at_us, watts) for at_us, watts in stated if watts is not None]
+
+
+def _check_times(reader: Reader, facts: Facts, times: Sequence[int]) -> None:
     if facts.end_us < facts.start_us:
         reader.fault("bad_session", "end", "is before start")
     if any(later <= earlier for earlier, later in pairwise(times)):

@@ -141,6 +141,7 @@ def test_state_of_codec_version_3_is_read_without_quote() -> None:
     plain = msgspec.msgpack.decode(logic.dump(stage.states[b"CP-1"]))
     for each in plain[Station.__struct_fields__.index("sessions")].values():
         assert len(each) == len(Session.__struct_fields__)
+        assert each.pop() is False, "reservation"
         assert each.pop() == {"quote_id": "OFFER-4711", "shown_at_us": STARTED_US - 180 * SECOND}
     stage.states[b"CP-1"] = logic.load(b"CP-1", msgspec.msgpack.encode(plain), 3, stage.states[b"CP-1"].archive)
     receipt, _ = receipt_of(list(tell(stage, events[3:])))

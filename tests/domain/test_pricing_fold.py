@@ -39,6 +39,16 @@ def test_a_tariff_with_local_time_needs_a_zone() -> None:
     assert (bill.state, bill.time_zone, bill.lines[0].local_from) == ("FINAL", None, "")
 
 
+def test_a_bill_on_the_way_takes_no_power_from_the_fold() -> None:
+    restricted = {"price_components": [{"type": "ENERGY", "price": 1}], "restrictions": {"min_power": 10}}
+    fold = Fold.open(tariff(restricted), None, None, START, 0)
+    fold.power(START + 5 * MINUTE, 11_000)
+    bills = [fold.bill(START + 10 * MINUTE), fold.bill(START + 10 * MINUTE)]
+    assert bills[0] == bills[1]
+    fold.reading(START + 10 * MINUTE, 1_000_000)
+    assert fold.bill(START + 10 * MINUTE).total_excl == "0.5000"
+
+
 def test_what_comes_out_of_order_is_refused_and_changes_nothing() -> None:
     """The stream refolds from the readings that it keeps; a reading that repeats the last one is harmless."""
     fold = Fold.open(tariff(*DAY_AND_NIGHT), "Europe/Amsterdam", None, START, 0)
@@ -50,6 +60,8 @@ def test_what_comes_out_of_order_is_refused_and_changes_nothing() -> None:
             fold.reading(at_us, register)
     with pytest.raises(ValueError, match="refold"):
         fold.activity(START + 9 * MINUTE, "idle")
+    with pytest.raises(ValueError, match="refold"):
+        fold.power(START, 11_000)
     with pytest.raises(ValueError, match="cannot end"):
         fold.bill(START + 9 * MINUTE)
     assert fold.running() == before == ("0.3600", "0.4356")

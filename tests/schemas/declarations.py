@@ -75,15 +75,19 @@ def struct_faults(
 ) -> list[str]:
     """Where the properties of an object schema and the fields of a struct differ, either way.
 
-    `internal`: fields that no record carries. `all_sent`: the encoder writes every field, so each is required.
+    `internal`: fields that no record carries. `all_sent`: the encoder writes every field that is not UNSET, so each is
+    required.
     """
-    fields = {field.encode_name: field.required for field in msgspec.structs.fields(struct)}
+    declared_fields = msgspec.structs.fields(struct)
+    fields = {
+        each.encode_name: each.required or (all_sent and each.default is not msgspec.UNSET) for each in declared_fields
+    }
     config = struct.__struct_config__
     if config.tag_field:
         fields[config.tag_field] = True
     for name in internal:
         del fields[name]
-    required = {name for name, needed in fields.items() if needed or all_sent}
+    required = {name for name, needed in fields.items() if needed}
     found = [f"{struct.__name__}.{name}: not in the schema" for name in fields.keys() - schema["properties"].keys()]
     found += [f"{name}: in the schema, no field of {struct.__name__}" for name in schema["properties"].keys() - fields]
     found += [f"{struct.__name__}.{name}: required differs" for name in required ^ set(schema["required"])]

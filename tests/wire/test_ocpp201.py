@@ -74,6 +74,12 @@ def test_a_token_that_comes_later_is_its_own_event() -> None:
     assert (read.connector_id, read.register_wh) == (None, 1300)
 
 
+def test_a_token_that_comes_later_may_use_a_reservation() -> None:
+    authorized, _ = events(transaction_event("Updated", {"value": 1300}, idToken=TOKEN, reservationId=7))
+    assert isinstance(authorized, SessionAuthorized)
+    assert authorized.reservation
+
+
 def test_no_authorization_names_nobody() -> None:
     (started,) = events(transaction_event("Started", idToken={"idToken": "", "type": "NoAuthorization"}))
     assert isinstance(started, SessionStarted)

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import UNSET
+from msgspec.structs import replace
 
 from pipeline.domain.checking.receipts import check, check_credit
 from pipeline.domain.checking.verify import Verdict
-from pipeline.domain.receipts import Credit, Receipt
+from pipeline.domain.receipts import Credit, Receipt, claims_of
 from pipeline.errors import InvalidMessage
+from pipeline.runtime.logic import Output
 from pipeline.wire.receipts import content_hash, decode_receipt, facts_of, is_receipt, signals_of, tariff_of
 from tests.receipts import TARIFF, TOKEN, TRANSACTION, rating, receipts, story
+from tests.schemas.declarations import example_faults, schema_of
 
 EXAMPLES = Path(__file__).parents[2] / "schemas" / "examples" / "receipts" / "v1"
 BILL = (EXAMPLES / "bill.json").read_bytes()
+POWER_BILL = (EXAMPLES / "bill-with-powers.json").read_bytes()
 CREDIT = (EXAMPLES / "credit.json").read_bytes()
 
 
@@ -50,7 +57,7 @@ def resealed(data: bytes, old: str, new: str) -> bytes:
     return re.sub(rb'"hash":"[0-9a-f]{64}"}\n?$', b'"hash":"%s"}' % content_hash(altered).encode(), altered)
 
 
-@pytest.mark.parametrize("name", ["bill", "corrected-bill"])
+@pytest.mark.parametrize("name", ["bill", "corrected-bill", "bill-with-powers"])
 def test_a_receipt_that_was_written_long_ago_is_right(name: str) -> None:
     found = verdict((EXAMPLES / f"{name}.json").read_bytes())
     assert (found.verdict, found.findings) == ("OK", ())
@@ -63,6 +70,75 @@ def test_the_pipeline_writes_the_very_bytes_of_the_examples() -> None:
     assert list(written) == ["1:BILL", "1:CREDIT", "2:BILL"]
     for key, name in {"1:BILL": "bill", "1:CREDIT": "credit", "2:BILL": "corrected-bill"}.items():
         assert written[key] + b"\n" == (EXAMPLES / f"{name}.json").read_bytes(), key
+    (with_powers,) = receipts(powered()).values()
+    assert with_powers + b"\n" == POWER_BILL
+
+
+def powered() -> Iterator[Output]:
+    """The story's mean is 10.8 kW throughout, and once the charger states less; nothing is stated with two readings."""
+    tier = {"price_components": [{"type": "ENERGY", "price": 0.79, "vat": 19}], "restrictions": {"min_power": 10.5}}
+    tariff = TARIFF | {"elements": [TARIFF["elements"][0], tier, TARIFF["elements"][2]]}
+    stated = {5: 10_900, 10: 10_499, 15: 10_500, 30: 0, 35: 11_000}
+    return story(late={}, rated=rating(tariff), powers=stated)
+
+
+def test_a_receipt_says_what_the_charger_stated_and_its_bill_rests_on_it() -> None:
+    receipt = bill_of(POWER_BILL)
+    assert receipt.powers_w == [None, 10_900, 10_499, 10_500, None, 0, 11_000, None]
+    prices = [(line.quantity, line.unit_price) for line in receipt.lines if line.dimension == "ENERGY"]
+    assert prices == [
+        ("1.800000", "0.79"), ("0.900000", "0.49"), ("2.700000", "0.79"), ("0.900000", "0.49"), ("0.900000", "0.79"),
+    ]  # fmt: skip
+    altered = verdict(resealed(POWER_BILL, "10499", "10500"))
+    assert "TOTAL_EXCL" in codes(altered)
+    forgotten = verdict(resealed(POWER_BILL, "10499", "null"))
+    assert "TOTAL_EXCL" in codes(forgotten), "the mean is another one"
+
+
+def test_a_receipt_in_which_nothing_is_stated_has_no_powers() -> None:
+    """As those that were written before there was such a field; nothing of them is another byte."""
+    (value,) = receipts(story(late={})).values()
+    assert bill_of(value).powers_w is UNSET
+    assert "powers_w" not in json.loads(value)
+    assert [reading.power_w for reading in facts_of(bill_of(value)).readings] == [None] * len(bill_of(value).times_us)
+
+
+def test_what_was_stated_between_two_readings_decides_from_then_on() -> None:
+    """No more than 10.5 kW for the last 100 s of the first interval."""
+    value = resealed(POWER_BILL, ',"hash":', ',"powers_between":[[1750103000000000,10499]],"hash":')
+    assert example_faults(schema_of("receipts"), json.loads(value)) == []
+    found = verdict(value)
+    assert found.bill is not None
+    first, second, *_ = [line.quantity for line in found.bill.lines if line.dimension == "ENERGY"]
+    assert (first, second) == ("0.600000", "0.300000")
+    assert "TOTAL_EXCL" in codes(found), "that is not what was billed"
+
+
+def test_what_was_stated_is_a_fact_and_no_claim() -> None:
+    bill = bill_of(POWER_BILL)
+    assert claims_of(replace(bill, powers_w=UNSET, powers_between=[(1, 1)])) == claims_of(bill)
+
+
+ACCOUNT = {
+    "used": 8,
+    "repeated": 1,
+    "left_out": [
+        {"reason": "OTHER_PHASE", "count": 12, "first": [{"at_us": 1750103100000000, "value": "33.5 kWh L1"}],
+         "from_us": 1750103100000000, "to_us": 1750103700000000}
+    ],
+    "facts": [{"fact": "baseline", "from": "meterStart 100000 Wh"}],
+}  # fmt: skip
+
+
+def test_an_account_of_the_evidence_is_carried_and_not_judged() -> None:
+    value = resealed(BILL, ',"hash":', f',"account":{json.dumps(ACCOUNT, separators=(",", ":"))},"hash":')
+    assert verdict(value).verdict == "OK"
+    receipt = bill_of(value)
+    assert json.loads(msgspec.json.encode(receipt.account)) == ACCOUNT
+    assert msgspec.json.encode(receipt) == value, "written as it was read"
+    assert claims_of(receipt) == claims_of(bill_of(BILL))
+    assert example_faults(schema_of("receipts"), json.loads(value)) == []
+    assert example_faults(schema_of("receipts"), json.loads(value.replace(b'to_us":17', b'until_us":17', 2)))
 
 
 def test_no_identifier_is_in_a_receipt() -> None:
@@ -132,6 +208,12 @@ def test_what_cannot_be_repeated_is_not_called_wrong() -> None:
         ('"times_us":[1750102800000000,', '"times_us":[1850102800000000,'),
         ('"format":', '"extra":1,"format":'),
         ('"type":"ENERGY"', '"type":"ENERGIE"'),
+        (',"hash":', ',"powers_w":[1],"hash":'),
+        (',"hash":', ',"powers_w":[1,2,3,4,5,6,7,-8],"hash":'),
+        (',"hash":', ',"powers_between":[[1750103200000000,-1]],"hash":'),
+        (',"hash":', ',"powers_between":[[1750102800000000,1]],"hash":'),
+        (',"hash":', ',"powers_between":[[1750103200000000,1],[1750103200000000,2]],"hash":'),
+        (',"hash":', ',"account":{"used":1},"hash":'),
     ],
 )
 def test_what_is_no_receipt_is_refused(old: str, new: str) -> None:

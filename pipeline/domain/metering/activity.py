@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.pricing.facts import Activity, Stretch
@@ -37,10 +38,13 @@ class Observed(NamedTuple):
     """The register moved while the station reported that the vehicle takes no power."""
 
 
-def observe(states: States, points: list[Point], started: int, until: int, bound: Bound, beat_us: int) -> Observed:
-    """The activity from start to end; `points`: registers as they were read, (us, Wh), rising."""
+def observe(
+    states: States, points: list[Point], powers: Sequence[int], started: int, until: int, bound: Bound, beat_us: int
+) -> Observed:
+    """The activity from start to end; `points`: registers as they were read, (us, Wh), rising; `powers` at each, W."""
     if not states:
-        return Observed(_seen(unreported(points, started, until, beat_us), points, until), False)
+        times, registers = [at for at, _ in points], [register for _, register in points]
+        return Observed(infer_activity(times, registers, powers, started, until), False)
     told = _told(states, started, until)
     if all(each.activity == "charging" for each in told):
         return Observed(told, False)
@@ -81,22 +85,6 @@ def _told(states: States, started: int, until: int) -> list[Stretch]:
         elif at < until and activity != stretches[-1].activity:
             stretches.append(Stretch(at, activity))
     return stretches
-
-
-def unreported(points: list[Point], started: int, until: int, beat_us: int = 0) -> list[Stretch]:
-    """Without any status charging ends where the register was seen to stop."""
-    charging = [Stretch(started, "charging")]
-    if len(points) < 3:
-        return charging
-    last = points[-1][1]
-    index = len(points) - 1
-    while index and points[index - 1][1] == last:
-        index -= 1
-    ended = points[index][0]
-    shortest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
-    if index and points[-1][0] - ended > shortest and started < ended:
-        return [*charging, Stretch(ended, "idle")]
-    return charging
 
 
 def _moving(

@@ -45,6 +45,8 @@ class Evidence:
     by_stop: bool
     start_wh: int | None
     stop_wh: int | None
+    readings: Numbers
+    """All of them as laid out in a session, at their true times."""
     registers: list[Point] = field(default_factory=list)
     """From start to end, both included."""
     after: list[Point] = field(default_factory=list)
@@ -78,6 +80,7 @@ def gather(station: Station, session: Session, ended_us: int | None) -> Evidence
         session.closed_by == "STOP",
         session.start_register_wh,
         session.stop_register_wh if session.closed_by == "STOP" else None,
+        readings,
     )
     found.has_loose = has_loose
     for index in range(0, len(readings), STRIDE):

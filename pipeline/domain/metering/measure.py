@@ -18,6 +18,7 @@ from pipeline.domain.metering.energy import Judgement, judge
 from pipeline.domain.metering.evidence import gather
 from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Stretch
@@ -90,7 +91,9 @@ class Measured:
     unseen_us: int = 0
     """Time in which nobody observed the session."""
     powers: list[int] = field(default_factory=list)
-    """Parallel to `times`: W that the charger stated there, -1 = not stated."""
+    """W that the charger stated at each of `times`; -1: none."""
+    powers_between: list[tuple[int, int]] = field(default_factory=list)
+    """(us, W) stated between them, with no register of its own."""
     account: Account = field(default_factory=Account)
 
     @property
@@ -108,9 +111,10 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     bound = _bound(session, connector, limits)
     judged = _clean(session, connector, ended_at, bound, previous_wh)
     clean = judged is not None
-    since = session.started_at_us
+    since, readings = session.started_at_us, session.readings
     if judged is None:
         found = gather(station, session, ended_at)
+        readings = found.readings
         since = found.since_us
         found.idle = activity.idle_stretches(
             _states(station, session, connector, since, found.until_us), since, found.until_us
@@ -141,7 +145,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         codes.append("ABORTED")
     states = _states(station, session, connector, started, until)
     points = list(zip(read, registers, strict=False))
-    observed = activity.observe(states, points, started, until, bound, connector.beat_us)
+    powers, between = stated_powers(readings, times, until)
+    observed = activity.observe(states, points, powers, started, until, bound, connector.beat_us)
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
     stretches = observed.stretches
@@ -179,7 +184,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         gaps=gaps,
         lags=[] if session.thinned else _lags(times, registers, bound),
         unseen_us=judged.unseen_us + sum(b - a for a, b in gaps),
-        powers=_powers(session, times),
+        powers=powers,
+        powers_between=between,
         account=judged.account,
     )
 
@@ -324,18 +330,6 @@ def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[in
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     points = list(zip(times, registers, strict=True))
     return lags(points, max(bound.step_wh, resolution(set(registers), 3)), longest)
-
-
-def _powers(session: Session, times: list[int]) -> list[int]:
-    """What the charger stated at each of these times."""
-    readings = session.readings
-    powers = readings[POWER::STRIDE].tolist()
-    if max(powers, default=ABSENT) == ABSENT:
-        return [ABSENT] * len(times)
-    if session.suspect:  # times were moved: in order, as far as each has its own
-        return [ABSENT] * len(times)
-    known = dict(zip(readings[TIME::STRIDE], powers, strict=True))
-    return [known.get(at, ABSENT) for at in times]
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:

@@ -18,6 +18,7 @@ class Reading(NamedTuple):
     at_us: int
     register_mwh: int
     power_w: int | None = None
+    """What the charger stated; it holds until the next reading. None: nothing, the mean up to there counts (D16)."""
 
 
 class Stretch(NamedTuple):
@@ -40,3 +41,5 @@ class Facts(NamedTuple):
     estimated: bool = False
     quote: PriceQuote | None = None
     """What the driver was shown before the start; None: nothing that we were told of."""
+    powers_between: Sequence[tuple[int, int]] = ()
+    """(us, W) that the charger stated between two readings, in order of time; each holds until the next of either."""

@@ -57,6 +57,7 @@ class Fold:
         "_since",
         "_start_mwh",
         "_start_us",
+        "_stated",
         "_stretch_mwh",
     )
 
@@ -77,6 +78,7 @@ class Fold:
         self._activity: str = "charging"
         self._since = start_us
         self._pending: list[tuple[int, Activity]] = []
+        self._stated: list[tuple[int, int]] = []
         self._power: tuple[int, int] | None = None
         self._power_now: tuple[int, int] | None = None
         self._power_derived = False
@@ -113,6 +115,11 @@ class Fold:
             fold._is_expired = reservation_expired
         return fold
 
+    @property
+    def needs_power(self) -> bool:
+        """Does a price depend on power? Then each reading must be told, with what it states."""
+        return self._plan.has_power
+
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
         """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""
         if not self.moved(at_us, register_mwh):
@@ -125,6 +132,13 @@ class Fold:
             self._last_mwh = register_mwh
             return True
         return False
+
+    def power(self, at_us: int, power_w: int) -> None:
+        """Power that was stated between two readings of the register, later than all that was told before."""
+        if at_us < (self._stated[-1][0] if self._stated else self._last_us):
+            raise ValueError("a power came out of order; refold from the kept readings")
+        if self._plan.has_power:
+            self._stated.append((at_us, power_w))
 
     def activity(self, at_us: int, activity: Activity) -> None:
         """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
@@ -183,7 +197,7 @@ class Fold:
 
     def _advance(self, at_us: int, register_mwh: int) -> None:
         """Cuts the interval from the last reading to this one wherever a price may change, before `at_us`."""
-        last_us, last_mwh, pending = self._last_us, self._last_mwh, self._pending
+        last_us, last_mwh, pending, stated = self._last_us, self._last_mwh, self._pending, self._stated
         if self._plan.has_power and at_us > last_us:
             self._close(last_us, last_mwh, (last_us, last_us))
             self._derive_power(at_us, register_mwh)
@@ -192,6 +206,8 @@ class Fold:
             cut_us, cut_mwh = self._next_us, -1
             if pending and pending[0][0] < cut_us:
                 cut_us = pending[0][0]
+            if stated and stated[0][0] < cut_us:
+                cut_us = stated[0][0]
             if register_mwh >= self._cut_mwh:
                 reached_us = self._reached_us(at_us, register_mwh)
                 if reached_us < cut_us:
@@ -212,6 +228,9 @@ class Fold:
             self._close(cut_us, cut_mwh, evidence)
             while pending and pending[0][0] == cut_us:
                 self._change(cut_us, cut_mwh, pending.pop(0)[1])
+            while stated and stated[0][0] == cut_us:
+                watts = stated.pop(0)[1]
+                self._power_now, self._power_derived = (watts, watts), False
             self._open(cut_us, cut_mwh, evidence)
 
     def _reached_us(self, at_us: int, register_mwh: int) -> int:
@@ -305,7 +324,7 @@ class Fold:
     def _ended(self, end_us: int) -> Ledger:
         """The books as they are if the session ends here with what is known."""
         twin = copy(self)
-        twin._pending = self._pending[:]
+        twin._pending, twin._stated = self._pending[:], self._stated[:]
         twin._book = self._book.copy()
         twin._fork = None if self._fork is None else self._fork.copy()
         return twin._finish(end_us)

@@ -48,14 +48,20 @@ def price(
         tax_rate=tax_rate,
         quote=facts.quote,
     )
-    changes = iter(facts.activity)
-    change = next(changes, None)
+    changes, powers = iter(facts.activity), iter(facts.powers_between)
+    change, power = next(changes, None), next(powers, None)
     read = fold.reading
     for at_us, register_mwh, power_w in readings:
         while change is not None and change.from_us <= at_us:
             fold.activity(change.from_us, change.activity)
             change = next(changes, None)
+        while power is not None and power[0] < at_us:
+            fold.power(*power)
+            power = next(powers, None)
         read(at_us, register_mwh, power_w)
+    while power is not None:
+        fold.power(*power)
+        power = next(powers, None)
     while change is not None:
         fold.activity(change.from_us, change.activity)
         change = next(changes, None)

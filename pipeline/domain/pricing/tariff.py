@@ -141,6 +141,11 @@ class Tariff:
         return tuple(dict.fromkeys(named))
 
     @property
+    def prices_reservations(self) -> bool:
+        """True if a reservation that was used costs something (one that expired may cost something else)."""
+        return any(element.reservation == "RESERVATION" for element in self.elements)
+
+    @property
     def is_local(self) -> bool:
         """True if some price depends on a local clock, date or weekday, so that a zone is needed."""
         return any(

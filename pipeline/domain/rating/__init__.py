@@ -163,8 +163,12 @@ def _facts(measured: Measured, quote: PriceQuote | None) -> Facts:
     return Facts(
         start_us=measured.times[0],
         end_us=measured.until_us,
-        readings=[Reading(at, wh * MWH_PER_WH) for at, wh in zip(measured.times, measured.registers, strict=True)],
+        readings=[
+            Reading(at, wh * MWH_PER_WH, None if power < 0 else power)
+            for at, wh, power in zip(measured.times, measured.registers, measured.powers, strict=True)
+        ],
         activity=measured.activity,
         estimated=measured.evidence == "estimated",
         quote=quote,
+        powers_between=measured.powers_between,
     )

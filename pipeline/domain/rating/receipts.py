@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.units import negated
 from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, taken_back
+from pipeline.domain.station import ABSENT
 
 
 def receipt_of(
@@ -42,6 +44,8 @@ def receipt_of(
         times_us=measured.times,
         registers_wh=measured.registers,
         activity=measured.activity,
+        powers_w=_stated(measured.powers),
+        powers_between=measured.powers_between or UNSET,
         time_zone=bill.time_zone,
         tax_rate=bill.basis.tax_rate,
         tariff_hash=bill.tariff_hash,
@@ -60,6 +64,13 @@ def receipt_of(
         quote=bill.quote,
         locked_at_us=bill.locked_at_us,
     )
+
+
+def _stated(powers: list[int]) -> list[int | None] | UnsetType:
+    """Most sessions state either all or nothing."""
+    if max(powers, default=ABSENT) < 0:
+        return UNSET
+    return [None if power < 0 else power for power in powers]
 
 
 def credit_of(

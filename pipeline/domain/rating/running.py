@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pipeline.domain.events import PriceQuote
+from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
@@ -13,7 +14,7 @@ from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
 from pipeline.domain.rating.terms import Terms
 from pipeline.domain.sites.site import Site
-from pipeline.domain.station import STRIDE, Session, Station
+from pipeline.domain.station import ABSENT, ENERGY, KIND, POWER, REGISTER, STRIDE, Session, Station
 
 
 class Running:
@@ -38,6 +39,10 @@ class Running:
 def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
     started, start = session.started_at_us, session.start_register_wh
+    readings = session.readings
+    if session.suspect or len(station.connector(session.connector_id).loose):
+        session.fold = None  # its readings are not where they were sent: folded anew each time
+        readings = readings_of(station, session, session.ended_at_us)
     running: Running | None = session.fold
     if running is None:
         if started is None or start is None:
@@ -50,19 +55,25 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
             return None
     elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
         _begin_again(terms, station, session, running)
-    readings, fed = session.readings, running.fed
+    fed, highest = running.fed, running.highest_wh
     running.fed = len(readings)
-    highest = running.highest_wh
-    new = readings[fed + 1 :: STRIDE].tolist()
-    if new and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
+    new = readings[fed + ENERGY :: STRIDE].tolist()
+    plain = not any(readings[fed + KIND :: STRIDE])
+    if new and plain and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
         running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
         return running
-    read = running.fold.reading
+    read, needs_power = running.fold.reading, running.fold.needs_power
     for position in range(fed, len(readings), STRIDE):
-        register = readings[position + 1]
-        if register >= highest and readings[position] > (started or 0):
-            read(readings[position], register * MWH_PER_WH)
+        at, power = readings[position], readings[position + POWER] if needs_power else ABSENT
+        register = readings[position + ENERGY] if readings[position + KIND] == REGISTER else ABSENT
+        if register >= highest and at > (started or 0):
+            read(at, register * MWH_PER_WH, None if power < 0 else power)
             highest = register
+        elif power >= 0:  # its register is not used, what it states of power is
+            if at == started:
+                read(started, highest * MWH_PER_WH, power)
+            elif at > (started or 0):
+                running.fold.power(at, power)
     running.highest_wh = highest
     return running
 
@@ -99,4 +110,6 @@ def running_bill(terms: Terms, station: Station, session: Session, measured: Mea
     fold, until = running.fold, measured.until_us
     if until > session.last_at_us:
         fold.reading(until, measured.registers[-1] * MWH_PER_WH)
+    elif running.highest_wh != measured.registers[-1]:
+        return None  # the stop tells more than the last reading, and of the same instant: the fold takes only one
     return fold.close(until) if session.ended() else fold.bill(until, final=False)

@@ -69,7 +69,8 @@ class Terms:
     def tariff(self, station_id: str, session: Session, at_us: int) -> tuple[Site, Tariff]:
         """Site and tariff at the start, as they were known when both were found for the first time (D19).
 
-        What is published later about the time before changes no session that has its price already.
+        What is published later about the time before changes no session that has its price already. Raises CannotPrice,
+        also for a reservation that would cost something: when it began, nobody told.
         """
         site = self.site(station_id, session, at_us)
         if site is None:
@@ -79,6 +80,10 @@ class Terms:
         if site.lock_required:
             require_lock(tariff)
         session.reference = (view.sites, view.tariffs)
+        if session.reservation and tariff.prices_reservations:
+            raise CannotPrice(
+                "RESERVATION_UNKNOWN", f"tariff {tariff.id!r} prices the reservation, and when that began is not known"
+            )
         return site, tariff
 
     def signals_for(self, session: Session, site: Site) -> Signals:

@@ -91,6 +91,9 @@ def authorize(station: Station, event: SessionAuthorized) -> Step | None:
         session.token, session.billing_token = event.token, event.billing_token
         session.analytics_token = event.analytics_token
         touched(station, session, "TOKEN_ARRIVED")
+    if event.reservation and not session.reservation:
+        session.reservation, session.fold = True, None
+        touched(station, session, "TOKEN_ARRIVED")
     if session.connector_id == UNKNOWN_CONNECTOR and event.connector_id is not None:
         session.connector_id = event.connector_id
     station.used += 1

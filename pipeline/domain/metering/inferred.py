@@ -1,0 +1,41 @@
+"""What a session did when nobody told: the one inference of activity, from what was measured.
+
+The rule of this file: the stream and documents of a session without `activity` ask here and nowhere else, so that one
+set of readings has one bill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.domain.metering.registers import beat
+from pipeline.domain.pricing.facts import Stretch
+
+SHORTEST_IDLE_US = 120_000_000
+"""A register that stood still for two minutes at the end may only be waiting for its next step."""
+
+
+def infer_activity(
+    times: Sequence[int], registers: Sequence[int], powers: Sequence[int], started: int, until: int
+) -> list[Stretch]:
+    """Charging ends where the register reached its last value, if it then stood still for more than two minutes and for
+    more than twice the time between two changes of it: a register is refreshed on a beat of its own.
+
+    Parallel: `times` (us, rising), `registers` (Wh) and `powers` (W stated then, -1: none; not weighed so far). Fewer
+    than three tell nothing. `started`, `until`: us; what lies between the last of `times` and `until` was observed by
+    nobody and is never idle.
+    """
+    charging = Stretch(started, "charging")
+    if len(times) < 3:
+        return [charging]
+    index = len(registers) - 1
+    while index and registers[index - 1] == registers[index]:
+        index -= 1
+    ended, observed = times[index], times[-1]
+    shortest = max(SHORTEST_IDLE_US, 2 * beat(list(zip(times, registers, strict=True))))
+    if observed - ended <= shortest or ended <= started:
+        return [charging]
+    stretches = [charging, Stretch(ended, "idle")]
+    if observed < until:
+        stretches.append(Stretch(observed, "charging"))
+    return stretches

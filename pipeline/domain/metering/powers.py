@@ -1,0 +1,21 @@
+"""What power the charger stated in a session, and when: with the readings that are used, and between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pipeline.domain.station import ABSENT, POWER, STRIDE, TIME, Numbers
+
+
+def stated_powers(readings: Numbers, times: Sequence[int], until: int) -> tuple[list[int], list[tuple[int, int]]]:
+    """W at each of `times` (us, rising; ABSENT: none stated), and (us, W) of what was stated between them.
+
+    Between them are samples of power alone, and those of readings whose register is not used; before the first of
+    `times` and from `until` (us) on nothing is priced. `readings` as in Session, STRIDE numbers each.
+    """
+    powers = readings[POWER::STRIDE]
+    if not times or max(powers, default=ABSENT) < 0:
+        return [ABSENT] * len(times), []
+    stated = dict(zip(readings[TIME::STRIDE], powers, strict=True))
+    found = [stated.pop(at, ABSENT) for at in times]
+    return found, [(at, power) for at, power in stated.items() if power >= 0 and times[0] < at < until]
