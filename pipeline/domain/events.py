@@ -16,7 +16,8 @@ Micros = Annotated[int, msgspec.Meta(ge=0, le=253_402_300_799_999_999)]
 Quantity = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000_000)]
 """Wh or W; the bound keeps sums inside 64 bits, what is physically possible is judged later."""
 Percent = Annotated[int, msgspec.Meta(ge=0, le=100)]
-ConnectorId = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+HIGHEST_CONNECTOR = 65_535
+ConnectorId = Annotated[int, msgspec.Meta(ge=0, le=HIGHEST_CONNECTOR)]
 SeqNo = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Offset = Annotated[int, msgspec.Meta(ge=0, le=1 << 62)]
 StationId = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]

@@ -7,16 +7,16 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from pipeline.domain.events import ChargeEvent, Sign, StationSeen
+from pipeline.domain.events import HIGHEST_CONNECTOR, ChargeEvent, Sign, StationSeen
 from pipeline.domain.outputs import Quarantined
-from pipeline.errors import InvalidMessage
-from pipeline.wire.refusals import DECODING_FAILED, refusal
+from pipeline.wire.lenient import salvage
+from pipeline.wire.refusals import DECODING_FAILED
 from pipeline.wire.timestamps import micros
 
 TIME_ASSUMED: Final = "TIME_ASSUMED"
 """The code of an event without a readable time of its own: it happened when it was received."""
 
-Payload = TypeVar("Payload")
+Payload = TypeVar("Payload", bound=msgspec.Struct)
 
 
 class Meaning(NamedTuple):
@@ -27,29 +27,44 @@ class Meaning(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A CALL of a station. `call` is its key (never its id), `received_us` when the central system got it."""
+    """A CALL of a station; `received_us` is when the central system got it."""
 
     station_id: str
     clock: str
     received_us: int
-    call: str
     action: str
     payload: msgspec.Raw
 
-    def read(self, decoder: msgspec.json.Decoder[Payload]) -> Payload:
-        """The fields that we use; all others are skipped. Raises InvalidMessage."""
+    def read(self, decoder: msgspec.json.Decoder[Payload], quarantined: list[Quarantined]) -> Payload:
+        """The fields that we use; all others are skipped. What is malformed and can be missed goes to `quarantined`.
+        Raises InvalidMessage."""
         try:
             return decoder.decode(self.payload)
-        except DECODING_FAILED as error:
-            raise refusal(error, self.action) from None
+        except DECODING_FAILED:
+            sent, lost = salvage(decoder.type, self.payload, self.action)
+        quarantined.extend(Quarantined("BAD_VALUE", each) for each in lost)
+        return sent
 
-    def time(self, text: str) -> tuple[int, tuple[str, ...]]:
-        """Microseconds UTC of a timestamp that the message cannot do without, and its codes. Raises InvalidMessage."""
+    def time(self, text: str | None, quarantined: list[Quarantined]) -> tuple[int, tuple[str, ...]]:
+        """Microseconds UTC of an event that must have a time, and its codes: without a readable one it happened when it
+        was received, since no start and no stop may be lost for it."""
+        if text is None:
+            return self.received_us, (TIME_ASSUMED,)
         try:
             at, zone_assumed = micros(text)
         except ValueError:
-            raise InvalidMessage("BAD_TIMESTAMP", f"{self.action}: timestamp is not ISO 8601") from None
+            quarantined.append(Quarantined("BAD_TIMESTAMP", f"{self.action}: timestamp is not ISO 8601"))
+            return self.received_us, (TIME_ASSUMED,)
         return at, ("ZONE_ASSUMED",) if zone_assumed else ()
+
+    def place(self, sent: int | str | None, quarantined: list[Quarantined], field: str) -> int | None:
+        """A connector or an EVSE, also one that is written as text; None: not named, or not readable."""
+        if sent is None or isinstance(sent, int):
+            return sent
+        if sent.isascii() and sent.isdigit() and len(sent) <= 5 and int(sent) <= HIGHEST_CONNECTOR:
+            return int(sent)
+        quarantined.append(Quarantined("BAD_VALUE", f"{self.action}: {field} is no number of a connector"))
+        return None
 
     def time_or_receipt(self, text: str | None) -> int:
         """For hints that may lack a time, or have an unreadable one."""

@@ -23,7 +23,9 @@ from pipeline.domain.events import (
     SessionStarted,
     StatusReported,
 )
+from pipeline.domain.outputs import Quarantined
 from pipeline.wire.messages import Decoders, Meaning, Message
+from pipeline.wire.ocpp16 import is_reservation
 from pipeline.wire.samples import MeterValue, readings
 
 _STATES: Final[Mapping[str, ChargingState]] = {
@@ -35,28 +37,32 @@ _STATES: Final[Mapping[str, ChargingState]] = {
 }
 
 
+Place = ConnectorId | str
+"""An EVSE, an integer by the standard."""
+
+
 class _Evse(msgspec.Struct, gc=False):
-    id: ConnectorId
+    id: Place
 
 
 class _IdToken(msgspec.Struct, rename="camel", gc=False):
-    id_token: str = ""
+    id_token: str | int = ""
     type: str = ""
 
 
 class _TransactionInfo(msgspec.Struct, rename="camel", gc=False):
-    transaction_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+    transaction_id: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | int
     charging_state: str | None = None
     stopped_reason: str | None = None
 
 
 class TransactionEvent(msgspec.Struct, rename="camel", gc=False):
-    """TransactionEventRequest."""
+    """TransactionEventRequest. None of the new fields of OCPP 2.1 is read: costs and limits say nothing of energy."""
 
     event_type: Literal["Started", "Updated", "Ended"]
-    timestamp: str
-    seq_no: SeqNo
     transaction_info: _TransactionInfo
+    timestamp: str | None = None
+    seq_no: SeqNo | None = None
     evse: _Evse | None = None
     id_token: _IdToken | None = None
     reservation_id: int | None = None
@@ -66,7 +72,7 @@ class TransactionEvent(msgspec.Struct, rename="camel", gc=False):
 class MeterValues(msgspec.Struct, rename="camel", gc=False):
     """MeterValuesRequest: readings outside transactions; EVSE 0 is the main meter."""
 
-    evse_id: ConnectorId
+    evse_id: Place | None = None
     meter_value: list[MeterValue] = []
 
 
@@ -74,7 +80,7 @@ class StatusNotification(msgspec.Struct, rename="camel", gc=False):
     """StatusNotificationRequest."""
 
     connector_status: str
-    evse_id: ConnectorId
+    evse_id: Place
     timestamp: str | None = None
 
 
@@ -107,26 +113,29 @@ _NOTIFY = msgspec.json.Decoder(NotifyEvent)
 
 def transaction_event(message: Message) -> Meaning:
     """Start or token first, then the readings in their order, then the end; readings, start and end carry the seqNo."""
-    sent = message.read(_TRANSACTION)
-    at, codes = message.time(sent.timestamp)
-    event = _Event(message, sent, at, codes)
+    refused: list[Quarantined] = []
+    sent = message.read(_TRANSACTION, refused)
+    at, codes = message.time(sent.timestamp, refused)
+    evse_id = message.place(sent.evse.id, refused, "evse.id") if sent.evse is not None else None
+    event = _Event(message, sent, at, codes, str(sent.transaction_info.transaction_id), evse_id)
     meaning = readings(
         message,
         sent.meter_value or (),
-        connector_id=event.evse_id,
-        transaction_id=sent.transaction_info.transaction_id,
+        connector_id=evse_id,
+        transaction_id=event.transaction_id,
         seq_no=sent.seq_no,
     )
+    meaning.quarantined.extend(refused)
     reads = [read for read in meaning.events if isinstance(read, MeterRead)]
     event.add_state(reads, meaning)
     match sent.event_type:
         case "Started":
-            meaning.events.insert(0, event.started(_register(reads, "begin")))
+            meaning.events.insert(0, event.started(_register(reads, at, "begin", other="end")))
         case "Updated":
             if event.token is not None:
                 meaning.events.insert(0, event.authorized(event.token))
         case "Ended":
-            meaning.events.append(event.ended(_register(reads, "end")))
+            meaning.events.append(event.ended(_register(reads, at, "end", other="begin")))
     return meaning
 
 
@@ -137,16 +146,18 @@ class _Event(NamedTuple):
     sent: TransactionEvent
     at_us: int
     codes: tuple[str, ...]
+    transaction_id: str
+    evse_id: int | None
 
     @property
-    def evse_id(self) -> int | None:
-        return self.sent.evse.id if self.sent.evse is not None else None
-
-    @property
-    def token(self) -> _IdToken | None:
+    def token(self) -> str | None:
         """NoAuthorization comes with an empty token: nobody was named."""
         token = self.sent.id_token
-        return token if token is not None and token.id_token else None
+        return None if token is None or token.id_token == "" else str(token.id_token)
+
+    @property
+    def token_type(self) -> str:
+        return self.sent.id_token.type if self.sent.id_token is not None and self.token is not None else ""
 
     def started(self, register_wh: int | None) -> SessionStarted:
         return SessionStarted(
@@ -155,26 +166,26 @@ class _Event(NamedTuple):
             event_time_us=self.at_us,
             received_time_us=self.message.received_us,
             connector_id=self.evse_id,
-            transaction_id=self.sent.transaction_info.transaction_id,
+            transaction_id=self.transaction_id,
             register_wh=register_wh,
-            token=self.token.id_token if self.token is not None else None,
-            token_type=self.token.type if self.token is not None else "",
+            token=self.token,
+            token_type=self.token_type,
             seq_no=self.sent.seq_no,
-            reservation=self.sent.reservation_id is not None,
+            reservation=is_reservation(self.sent.reservation_id),
             codes=self.codes,
         )
 
-    def authorized(self, token: _IdToken) -> SessionAuthorized:
+    def authorized(self, token: str) -> SessionAuthorized:
         return SessionAuthorized(
             station_id=self.message.station_id,
             clock=self.message.clock,
             event_time_us=self.at_us,
             received_time_us=self.message.received_us,
             connector_id=self.evse_id,
-            transaction_id=self.sent.transaction_info.transaction_id,
-            token=token.id_token,
-            token_type=token.type,
-            reservation=self.sent.reservation_id is not None,
+            transaction_id=self.transaction_id,
+            token=token,
+            token_type=self.token_type,
+            reservation=is_reservation(self.sent.reservation_id),
         )
 
     def ended(self, register_wh: int | None) -> SessionEnded:
@@ -184,11 +195,11 @@ class _Event(NamedTuple):
             event_time_us=self.at_us,
             received_time_us=self.message.received_us,
             connector_id=self.evse_id,
-            transaction_id=self.sent.transaction_info.transaction_id,
+            transaction_id=self.transaction_id,
             register_wh=register_wh,
             reason=self.sent.transaction_info.stopped_reason or "Local",
-            token=self.token.id_token if self.token is not None else None,
-            token_type=self.token.type if self.token is not None else "",
+            token=self.token,
+            token_type=self.token_type,
             seq_no=self.sent.seq_no,
             codes=self.codes,
         )
@@ -197,10 +208,11 @@ class _Event(NamedTuple):
         """The charging state holds from the event's own time, not from the older samples that it brings along. An
         Updated without samples still has its seqNo, so a MeterRead without values carries both."""
         state = _STATES.get(self.sent.transaction_info.charging_state or "")
-        for read in reads:
-            if read.event_time_us == self.at_us:
-                read.state = state
-                return
+        now = [read for read in reads if read.event_time_us == self.at_us]
+        if now:
+            # Beside a frozen value of the begin the reading of this moment has the state.
+            next((read for read in now if read.context != "begin"), now[0]).state = state
+            return
         if state is None and (reads or self.sent.event_type != "Updated"):
             return
         bare = MeterRead(
@@ -209,7 +221,7 @@ class _Event(NamedTuple):
             event_time_us=self.at_us,
             received_time_us=self.message.received_us,
             connector_id=self.evse_id,
-            transaction_id=self.sent.transaction_info.transaction_id,
+            transaction_id=self.transaction_id,
             state=state,
             context="other",
             seq_no=self.sent.seq_no,
@@ -219,23 +231,32 @@ class _Event(NamedTuple):
 
 
 def meter_values(message: Message) -> Meaning:
-    sent = message.read(_METER)
-    return readings(message, sent.meter_value, connector_id=sent.evse_id)
+    refused: list[Quarantined] = []
+    sent = message.read(_METER, refused)
+    evse_id = message.place(sent.evse_id, refused, "evseId")
+    meaning = readings(message, sent.meter_value, connector_id=evse_id)
+    meaning.quarantined.extend(refused)
+    return meaning
 
 
 def status_notification(message: Message) -> Meaning:
-    sent = message.read(_STATUS)
-    return Meaning([_status(message, sent.evse_id, sent.connector_status, sent.timestamp)], [])
+    meaning = Meaning([], [])
+    sent = message.read(_STATUS, meaning.quarantined)
+    evse_id = message.place(sent.evse_id, meaning.quarantined, "evseId")
+    if evse_id is not None:
+        meaning.events.append(_status(message, evse_id, sent.connector_status, sent.timestamp))
+    return meaning
 
 
 def notify_event(message: Message) -> Meaning:
     """A component without EVSE is the station: 0."""
     meaning = Meaning([], [])
-    for data in message.read(_NOTIFY).event_data:
+    for data in message.read(_NOTIFY, meaning.quarantined).event_data:
         if data.variable is not None and data.variable.name == "AvailabilityState" and data.actual_value is not None:
             evse = data.component.evse if data.component is not None else None
-            status = _status(message, evse.id if evse is not None else 0, data.actual_value, data.timestamp)
-            meaning.events.append(status)
+            evse_id = message.place(evse.id if evse is not None else 0, meaning.quarantined, "component.evse.id")
+            if evse_id is not None:
+                meaning.events.append(_status(message, evse_id, data.actual_value, data.timestamp))
     return meaning
 
 
@@ -259,6 +280,11 @@ def _status(message: Message, evse_id: int, status: str, timestamp: str | None) 
     )
 
 
-def _register(reads: Sequence[MeterRead], context: ReadingContext) -> int | None:
-    """The register of the sample that the station itself marked as begin or end of the transaction."""
-    return next((read.register_wh for read in reads if read.context == context and read.register_wh is not None), None)
+def _register(reads: Sequence[MeterRead], at_us: int, context: ReadingContext, *, other: ReadingContext) -> int | None:
+    """The register at the begin or the end of the transaction: of the sample that the station marked so, else of the
+    one at the event's own time; not of the other end, whose value some stations repeat in every message. A sum of one
+    or two phases stays a reading: what it stands for is not known here."""
+    told = [read for read in reads if read.register_wh is not None and (not read.phases or read.from_phases)]
+    marked = [read for read in told if read.context == context]
+    now = [read for read in told if read.event_time_us == at_us and read.context != other]
+    return next((read.register_wh for read in (*marked, *now)), None)

@@ -17,12 +17,13 @@ _EXPECTED = re.compile(r"^Expected `([^`]*)`")
 _MISSING = re.compile(r"^Object missing required field `([^`]*)`")
 
 
-def refusal(error: Exception, subject: str) -> InvalidMessage:
-    """`subject` says what was being read, e.g. `StopTransaction`. Paths and types come from our own declarations."""
+def refusal(error: Exception, subject: str, at: str = "$") -> InvalidMessage:
+    """`subject` says what was being read, e.g. `StopTransaction`, `at` where in it. Paths and types come from our own
+    declarations."""
     if isinstance(error, msgspec.ValidationError):
         text = str(error)
         found = _PATH.search(text)
-        path = found[1] if found else "$"
+        path = at + (found[1][1:] if found else "")
         if missing := _MISSING.match(text):
             return InvalidMessage("SCHEMA_VIOLATION", f"{subject}: required field {missing[1]} is missing at {path}")
         expected = _EXPECTED.match(text)

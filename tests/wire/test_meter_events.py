@@ -212,16 +212,17 @@ def test_no_refusal_repeats_what_was_sent(field: str) -> None:
                 continue
             assert "SECRET" not in str(refused(canonical(kind, **{field: shape})))
         value = enveloped([2, "SECRET", "StartTransaction", {"idTag": shape, "timestamp": "SECRET"}], **{field: shape})
+        told, chained = list[str](), True
         try:
             frame = DECODER.decode(value)
             assert isinstance(frame, OcppFrame)
-            DECODER.interpret(Calls(), frame)
+            told += (part.detail for part in DECODER.interpret(Calls(), frame).quarantined)
         except InvalidMessage as error:
-            message, chained = str(error), error.__suppress_context__
-        else:
-            pytest.fail("a start without place and time must be refused")
-        assert "SECRET" not in message
+            told.append(str(error))
+            chained = error.__suppress_context__
+        assert told, "a time that cannot be read is said to be so"
         assert chained, "a traceback must not show the decoder's own text"
+        assert all("SECRET" not in text for text in told)
 
 
 @given(st.binary(max_size=200))
@@ -270,6 +271,7 @@ CANONICAL_EVENTS = st.one_of(
         tx_hint=st.sampled_from(["", "unacknowledged", "zero"]),
         seq_no=SEQ_NOS,
         from_phases=st.booleans(),
+        phases=st.integers(min_value=0, max_value=7),
     ),
     st.builds(SessionStarted, **COMMON, connector_id=CONNECTORS, register_wh=QUANTITIES, seq_no=SEQ_NOS),
     st.builds(SessionEnded, **COMMON, register_wh=QUANTITIES, reason=st.sampled_from(sorted(domain.STOP_REASONS))),

@@ -15,19 +15,21 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.errors import InvalidMessage
+from pipeline.wire.calls import KEEP_US, MOST_KEPT, Calls, deadline_us, expire
 from pipeline.wire.meter_events import Decoder
-from pipeline.wire.ocpp import KEEP_US, MOST_KEPT, Calls, deadline_us, expire
-from tests.wire.charger import KEYS, NOON, RECEIVED_US, STATION, answer, call, enveloped, events, interpreted
+from tests.wire.charger import KEYS, NOON, NOON_US, RECEIVED_US, STATION, answer, call, enveloped, events, interpreted
 
 START = call("StartTransaction", {"connectorId": 1, "idTag": "04A1B2C3", "meterStart": 1200, "timestamp": NOON})
 CONFIRMED = answer({"transactionId": 77, "idTagInfo": {"status": "Accepted", "parentIdTag": "P-1"}})
 OTHER_ID = answer({"transactionId": 78, "idTagInfo": {"status": "Accepted"}})
 KEY = KEYS.call_key(STATION, "cp->csms", "m-1")
+NAME = KEYS.call_key(STATION, "cp->csms", f'["m-1",1,{NOON_US},1200,"04A1B2C3"]')
+"""Of that start: its message id and its content."""
 BOUND = SessionConfirmed(
     station_id=STATION,
     event_time_us=RECEIVED_US,
     received_time_us=RECEIVED_US,
-    call=KEY,
+    call=NAME,
     transaction_id=KEYS.transaction_key(STATION, "77"),
 )
 
@@ -41,7 +43,7 @@ def test_the_answer_gives_the_start_its_transaction_id() -> None:
     calls, found = after(START, CONFIRMED)
     started, confirmed = found
     assert isinstance(started, SessionStarted)
-    assert started.call == KEY
+    assert started.call == NAME
     assert confirmed == BOUND
     assert (calls.answered, calls.surplus, calls.starts) == (1, 0, {})
 
@@ -137,9 +139,10 @@ def test_a_refused_frame_leaves_the_calls_as_they_were() -> None:
     before = msgspec.msgpack.encode(calls)
     for value in (
         answer({"transactionId": {"no": "number"}}),
-        call("StartTransaction", {"connectorId": 1}, "m-2"),
+        call("StartTransaction", [], "m-2"),
         call("Heartbeat", {}, "m-3", received_at="soon"),
         call("StopTransaction", {"transactionId": 1}, "m-4", protocol="ocpp1.5"),
+        call("TransactionEvent", {"eventType": "Ended"}, "m-5"),
     ):
         with pytest.raises(InvalidMessage):
             interpreted(value, calls)
@@ -206,14 +209,14 @@ STATUS_16 = {"connectorId": 3, "status": "Charging", "errorCode": "NoError", "ve
 STATUS_201 = {"connectorId": 1, "evseId": 2, "connectorStatus": "Occupied", "timestamp": NOON}
 
 
-@pytest.mark.parametrize("protocol", [None, "ocpp1.6"])
+@pytest.mark.parametrize("protocol", [None, "ocpp1.6", "ocpp1.6j", "OCPP1.6J", " ocpp1.6 "])
 def test_version_16_is_recognised(protocol: str | None) -> None:
     (reported,) = events(call("StatusNotification", STATUS_16, protocol=protocol))
     assert isinstance(reported, StatusReported)
     assert (reported.connector_id, reported.status) == (3, "Charging")
 
 
-@pytest.mark.parametrize("protocol", [None, "ocpp2.0.1", "ocpp2.1"])
+@pytest.mark.parametrize("protocol", [None, "ocpp2.0.1", "ocpp2.1", "ocpp2.0", "OCPP2.0.1"])
 def test_version_201_is_recognised(protocol: str | None) -> None:
     (reported,) = events(call("StatusNotification", STATUS_201, protocol=protocol))
     assert isinstance(reported, StatusReported)
@@ -228,7 +231,7 @@ def test_an_action_of_the_other_version_only_shows_life() -> None:
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(InvalidMessage, match="UNSUPPORTED_VERSION"):
+    with pytest.raises(InvalidMessage, match=r"UNSUPPORTED_VERSION: .* ocpp1\.6, ocpp2\.0\.1 or ocpp2\.1$"):
         interpreted(call("Heartbeat", {}, protocol="ocpp1.5"))
 
 

@@ -50,7 +50,7 @@ def test_a_start_waits_for_its_transaction_id() -> None:
         token=KEYS.pseudonym("assembly", "", "04A1B2C3"),
         billing_token=KEYS.pseudonym("billing", "", "04A1B2C3"),
         analytics_token=KEYS.pseudonym("analytics", "", "04A1B2C3", "2026-03"),
-        call=KEYS.call_key(STATION, "cp->csms", "m-1"),
+        call=KEYS.call_key(STATION, "cp->csms", f'["m-1",1,{NOON_US},1200,"04A1B2C3"]'),
     )
 
 
@@ -75,19 +75,96 @@ def test_a_reservation_and_a_missing_zone_are_noted() -> None:
     assert (started.reservation, started.codes, started.event_time_us) == (True, ("ZONE_ASSUMED",), NOON_US)
 
 
+def only(kind: type[SessionStarted | SessionEnded], value: bytes, *reasons: str) -> SessionStarted | SessionEnded:
+    """The one event of a message of which just these parts are refused."""
+    meaning = interpreted(value)
+    assert [part.reason for part in meaning.quarantined] == list(reasons)
+    (event,) = meaning.events
+    assert isinstance(event, kind)
+    return event
+
+
 @pytest.mark.parametrize(
-    ("changed", "reason"),
+    ("changed", "reasons"), [({"timestamp": None}, ()), ({"timestamp": "soon"}, ("BAD_TIMESTAMP",)),
+                             ({"timestamp": 1772452800}, ("BAD_VALUE",))]
+)  # fmt: skip
+def test_a_start_or_stop_without_a_time_happened_when_it_was_received(
+    changed: dict[str, object], reasons: tuple[str, ...]
+) -> None:
+    for event in (only(SessionStarted, start(**changed), *reasons), only(SessionEnded, stop(**changed), *reasons)):
+        assert (event.event_time_us, event.codes) == (RECEIVED_US, ("TIME_ASSUMED",))
+        assert event.register_wh is not None
+
+
+@pytest.mark.parametrize("field", ["connectorId", "idTag", "timestamp", "meterStart"])
+def test_no_single_missing_field_loses_a_start(field: str) -> None:
+    payload = {"connectorId": 1, "idTag": "04A1B2C3", "meterStart": 1200, "timestamp": NOON}
+    del payload[field]
+    (started,) = interpreted(call("StartTransaction", payload)).events
+    assert isinstance(started, SessionStarted)
+    known = (started.connector_id is not None, started.token is not None, started.register_wh is not None)
+    assert known == (field != "connectorId", field != "idTag", field != "meterStart")
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"),
     [
-        ({"connectorId": 0}, "SCHEMA_VIOLATION"),
-        ({"connectorId": "1"}, "SCHEMA_VIOLATION"),
-        ({"timestamp": "soon"}, "BAD_TIMESTAMP"),
-        ({"timestamp": None}, "SCHEMA_VIOLATION"),
-        ({"idTag": 5}, "SCHEMA_VIOLATION"),
+        ("idTag", {"tag": "SECRET"}),
+        ("idTag", ["SECRET"]),
+        ("idTag", True),
+        ("reservationId", "SECRET"),
+        ("reservationId", 1.5),
+        ("connectorId", "SECRET"),
+        ("connectorId", -1),
+        ("connectorId", 70_000),
+        ("connectorId", "70000"),
+        ("connectorId", 0),
+        ("connectorId", {}),
     ],
 )
-def test_a_start_without_place_or_time_is_refused(changed: dict[str, object], reason: str) -> None:
-    with pytest.raises(InvalidMessage, match=f"{reason}: StartTransaction"):
-        interpreted(start(**changed))
+def test_a_field_of_the_wrong_type_costs_itself(field: str, wrong: object) -> None:
+    meaning = interpreted(start(**{field: wrong}))
+    (started,) = meaning.events
+    assert isinstance(started, SessionStarted)
+    absent = {"idTag": started.token, "reservationId": started.reservation or None, "connectorId": started.connector_id}
+    assert absent[field] is None
+    assert started.register_wh == 1200
+    (part,) = meaning.quarantined
+    assert part.reason == "BAD_VALUE"
+    assert "StartTransaction" in part.detail
+    assert field in part.detail
+    assert "SECRET" not in part.detail
+
+
+def test_a_tag_that_is_a_number_and_a_connector_that_is_text_are_read() -> None:
+    started = only(SessionStarted, start(idTag=123456, connectorId="2"))
+    assert isinstance(started, SessionStarted)
+    assert started.token == KEYS.pseudonym("assembly", "", "123456")
+    assert started.connector_id == 2
+    assert reading(meter(ENERGY, connectorId="2")).connector_id == 2
+
+
+@pytest.mark.parametrize(("sent", "reserved"), [(4, True), (0, False), (-1, False), (None, False)])
+def test_minus_one_and_zero_are_no_reservation(sent: object, reserved: bool) -> None:
+    started = only(SessionStarted, start(reservationId=sent))
+    assert isinstance(started, SessionStarted)
+    assert started.reservation is reserved
+
+
+@pytest.mark.parametrize("payload", [[], "text", 5, None])
+def test_a_message_that_is_no_object_is_refused(payload: object) -> None:
+    for action in ("StartTransaction", "StopTransaction", "MeterValues", "StatusNotification"):
+        with pytest.raises(InvalidMessage, match=f"SCHEMA_VIOLATION: {action}"):
+            interpreted(call(action, payload, protocol="ocpp1.6"))
+
+
+def test_a_status_without_place_or_status_is_refused() -> None:
+    for payload in ({"status": "Charging"}, {"connectorId": 1}, {"connectorId": 1, "status": 7}):
+        with pytest.raises(InvalidMessage, match="SCHEMA_VIOLATION: StatusNotification"):
+            interpreted(call("StatusNotification", payload))
+    meaning = interpreted(call("StatusNotification", {"connectorId": "left", "status": "Charging"}))
+    assert [part.reason for part in meaning.quarantined] == ["BAD_VALUE"]
+    assert [type(event) for event in meaning.events] == [StationSeen]
 
 
 def test_a_stop_ends_the_transaction_and_its_data_are_readings() -> None:
@@ -129,11 +206,80 @@ def test_ids_that_name_no_transaction_are_told_apart(sent: object, hint: str) ->
     assert (read.transaction_id, read.tx_hint) == (None, hint)
 
 
-@pytest.mark.parametrize(("sent", "hint"), [(-1, "unacknowledged"), (0, "zero")])
-def test_a_stop_of_an_unacknowledged_start_says_so(sent: int, hint: str) -> None:
+@pytest.mark.parametrize(
+    "sent", [-16, -(2**31), 2**31, 2**63, 1e30, 1.5, "-16", "2147483648", "9" * 40, "-1.0"]
+)  # fmt: skip
+def test_a_number_that_no_central_system_gives_names_no_transaction(sent: object) -> None:
+    read = reading(meter(ENERGY, transactionId=sent))
+    assert (read.transaction_id, read.tx_hint) == (None, "unacknowledged")
+
+
+@pytest.mark.parametrize(
+    ("sent", "name"),
+    [(1, "1"), (2**31 - 1, "2147483647"), ("77", "77"), (" 77 ", "77"), (77.0, "77"), ("77.0", "77"), ("abc", "abc")],
+)
+def test_ids_as_they_are_really_sent_are_one(sent: object, name: str) -> None:
+    """Also text that is no number: it is somebody's id."""
+    read = reading(meter(ENERGY, transactionId=sent))
+    assert (read.transaction_id, read.tx_hint) == (KEYS.transaction_key(STATION, name), "")
+
+
+@pytest.mark.parametrize(
+    ("sent", "hint"), [(-1, "unacknowledged"), (0, "zero"), (None, "unacknowledged"), ("", "unacknowledged")]
+)
+def test_a_stop_that_names_no_transaction_says_so(sent: object, hint: str) -> None:
     (ended,) = events(stop(transactionId=sent))
     assert isinstance(ended, SessionEnded)
-    assert (ended.transaction_id, ended.tx_hint) == (None, hint)
+    assert (ended.transaction_id, ended.tx_hint, ended.register_wh) == (None, hint, 2500)
+
+
+@pytest.mark.parametrize("field", ["transactionId", "meterStop", "timestamp", "transactionData", "reason", "idTag"])
+def test_no_malformed_field_loses_a_stop(field: str) -> None:
+    meaning = interpreted(stop(**{field: {"no": "such"}}))
+    assert meaning.quarantined
+    assert {part.reason for part in meaning.quarantined} == {"BAD_VALUE"}
+    (ended,) = meaning.events
+    assert isinstance(ended, SessionEnded)
+    assert (ended.transaction_id is None) == (field == "transactionId")
+    assert (ended.register_wh is None) == (field == "meterStop")
+
+
+def test_malformed_transaction_data_cost_themselves() -> None:
+    """Each entry and each sample: of five entries one is whole, one has lost a sample."""
+    good = {"timestamp": NOON, "sampledValue": [ENERGY]}
+    later = {"timestamp": "2026-03-02T12:01:00Z", "sampledValue": [7, {"value": "1300", "unit": 5}, {"value": "90"}]}
+    other = {"timestamp": NOON, "sampledValue": [{"value": "230", "measurand": "Voltage", "unit": 5}]}
+    data = [good, later, other, "entry", {"timestamp": NOON, "sampledValue": {"value": "9"}}]
+    meaning = interpreted(stop(transactionData=data))
+    first, second, ended = meaning.events
+    assert isinstance(first, MeterRead)
+    assert isinstance(second, MeterRead)
+    assert isinstance(ended, SessionEnded)
+    assert (first.register_wh, first.left_out) == (1261, ())
+    assert (second.register_wh, second.left_out) == (90, ((BAD_VALUE, 2),))
+    assert sorted(part.detail for part in meaning.quarantined) == [
+        "StopTransaction: expected array at $.transactionData[4].sampledValue",
+        "StopTransaction: expected object at $.transactionData[3]",
+        "register_wh: not a number",
+        "register_wh: not a number",
+    ]
+
+
+@pytest.mark.parametrize("field", ["unit", "phase", "location", "context", "format", "measurand"])
+def test_a_sample_that_is_not_understood_completely_is_not_used(field: str) -> None:
+    """Without its unit or its phase a number says something else."""
+    meaning = interpreted(meter({"value": "1300", field: 5}, {"value": "50", "measurand": "SoC"}))
+    reads = [event for event in meaning.events if isinstance(event, MeterRead)]
+    assert [read.register_wh for read in reads] == [None] * len(reads)
+    assert [read.left_out for read in reads if read.left_out] == [((BAD_VALUE, 1),)]
+    assert [part.reason for part in meaning.quarantined] == ["BAD_VALUE"]
+
+
+@pytest.mark.parametrize("sent", [None, "left", []])
+def test_a_reading_without_a_connector_is_still_its_transactions(sent: object) -> None:
+    (read,) = interpreted(meter(ENERGY, connectorId=sent)).events
+    assert isinstance(read, MeterRead)
+    assert (read.connector_id, read.transaction_id) == (None, KEYS.transaction_key(STATION, "77"))
 
 
 def test_the_main_meter_is_connector_zero() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from pipeline.domain.events import (
@@ -181,17 +182,137 @@ def test_a_signed_value_is_evidence_beside_its_number() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"seqNo": None},
-        {"seqNo": -1},
         {"eventType": "Paused"},
+        {"eventType": None},
         {"transactionInfo": {}},
+        {"transactionInfo": None},
         {"transactionInfo": {"transactionId": ""}},
-        {"evse": {"id": -1}},
+        {"transactionInfo": {"transactionId": ["t-1"]}},
     ],
 )
 def test_an_event_without_its_place_in_the_transaction_is_refused(changed: dict[str, object]) -> None:
     with pytest.raises(InvalidMessage, match="SCHEMA_VIOLATION: TransactionEvent"):
         interpreted(transaction_event("Updated", **changed))
+
+
+@pytest.mark.parametrize(
+    ("changed", "reasons"),
+    [
+        ({"seqNo": None}, []),
+        ({"seqNo": -1}, ["BAD_VALUE"]),
+        ({"seqNo": "4"}, ["BAD_VALUE"]),
+        ({"evse": {"id": -1}}, ["BAD_VALUE"]),
+        ({"evse": 1}, ["BAD_VALUE"]),
+        ({"evse": {}}, ["BAD_VALUE"]),
+        ({"evse": {"id": "left"}}, ["BAD_VALUE"]),
+        ({"timestamp": None}, []),
+        ({"timestamp": "soon"}, ["BAD_TIMESTAMP"]),
+        ({"idToken": "04A1B2C3"}, ["BAD_VALUE"]),
+        ({"reservationId": "4"}, ["BAD_VALUE"]),
+        ({"meterValue": {}}, ["BAD_VALUE"]),
+        ({"transactionInfo": {"transactionId": "t-1", "chargingState": 5}}, ["BAD_VALUE"]),
+    ],
+)
+def test_a_missing_or_malformed_field_costs_itself(changed: dict[str, object], reasons: list[str]) -> None:
+    for event_type, kind in (("Started", SessionStarted), ("Ended", SessionEnded)):
+        meaning = interpreted(transaction_event(event_type, **{"evse": {"id": 2}, "idToken": TOKEN, **changed}))
+        assert [part.reason for part in meaning.quarantined] == reasons
+        (event,) = meaning.events
+        assert isinstance(event, kind)
+        assert event.transaction_id == TRANSACTION
+        assert (event.seq_no is None) == ("seqNo" in changed)
+        assert (event.connector_id is None) == ("evse" in changed)
+        assert (event.token is None) == ("idToken" in changed)
+        timed = "timestamp" not in changed
+        assert (event.event_time_us, event.codes) == ((NOON_US, ()) if timed else (RECEIVED_US, ("TIME_ASSUMED",)))
+
+
+def test_numbers_and_texts_where_the_standard_has_the_other_are_read() -> None:
+    info = {"transactionInfo": {"transactionId": 5}, "evse": {"id": "2"}, "idToken": {**TOKEN, "idToken": 123}}
+    (started,) = events(transaction_event("Started", **info))
+    assert isinstance(started, SessionStarted)
+    assert (started.transaction_id, started.connector_id) == (KEYS.transaction_key(STATION, "5"), 2)
+    assert started.token == KEYS.pseudonym("assembly", "ISO14443", "123")
+
+
+@pytest.mark.parametrize(("sent", "reserved"), [(4, True), (0, False), (-1, False), (None, False)])
+def test_minus_one_and_zero_are_no_reservation(sent: object, reserved: bool) -> None:
+    (started,) = events(transaction_event("Started", reservationId=sent))
+    assert isinstance(started, SessionStarted)
+    assert started.reservation is reserved
+
+
+PERIODIC = {"value": 1500, "context": "Sample.Periodic"}
+BEGIN = {"value": 1200, "context": "Transaction.Begin"}
+END = {"value": 1900, "context": "Transaction.End"}
+TRIGGER = {"value": 3, "context": "Trigger"}
+
+
+@pytest.mark.parametrize(
+    ("event_type", "samples", "register"),
+    [
+        ("Started", (BEGIN, PERIODIC), 1200),
+        ("Started", (PERIODIC, BEGIN), 1200),
+        ("Started", (PERIODIC,), 1500),
+        ("Started", (TRIGGER,), 3),
+        ("Started", (END,), None),
+        ("Ended", (PERIODIC, END), 1900),
+        ("Ended", (BEGIN, PERIODIC), 1500),
+        ("Ended", (PERIODIC,), 1500),
+        ("Ended", (BEGIN,), None),
+    ],
+)
+def test_start_and_end_take_the_marked_register_or_the_one_of_their_own_time(
+    event_type: str, samples: tuple[object, ...], register: int | None
+) -> None:
+    found = events(transaction_event(event_type, *samples))
+    (event,) = [each for each in found if isinstance(each, SessionStarted | SessionEnded)]
+    assert event.register_wh == register
+
+
+def test_a_register_of_another_time_is_not_the_start() -> None:
+    entries = [{"timestamp": "2026-03-02T11:59:00Z", "sampledValue": [{"value": 1300}]}]
+    started, older = events(transaction_event("Started", meterValue=entries))
+    assert isinstance(started, SessionStarted)
+    assert isinstance(older, MeterRead)
+    assert (started.register_wh, older.register_wh) == (None, 1300)
+
+
+def test_one_phase_alone_is_no_register_of_start_or_end() -> None:
+    """Nothing here says whether it stands for the total; the reading tells which phase it is."""
+    started, read = events(transaction_event("Started", {**BEGIN, "phase": "L1"}))
+    assert isinstance(started, SessionStarted)
+    assert isinstance(read, MeterRead)
+    assert (started.register_wh, read.register_wh, read.phases, read.context) == (None, 1200, 1, "begin")
+    started, read = events(transaction_event("Started", *({**BEGIN, "phase": f"L{n}"} for n in (1, 2, 3))))
+    assert isinstance(started, SessionStarted)
+    assert started.register_wh == 3600
+
+
+def test_the_state_belongs_to_the_reading_of_now_and_not_to_a_frozen_begin() -> None:
+    begin, now = events(transaction_event("Updated", BEGIN, PERIODIC, info={"chargingState": "Charging"}))
+    assert isinstance(begin, MeterRead)
+    assert isinstance(now, MeterRead)
+    assert (begin.context, begin.state, now.context, now.state) == ("begin", None, "periodic", "charging")
+
+
+def test_a_transaction_event_of_version_21_is_read_with_all_that_is_new_in_it() -> None:
+    new = {
+        "triggerReason": "TxResumed",
+        "costDetails": {"totalCost": {"currency": "EUR", "typeOfCost": "NormalCost"}, "totalUsage": {"energy": 3}},
+        "preconditioningStatus": "Ready",
+        "evseSleep": False,
+    }
+    info = {
+        "chargingState": "Charging",
+        "operationMode": "ChargingOnly",
+        "tariffId": "T-1",
+        "transactionLimit": {"maxCost": 30, "maxEnergy": 20000},
+    }
+    shown = {"value": 80, "measurand": "Display.TargetSOC", "unitOfMeasure": {"unit": "Percent"}}
+    value = transaction_event("Updated", {"value": 1300}, shown, info=info, **new)
+    frame = msgspec.json.encode(msgspec.json.decode(value) | {"protocol": "ocpp2.1"})
+    assert events(frame) == events(transaction_event("Updated", {"value": 1300}, info={"chargingState": "Charging"}))
 
 
 def test_meter_values_are_outside_transactions() -> None:
