@@ -17,7 +17,7 @@ from pipeline.domain.pricing.signals import Slot
 from pipeline.domain.pricing.units import MWH_PER_KWH
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
-from pipeline.wire.price_signals import read_slot
+from pipeline.wire.price_signals import agreed, read_slot
 
 _ACTIVITIES = ("charging", "idle", "evse_pause")
 
@@ -57,7 +57,8 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
         quote=_quote(reader, faults),
     )
     zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
-    signals = [read_slot(each, f"{source}: signals[{place}]") for place, each in enumerate(reader.get("signals") or ())]
+    named = [(f"{source}: signals[{place}]", each) for place, each in enumerate(reader.get("signals") or ())]
+    signals = agreed([(name, read_slot(each, name)) for name, each in named])
     reader.get("note")
     _check_times(reader, facts)
     for name in reader.unknown():
