@@ -12,6 +12,7 @@ import click
 import orjson
 
 from pipeline.agents.offline import OfflineSessions
+from pipeline.cli.log_files import strict_option, tell_bad_lines
 from pipeline.cli.options import settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, passing_keyring, rating, sites_option, tariffs_option
@@ -27,17 +28,22 @@ from pipeline.edge.replayer import Format, open_log
 @sites_option
 @tariffs_option
 @click.option("--final-ticks", is_flag=True, help="Let 25 h pass after the last record, so that silent sessions close.")
-def command(files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: Path | None, final_ticks: bool) -> None:
+@strict_option
+def command(
+    files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: Path | None, final_ticks: bool, strict: bool
+) -> int:
     """Assemble the sessions of FILES (.ndjson or .ndjson.gz, `-` is stdin; several files are one log).
 
     One JSON object per session on stdout, its latest revision, in order of start. Sessions without site or tariff have
     their energy, and their bill is HELD with the reason. Ids and pseudonyms are made with the keyring of
-    CHARGELINE_KEYS_FILE; without one, with keys of this run alone.
+    CHARGELINE_KEYS_FILE; without one, with keys of this run alone. A line that is no record is named on stderr and left
+    out; the others are assembled, and the exit code is 1.
     """
     found = settings(sites_file=sites, tariffs_file=tariffs)
     keys = keyring(found) if found.keys_file else passing_keyring()
     sessions = OfflineSessions(rating(found, keys), keys)
-    log = open_log(files, cast(Format, format_))
+    log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
+    exit_code = tell_bad_lines(log)
     with progress("assembling", log.lines, "records") as bar:
         for _, key, value in log.records(final_ticks=final_ticks):
             sessions.feed(key, value)
@@ -47,3 +53,4 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: 
         click.echo(orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         click.echo(f"refused: {count} {reason}", err=True)
+    return exit_code

@@ -9,6 +9,7 @@ from typing import cast
 import click
 
 from pipeline.agents.offline import OfflineSessions
+from pipeline.cli.log_files import strict_option, tell_bad_lines
 from pipeline.cli.options import json_option, print_json, settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import passing_keyring, rating, sites_option
@@ -28,17 +29,20 @@ from pipeline.edge.replayer import Format, open_log
     help="OCPP-J frames in their envelope, or canonical events.",
 )
 @sites_option
+@strict_option
 @json_option
-def command(files: tuple[Path, ...], format_: str, sites: Path | None, as_json: bool) -> int:
+def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: bool, as_json: bool) -> int:
     """Audit FILES (.ndjson or .ndjson.gz; several files are one log).
 
     Per connector: attributed + quarantined + unattributed energy = movement of the register. Per station: received =
-    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold.
+    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold, or if a line
+    is no record: such lines are named on stderr and left out.
     """
     found = settings(sites_file=sites)
     keys = passing_keyring()
     sessions = OfflineSessions(rating(found, keys), keys)
-    log = open_log(files, cast(Format, format_))
+    log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
+    exit_code = tell_bad_lines(log)
     with progress("auditing", log.lines, "records") as bar:
         for _, key, value in log.records(final_ticks=True):
             sessions.feed(key, value)
@@ -57,7 +61,7 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, as_json: 
             + ", ".join(f"{name.removesuffix('_wh')} {wh:,} Wh" for name, wh in totals.items())
             + f"; {len(wrong)} of them do not balance"
         )
-    return 1 if wrong else 0
+    return 1 if wrong else exit_code
 
 
 ENERGY = ("attributed_wh", "quarantined_wh", "unattributed_wh", "movement_wh", "estimated_wh")

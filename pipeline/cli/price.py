@@ -13,6 +13,7 @@ from pipeline.cli.reference import FILE
 from pipeline.domain.checking import verify
 from pipeline.domain.checking.cdr import Cdr
 from pipeline.domain.checking.receipts import rebill
+from pipeline.domain.checking.unstated import require_volumes
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals
@@ -32,12 +33,12 @@ from pipeline.wire.session_facts import SessionDocument
 def command(file: Path, tariff_files: tuple[Path, ...], time_zone: str | None, signals_file: Path | None) -> None:
     """Price an OCPI CDR, a session document with meter readings or a receipt, and print the bill as JSON.
 
-    The claimed amounts are not used. A tariff with clock times needs --time-zone: a CDR does not hold it, and a guessed
-    zone gives a bill that looks right and is wrong by hours. A receipt holds its tariff, zone and signals; options
-    replace them. Unknown amounts are null.
+    The claimed amounts are not used, and a volume that decides the price and is not stated is not taken for 0. A tariff
+    with clock times needs --time-zone: a CDR does not hold it, and a guessed zone gives a bill that looks right and is
+    wrong by hours. A receipt holds its tariff, zone and signals; options replace them. Unknown amounts are null.
     """
     given = basis(tariff_files, time_zone, signals_file)
-    found = cdr_or_session(file)
+    found = cdr_or_session(file, with_tariffs=not tariff_files)
     try:
         match found:
             case Cdr():
@@ -72,4 +73,6 @@ def _receipt_bill(receipt: Receipt, given: Basis) -> Bill:
 def _cdr_bill(cdr: Cdr, given: Basis) -> Bill:
     tariffs = given.tariffs or list(cdr.tariffs)
     with_what = verify.Basis(tariffs=tariffs, zone=given.zone, signals=given.signals)
-    return verify.price_cdr(cdr, verify.tariff_of(cdr, tariffs), tariffs, with_what).bill
+    tariff = verify.tariff_of(cdr, tariffs)
+    require_volumes(cdr, verify.used(cdr, tariff, tariffs))
+    return verify.price_cdr(cdr, tariff, tariffs, with_what).bill

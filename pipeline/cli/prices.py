@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -9,9 +10,10 @@ import click
 from pipeline.cli.options import json_option, kafka_option
 from pipeline.cli.publishing import publish_all
 from pipeline.cli.reference import FILE, read
-from pipeline.errors import WrongUsage
+from pipeline.domain.pricing.signals import Slot, disputes
+from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import PRICE_SIGNALS
-from pipeline.wire.price_signals import decode_price_csv, decode_signals, encode_slot, slot_key
+from pipeline.wire.price_signals import contradiction, decode_price_csv, decode_signals, encode_slot, slot_key
 
 
 @click.group()
@@ -31,7 +33,8 @@ def publish(
 ) -> None:
     """Publish the slots of FILE: JSON, or CSV with the columns unix_seconds and price_... (per MWh).
 
-    What was published about a slot after it began never prices it. Bills held for lack of a slot are released.
+    What was published about a slot after it began never prices it. Bills held for lack of a slot are released. Two
+    slots that contradict each other, in FILE or with what is published, are refused unless one has the higher revision.
     """
     data, csv = read(file, "price signals"), (series, minutes, currency)
     if file.suffix == ".csv":
@@ -42,4 +45,22 @@ def publish(
         raise WrongUsage(f"{file}: --series, --minutes and --currency are for CSV files; here each slot says its own")
     else:
         slots = decode_signals(data, str(file))
-    publish_all(PRICE_SIGNALS, [(slot_key(slot).decode(), encode_slot(slot)) for slot in slots], kafka, as_json)
+    publish_all(PRICE_SIGNALS, [(slot_key(slot).decode(), encode_slot(slot)) for slot in slots], kafka, as_json, agree)
+
+
+def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
+    """Raises WrongUsage for a new slot that contradicts a published one: neither would be a price."""
+    new = [slot for key, value in fresh.items() for slot in decode_signals(value, key)]
+    series, brought = {slot.series for slot in new}, set(new)
+    there = [slot for key, value in known.items() if key.rsplit("|", 2)[0] in series for slot in _readable(key, value)]
+    for one, other in disputes([*there, *new]):
+        if brought & {one, other}:
+            raise WrongUsage(f"{PRICE_SIGNALS.name}: {contradiction(one, other)}")
+
+
+def _readable(key: str, value: bytes) -> list[Slot]:
+    """What somebody else wrote and nobody can read prices nothing (workers log it), so nothing contradicts it."""
+    try:
+        return decode_signals(value, key)
+    except InvalidMessage:
+        return []

@@ -48,15 +48,18 @@ def basis(tariff_files: tuple[Path, ...], zone: str | None, signals_file: Path |
     return Basis(tariffs, zone, None if slots is None else Signals(slots))
 
 
-def cdr_or_session(path: Path) -> Cdr | SessionDocument | Receipt:
-    """A CDR, a session document with readings, or a receipt; told apart by fields that only one of them has."""
+def cdr_or_session(path: Path, *, with_tariffs: bool) -> Cdr | SessionDocument | Receipt:
+    """A CDR, a session document with readings, or a receipt; told apart by fields that only one of them has.
+
+    Without `with_tariffs` those inside a CDR are not read: others replace them.
+    """
     data = read(path, "CDR")
     if is_receipt(data):
         receipt = decode_receipt(data, str(path))
         if isinstance(receipt, Receipt):
             return receipt
         raise InvalidMessage("bad_receipt", f"{path}: a credit has no facts of its own; name the bill it takes back")
-    document = parse(data, str(path))
+    document = parse(data, str(path), without="tariffs")
     if isinstance(document, dict) and "readings" in document:
         return decode_session(data, str(path))
-    return decode_cdr(data, str(path))
+    return decode_cdr(data, str(path), with_tariffs=with_tariffs)

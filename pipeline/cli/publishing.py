@@ -5,15 +5,17 @@ from __future__ import annotations
 import click
 
 from pipeline.cli.options import print_json, settings
-from pipeline.edge.publisher import Document, publish
+from pipeline.edge.publisher import Agree, Document, always, publish
 from pipeline.kafka_config import client_config, producer_config
 from pipeline.topics import Topic
 
 
-def publish_all(topic: Topic, documents: list[Document], kafka: str | None, as_json: bool) -> None:
+def publish_all(
+    topic: Topic, documents: list[Document], kafka: str | None, as_json: bool, agree: Agree = always
+) -> None:
     """Publishes and says what came of it."""
     found = settings(kafka=kafka)
-    result = publish(topic.name, documents, client_config(found), producer_config(found))
+    result = publish(topic.name, documents, client_config(found), producer_config(found), agree)
     if as_json:
         print_json({"topic": topic.name, "published": result.new, "already_there": result.known})
     else:

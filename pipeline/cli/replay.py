@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.log_files import strict_option, tell_bad_lines
 from pipeline.cli.options import json_option, kafka_option, settings
 from pipeline.cli.progress import progress
 from pipeline.cli.simulate import tell
 from pipeline.edge.producer import paced, produce
-from pipeline.edge.replayer import Format, open_log
+from pipeline.edge.replayer import BadLines, Format, open_log
+from pipeline.errors import WrongUsage
 from pipeline.kafka_config import producer_config
 from pipeline.topics import METER_EVENTS
 
@@ -22,6 +24,7 @@ from pipeline.topics import METER_EVENTS
 @click.option("--speed", type=click.FloatRange(0), default=0.0, help="Times real time; 0 = as fast as possible.")
 @click.option("--clock", help="Clock of the records that name none [default: made from the contents].")
 @click.option("--skip-bad", is_flag=True, help="Send lines that are no record as they are: they become dead letters.")
+@strict_option
 @click.option("--no-final-ticks", is_flag=True, help="Leave sessions open that are open at the end of the log.")
 @json_option
 def command(
@@ -31,20 +34,26 @@ def command(
     speed: float,
     clock: str | None,
     skip_bad: bool,
+    strict: bool,
     no_final_ticks: bool,
     as_json: bool,
-) -> None:
+) -> int:
     """Send recorded events (one JSON object a line; .ndjson, .ndjson.gz, or - for stdin) to Kafka.
 
     Several files are merged into one log by receive time. Every line is checked before the first is sent. Clock ticks
     of the log's own clock are added, also for 25 hours after its end. Sending the same files again changes nothing
-    downstream.
+    downstream. A line that is no record is named on stderr and not sent; the others are, and the exit code is 1.
     """
+    if skip_bad and strict:
+        raise WrongUsage("--skip-bad sends bad lines and --strict stops at them: give one of the two")
+    bad_lines: BadLines = "refuse" if strict else "send" if skip_bad else "leave out"
     with progress("checking", unit="lines") as shown:
-        log = open_log(files, log_format, clock=clock, skip_bad=skip_bad, on_progress=shown.advance)
+        log = open_log(files, log_format, clock=clock, bad_lines=bad_lines, on_progress=shown.advance)
+    exit_code = tell_bad_lines(log)
+    if log.left_out and log.left_out == log.lines:
+        return exit_code
     records = paced(log.records(final_ticks=not no_final_ticks), speed)
     with progress("replaying", total=log.lines, unit="events") as shown:
         report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
-    if log.bad:
-        click.echo(f"{log.bad:,} lines are no record: sent as they are, they become dead letters", err=True)
     tell(report, log.clock, "acknowledged by Kafka", as_json)
+    return exit_code

@@ -49,11 +49,13 @@ def command(
 ) -> None:
     """Check the amounts and volumes that a CDR claims, or an exported receipt, which needs nothing but itself.
 
+    A CDR is one of OCPI 2.1.1, 2.2.1 or 2.3.0; a credit CDR is checked as the bill that it takes back.
+
     OK: no contradiction, and every stated figure is within tolerance, or follows another admitted reading of the spec.
     MISMATCH (exit 1): it contradicts itself, or no reading gives its figures. NOT_VERIFIABLE (exit 3): a needed fact
-    is missing, or the only disagreement rests on an assumption. A receipt must fit its hash and give its bill again to
-    the last digit; for a credit the bill that it takes back must lie beside it. A file that cannot be read is wrong
-    usage (exit 2).
+    is missing, such as a volume that no period states, or the only disagreement rests on an assumption. A receipt must
+    fit its hash and give its bill again to the last digit; for a credit the bill that it takes back must lie beside it.
+    A file that cannot be read is wrong usage (exit 2).
     """
     try:
         data = read(file, "CDR or receipt")
@@ -66,7 +68,7 @@ def command(
             with_what = Basis(
                 tariffs=given.tariffs, zone=given.zone, signals=given.signals, tolerance=_amount(tolerance)
             )
-            verdict = verify(decode_cdr(data, str(file)), with_what)
+            verdict = verify(decode_cdr(data, str(file), with_tariffs=not tariff_files), with_what)
     except InvalidMessage as error:  # exit 1 would say MISMATCH of a record that was never checked
         raise WrongUsage(str(error)) from error
     if as_json:

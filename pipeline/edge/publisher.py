@@ -6,7 +6,7 @@ with it a replay would price otherwise than the first run did.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.edge.producer import produce
@@ -23,12 +23,23 @@ class Published(NamedTuple):
     """Already there with the same content."""
 
 
-def publish(topic: str, documents: Sequence[Document], reader: Properties, writer: Properties) -> Published:
+Agree = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
+"""Told what the topic holds and what is to come; raises WrongUsage if the two must not stand together."""
+
+
+def always(_known: Mapping[str, bytes], _fresh: Mapping[str, bytes]) -> None:
+    """Versions of documents stand side by side."""
+
+
+def publish(
+    topic: str, documents: Sequence[Document], reader: Properties, writer: Properties, agree: Agree = always
+) -> Published:
     """Sends what the topic does not hold yet, in the order given, and waits for the broker's answers.
 
     `reader`, `writer`: properties of a client and of an idempotent producer (kafka_config.py).
 
-    Raises WrongUsage (a version that exists with other content; nothing was sent then) or Unavailable.
+    Raises WrongUsage (a version that exists with other content, or what `agree` refuses; nothing was sent then)
+    or Unavailable.
     """
     known = {(each.key() or b"").decode(errors="replace"): each.value() or b"" for each in read_topic(reader, topic)}
     fresh: dict[str, bytes] = {}
@@ -39,6 +50,7 @@ def publish(topic: str, documents: Sequence[Document], reader: Properties, write
             )
         if key not in known:
             fresh[key] = value
+    agree(known, fresh)
     if fresh:
         report = produce([(0, key.encode(), value) for key, value in fresh.items()], topic, writer)
         if report.failed:

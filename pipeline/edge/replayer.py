@@ -3,7 +3,7 @@
 Lines keep the order of their file; several files are merged by receive time. A record without a clock of its own gets
 `replay-<hash of the contents>`, and for each clock whose ticks are not in the log the replayer writes them: every
 minute of receive time, then hourly for 25 h, so that what stays silent is closed. Nothing is sent before every line of
-every file has been checked.
+every file has been checked. A line that is no record is left out and named; it never costs the lines around it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from heapq import merge
+from itertools import count
 from operator import itemgetter
 from pathlib import Path
 from typing import IO, Literal, NamedTuple, cast
@@ -39,6 +40,12 @@ HOUR_US = 60 * MINUTE_US
 FINAL_TICKS_US = 25 * HOUR_US
 UNREADABLE_KEY = b"unreadable"
 """Key of a bad line that names no station, sent on request only."""
+_LONGEST_LINE = LARGEST_RECORD + 1_000
+MOST_NAMED = 100
+"""So many bad lines are named one by one; all are counted."""
+
+BadLines = Literal["leave out", "send", "refuse"]
+"""What becomes of lines that are no record. `send`: as they are, so that the stream makes dead letters of them."""
 
 
 class Line(NamedTuple):
@@ -65,19 +72,52 @@ class Log:
 
     sources: Sequence[Source]
     format: Format
-    skip_bad: bool
+    bad_lines: BadLines
     clock: str = ""
     """Given to records that have none."""
     lines: int = 0
+    """Lines that are not blank, bad ones included."""
     bad: int = 0
+    left_out: int = 0
+    """Of the bad ones; also where they are to be sent, what no record can hold is left out."""
+    named: list[str] = field(default_factory=list)
+    """`file:line: reason` of the first MOST_NAMED bad lines."""
     seen: set[str] = field(default_factory=set)
     ticked: set[str] = field(default_factory=set)
     """Clocks of the events, and clocks whose ticks are in the log."""
+    _known_bad: set[tuple[str, int]] = field(default_factory=set)
 
     def records(self, *, final_ticks: bool = True) -> Iterator[Record]:
         """The log with the ticks that it lacks. `final_ticks`: time goes on for 25 h after the last line."""
         by_receive_time = merge(*(self._in_order(source) for source in self.sources), key=itemgetter(0))
         return _with_ticks(by_receive_time, sorted(self.seen - self.ticked), final_ticks)
+
+    def check(self, source: Source, number: int, value: bytes) -> None:
+        """Takes note of one line. Raises WrongUsage for a bad one that is to be refused."""
+        self.lines += 1
+        try:
+            line = _parse(value, self.format)
+        except InvalidMessage as error:
+            self._name(source, number, str(error))
+            self.left_out += self._leaves_out(value)
+            self._known_bad.add((source.name, number))
+            return
+        (self.ticked if line.tick else self.seen).add(line.clock)
+        try:
+            value.decode()
+        except UnicodeDecodeError as error:  # in a text that perhaps nobody reads: the stream decides, as online
+            self._name(source, number, f"not UTF-8 at byte {error.start}; kept, and used as far as it can be read")
+
+    def _name(self, source: Source, number: int, reason: str) -> None:
+        if self.bad_lines == "refuse":
+            advice = "Nothing was done; correct the line, check --format, or leave --strict out"
+            raise WrongUsage(f"BAD_LINE: {source.name}:{number}: {reason}. {advice}")
+        self.bad += 1
+        if len(self.named) < MOST_NAMED:
+            self.named.append(f"{source.name}:{number}: {reason}")
+
+    def _leaves_out(self, bad: bytes) -> bool:
+        return self.bad_lines == "leave out" or len(bad) > LARGEST_RECORD
 
     def _in_order(self, source: Source) -> Iterator[Record]:
         """A file is a log: its order stands, also where its times go back."""
@@ -86,8 +126,10 @@ class Log:
             try:
                 time_us, key, clock, _, value = _parse(value, self.format)
             except InvalidMessage as error:
-                if not self.skip_bad:  # it was good when the file was checked
+                if (source.name, number) not in self._known_bad:  # it was good when the file was checked
                     raise InvalidMessage("BAD_LINE", f"{source.name}:{number}: {error}; did the file change?") from None
+                if self._leaves_out(value):
+                    continue
                 time_us, key = now_us, _key_of_bad(value)
             else:
                 if clock == LIVE:
@@ -101,39 +143,23 @@ def open_log(
     format: Format,
     *,
     clock: str | None = None,
-    skip_bad: bool = False,
+    bad_lines: BadLines = "leave out",
     on_progress: Callable[[int], None] = lambda lines: None,
 ) -> Log:
     """Reads and checks every line of `files` (`.ndjson`, `.ndjson.gz`, `-` is stdin) before anything is sent.
 
-    `clock` names the clock of records that have none. Raises WrongUsage for a file that cannot be read, InvalidMessage
-    naming file and line for a line that is no record of `format`; with `skip_bad` such lines are kept as they are.
+    `clock` names the clock of records that have none. Lines that are no record of `format` are counted and named in the
+    log that is returned. Raises WrongUsage for a file that cannot be read and, where bad lines are to be refused, for
+    the first of them.
     """
-    log = Log(_sources(files), format, skip_bad)
+    log = Log(_sources(files), format, bad_lines)
     digest = hashlib.sha256()
     for source in log.sources:
         for number, value in _numbered_lines(source):
             digest.update(value + b"\n")
-            log.lines += 1
+            log.check(source, number, value)
             if log.lines % 1_000 == 0:
                 on_progress(1_000)
-            if len(value) > LARGEST_RECORD:
-                raise InvalidMessage(
-                    "BAD_LINE",
-                    f"{source.name}:{number}: longer than the {LARGEST_RECORD:,} bytes of a record; remove it",
-                )
-            try:
-                line = _parse(value, format)
-            except InvalidMessage as error:
-                log.bad += 1
-                if not skip_bad:
-                    raise InvalidMessage(
-                        "BAD_LINE",
-                        f"{source.name}:{number}: {error}. Nothing was sent; correct the line, check --format, "
-                        "or let such lines become dead letters with --skip-bad",
-                    ) from None
-            else:
-                (log.ticked if line.tick else log.seen).add(line.clock)
     log.clock = clock or f"replay-{digest.hexdigest()[:12]}"
     log.seen = {log.clock if name == LIVE else name for name in log.seen}
     log.ticked = {log.clock if name == LIVE else name for name in log.ticked}
@@ -141,10 +167,10 @@ def open_log(
 
 
 def log_records(
-    files: Sequence[Path], format: Format, *, skip_bad: bool = False
+    files: Sequence[Path], format: Format, *, bad_lines: BadLines = "leave out"
 ) -> Iterator[tuple[bytes | None, bytes]]:
     """(key, value) of the log as `replay` sends it; a record without a key is a clock tick for every station."""
-    return ((key, value) for _, key, value in open_log(files, format, skip_bad=skip_bad).records())
+    return ((key, value) for _, key, value in open_log(files, format, bad_lines=bad_lines).records())
 
 
 def _with_ticks(records: Iterable[Record], clocks: Sequence[str], final_ticks: bool) -> Iterator[Record]:
@@ -173,6 +199,8 @@ def _ticks(time_us: int, clocks: Sequence[str]) -> Iterator[Record]:
 
 def _parse(value: bytes, format: Format) -> Line:
     """Raises InvalidMessage, whose text names fields, never values."""
+    if len(value) > LARGEST_RECORD:
+        raise InvalidMessage("TOO_LONG", f"longer than the {LARGEST_RECORD:,} bytes of a record")
     record = check(value)
     if isinstance(record, OcppFrame):
         if format != "ocpp16":
@@ -230,11 +258,20 @@ def _unzipped(file: Path) -> IO[bytes]:
 
 
 def _numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, without their ends, counted from 1."""
+    """Lines that are not blank, without their ends, counted from 1. Of a longer one than any record only the beginning.
+
+    So a file without line ends does not fill the memory.
+    """
     try:
         with source.open() as lines:
-            for number, line in enumerate(lines, 1):
-                if stripped := line.strip():
-                    yield number, stripped
+            for number in count(1):
+                line = rest = lines.readline(_LONGEST_LINE)
+                if not line:
+                    return
+                while len(rest) == _LONGEST_LINE and not rest.endswith(b"\n"):
+                    rest = lines.readline(_LONGEST_LINE)
+                value = line if rest is not line else line.strip()
+                if value:
+                    yield number, value
     except (OSError, EOFError, zlib.error) as error:
         raise WrongUsage(f"{source.name}: cannot be read: {error}") from error

@@ -1,6 +1,7 @@
-"""OCPI CDR JSON (2.2.1 and 2.3.0) -> Cdr. Source: OCPI, CDRs module. Only what a price depends on is read.
+"""OCPI CDR JSON (2.1.1, 2.2.1 and 2.3.0) -> Cdr. Source: OCPI, CDRs module. Only what a price depends on is read.
 
-A CDR holds its customer's token and contract id; neither is read, and no message here repeats a value of them.
+In 2.1.1 the end is `stop_date_time`, and costs are plain numbers without tax. A CDR holds its customer's token and
+contract id; neither is read, and no message here repeats a value of them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import CURRENCIES, MWH_PER_KWH, US_PER_HOUR, rounded
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse
-from pipeline.wire.tariffs import describe, read_strictly
+from pipeline.wire.tariffs import read_strictly
 
 COSTS = (
     *("total_cost", "total_fixed_cost", "total_energy_cost", "total_time_cost"),
@@ -23,9 +24,12 @@ VOLUMES = ("total_energy", "total_time", "total_parking_time", "total_reservatio
 _NEVER_W = 10**12
 
 
-def decode_cdr(data: bytes, source: str) -> Cdr:
-    """One CDR; raises InvalidMessage that names the first wrong element."""
-    document = parse(data, source)
+def decode_cdr(data: bytes, source: str, *, with_tariffs: bool = True) -> Cdr:
+    """One CDR; raises InvalidMessage that names the first wrong element.
+
+    Without `with_tariffs` those inside are not read, however broken they are: others replace them.
+    """
+    document = parse(data, source, without=None if with_tariffs else "tariffs")
     if isinstance(document, list) and len(document) == 1:
         document = document[0]
     if not isinstance(document, dict):
@@ -35,22 +39,42 @@ def decode_cdr(data: bytes, source: str) -> Cdr:
     currency = reader.text("currency", code="currency_unknown")
     if currency is not None and currency not in CURRENCIES:
         reader.fault("currency_unknown", "currency", f"{currency!r} is not an ISO 4217 code; use e.g. EUR")
-    start_us, end_us = reader.instant("start_date_time"), reader.instant("end_date_time")
+    start_us, end_us = reader.instant("start_date_time"), _end(reader)
     periods = [_period(each) for each in reader.objects("charging_periods")]
     if not periods and not faults:
         reader.fault("bad_cdr", "charging_periods", "is empty")
     if start_us is not None and end_us is not None and end_us < start_us:
-        reader.fault("bad_cdr", "end_date_time", "is before start_date_time")
+        reader.fault("bad_cdr", _end_name(reader), "is before start_date_time")
     cdr = Cdr(
         claim=Claim(start_us or 0, end_us or 0, periods),
         currency=currency or "",
         tariffs=_tariffs(reader, faults),
         costs={name: amount for name in COSTS if (amount := _amount(reader, name)) is not None},
         volumes={name: value for name in VOLUMES if (value := reader.number(name, required=False)) is not None},
+        credit=reader.flag("credit"),
+        credit_reference=reader.text("credit_reference_id", required=False) is not None,
     )
     if faults:
-        raise InvalidMessage(faults[0].code, describe(source, faults))
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        raise InvalidMessage(faults[0].code, f"{source}: {faults[0].where}: {faults[0].text}{more}")
     return cdr
+
+
+def _end_name(reader: Reader) -> str:
+    return "stop_date_time" if "stop_date_time" in reader.value else "end_date_time"
+
+
+def _end(reader: Reader) -> int | None:
+    """`end_date_time`, or as OCPI 2.1.1 has it `stop_date_time`; one that states both must mean the same."""
+    if "stop_date_time" not in reader.value:
+        if reader.get("end_date_time") is None:
+            reader.fault("bad_value", "end_date_time", "is missing (in OCPI 2.1.1: stop_date_time)")
+            return None
+        return reader.instant("end_date_time")
+    stop_us, end_us = reader.instant("stop_date_time"), reader.instant("end_date_time", required=False)
+    if end_us is not None and stop_us is not None and end_us != stop_us:
+        reader.fault("bad_cdr", "stop_date_time", "is not end_date_time; state one of the two")
+    return stop_us
 
 
 def _tariffs(reader: Reader, faults: list[Fault]) -> tuple[Tariff, ...]:
@@ -75,6 +99,7 @@ def _period(reader: Reader) -> Period:
     energy = volumes.get("ENERGY", volumes.get("ENERGY_IMPORT"))
     return Period(
         start_us=reader.instant("start_date_time") or 0,
+        written_to_us=_written_to(volumes),
         energy_mwh=_scaled(energy, MWH_PER_KWH),
         time_us=_scaled(volumes.get("TIME"), US_PER_HOUR),
         parking_us=_scaled(volumes.get("PARKING_TIME"), US_PER_HOUR),
@@ -83,6 +108,13 @@ def _period(reader: Reader) -> Period:
         current_ma=_range(volumes, "CURRENT"),
         tariff_id=reader.text("tariff_id", required=False),
     )
+
+
+def _written_to(volumes: dict[str, Decimal]) -> int:
+    """Half of the last place of the times that are stated, at least 0.0001 h each; a whole number is exact."""
+    stated = [volumes[name] for name in ("TIME", "PARKING_TIME", "RESERVATION_TIME") if name in volumes]
+    places = [-int(value.as_tuple().exponent) for value in stated]
+    return sum(US_PER_HOUR // (2 * 10**place) if 0 < place < 4 else US_PER_HOUR // 10_000 for place in places or [4])
 
 
 def _range(volumes: dict[str, Decimal], name: str) -> tuple[int, int] | None:
@@ -95,7 +127,10 @@ def _range(volumes: dict[str, Decimal], name: str) -> tuple[int, int] | None:
 
 
 def _amount(reader: Reader, name: str) -> Amount | None:
-    """2.2.1 writes {excl_vat, incl_vat?}, 2.3.0 {before_taxes, taxes[]} with an amount each."""
+    """2.2.1 writes {excl_vat, incl_vat?}, 2.3.0 {before_taxes, taxes[]} with an amount each, 2.1.1 a number."""
+    if isinstance(reader.value.get(name), Decimal):
+        number = reader.number(name)
+        return None if number is None else Amount(excl=number)
     price = reader.object(name)
     if price is None:
         return None

@@ -10,22 +10,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
 
 from pipeline.domain.pricing.units import us_of
 from pipeline.errors import InvalidMessage
 
 
-def parse(data: bytes, source: str) -> Any:
-    """The document with every number as Decimal; raises InvalidMessage `bad_json` with line and column."""
+def parse(data: bytes, source: str, *, without: str | None = None) -> Any:
+    """The document with every number as Decimal; raises InvalidMessage `bad_json` with line and column.
+
+    The field `without` of the document (or of the documents in a list) is taken out, whatever stands in it.
+    """
+    flaws: list[_Flaw] = []
     try:
-        return json.loads(
+        document = json.loads(
             data.decode("utf-8-sig"),
             parse_float=Decimal,
             parse_int=Decimal,
-            parse_constant=_refuse,
-            object_pairs_hook=_object,
+            parse_constant=partial(_not_a_number, flaws),
+            object_pairs_hook=partial(_object, flaws),
         )
+        for each in document if isinstance(document, list) else [document]:
+            if without is not None and isinstance(each, dict):
+                each.pop(without, None)
+        if flaws and (flaw := _first_flaw(document)) is not None:
+            raise ValueError(flaw.text)
+        return document
     except UnicodeDecodeError as error:
         raise InvalidMessage("bad_json", f"{source}: not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -49,17 +60,33 @@ def parse_many(data: bytes, source: str) -> list[tuple[str, Any]]:
     return [(source, whole)]
 
 
-def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+@dataclass(frozen=True, slots=True)
+class _Flaw:
+    """Stands for what Python reads although it is no JSON, or not clear."""
+
+    text: str
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _not_a_number(flaws: list[_Flaw], name: str) -> _Flaw:
+    flaws.append(_Flaw(f"{name} is not a JSON number"))
+    return flaws[-1]
+
+
+def _object(flaws: list[_Flaw], pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Flaw:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"field {name!r} occurs twice in one object")
+            flaws.append(_Flaw(f"field {name!r} occurs twice in one object"))
+            return flaws[-1]
         found[name] = value
     return found
+
+
+def _first_flaw(value: Any) -> _Flaw | None:
+    if isinstance(value, _Flaw):
+        return value
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((flaw for each in inner if (flaw := _first_flaw(each)) is not None), None)
 
 
 @dataclass(frozen=True, slots=True)

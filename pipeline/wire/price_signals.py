@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
 import msgspec
 
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.signals import Slot, disputes
 from pipeline.domain.pricing.units import CURRENCIES, US_PER_S, utc_text
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
@@ -23,8 +24,26 @@ _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
 def decode_signals(data: bytes, source: str) -> list[Slot]:
-    """A list of slots, one slot, or JSON lines; raises InvalidMessage that names the slot and field."""
-    return [read_slot(document, name) for name, document in parse_many(data, source)]
+    """A list of slots, one slot, or JSON lines; raises InvalidMessage that names the slot and field, or two slots that
+    contradict each other."""
+    return agreed([(name, read_slot(document, name)) for name, document in parse_many(data, source)])
+
+
+def agreed(named: Sequence[tuple[str, Slot]]) -> list[Slot]:
+    """The slots of (name for messages, slot). Raises InvalidMessage if a price would depend on their order."""
+    slots = [slot for _, slot in named]
+    for one, other in disputes(slots):
+        names = {slot: name for name, slot in named}
+        raise InvalidMessage("bad_signal", f"{names[one]} and {names[other]}: {contradiction(one, other)}")
+    return slots
+
+
+def contradiction(one: Slot, other: Slot) -> str:
+    """What is wrong with such a pair, and what to do."""
+    return (
+        f"{one.evidence()} and {other.evidence()} hold at the same time and none has the higher revision; "
+        "give the one that is right a higher revision, or each auction a series of its own"
+    )
 
 
 def read_slot(document: Any, name: str) -> Slot:
@@ -62,7 +81,10 @@ def slot_key(slot: Slot) -> bytes:
 
 
 def decode_price_csv(data: bytes, source: str, series: str, minutes: int, currency: str) -> list[Slot]:
-    """Day-ahead prices per MWh: columns unix_seconds (start of the slot) and price_*; every slot lasts `minutes`."""
+    """Day-ahead prices per MWh: columns unix_seconds (start of the slot) and price_*; every slot lasts `minutes`.
+
+    Raises InvalidMessage that names the line, also for two rows that contradict each other.
+    """
     try:
         rows = list(csv.DictReader(io.StringIO(data.decode())))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -70,7 +92,7 @@ def decode_price_csv(data: bytes, source: str, series: str, minutes: int, curren
     columns = [name for name in (rows[0] if rows else {}) if name.startswith("price")]
     if len(columns) != 1 or "unix_seconds" not in rows[0]:
         raise InvalidMessage("bad_signal", f"{source}: needs the columns unix_seconds and one price_...")
-    slots = []
+    slots: list[tuple[str, Slot]] = []
     for number, row in enumerate(rows, 2):
         try:
             start_us, price = int(row["unix_seconds"]) * US_PER_S, Decimal(row[columns[0]])
@@ -78,16 +100,10 @@ def decode_price_csv(data: bytes, source: str, series: str, minutes: int, curren
             raise InvalidMessage("bad_signal", f"{source} line {number}: not a time and a price") from error
         if not price.is_finite():
             raise InvalidMessage("bad_signal", f"{source} line {number}: {price} is not a price")
-        slots.append(
-            Slot(
-                series=series,
-                start_us=start_us,
-                end_us=start_us + minutes * _US_PER_MINUTE,
-                price=price,
-                currency=currency,
-            )
-        )
-    return slots
+        end_us = start_us + minutes * _US_PER_MINUTE
+        slot = Slot(series=series, start_us=start_us, end_us=end_us, price=price, currency=currency)
+        slots.append((f"{source} line {number}", slot))
+    return agreed(slots)
 
 
 def _slot(reader: Reader) -> Slot | None:

@@ -20,7 +20,7 @@ from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH
 from pipeline.domain.station import ABSENT
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
-from pipeline.wire.price_signals import read_slot
+from pipeline.wire.price_signals import agreed, read_slot
 
 _ACTIVITIES = ("charging", "idle", "evse_pause")
 
@@ -65,7 +65,8 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
         powers_between=_powers_between(reader, rows),
     )
     zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
-    signals = [read_slot(each, f"{source}: signals[{place}]") for place, each in enumerate(reader.get("signals") or ())]
+    named = [(f"{source}: signals[{place}]", each) for place, each in enumerate(reader.get("signals") or ())]
+    signals = agreed([(name, read_slot(each, name)) for name, each in named])
     reader.get("note")
     _check_times(reader, facts, [at_us for at_us, _, _ in rows])
     for name in reader.unknown():

@@ -7,9 +7,10 @@ has it, and no price is made from it all the same). Everything else is judged on
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, Literal, NamedTuple
 
+from pipeline.domain.checking.price_gaps import price_gap, year_of
 from pipeline.domain.pricing.localtime import label_of, offset_changes, offset_of, zone_of
 from pipeline.domain.pricing.restrictions import Calendar, CurrentNow, PowerNow
 from pipeline.domain.pricing.tariff import Dimension, Element, Tariff
@@ -19,13 +20,14 @@ from pipeline.wire.json_values import parse_many
 from pipeline.wire.tariffs import UNREAD, read_tariff
 
 Severity = Literal["error", "warning", "information"]
-WEEK = [datetime(2025, 1, 6) + timedelta(minutes=15 * place) for place in range(7 * 96)]  # noqa: DTZ001 - local labels
+LAST_MINUTE = 23 * 60 + 59
 SEVERITIES: Mapping[str, Severity] = {
     "impossible_restriction": "warning",
     "unreachable_element": "warning",
     "duplicate_dimension": "warning",
     "never_active": "warning",
     "whole_day_window": "warning",
+    "minute_before_midnight": "warning",
     "wrapped_window_with_day": "warning",
     "bound_in_repeated_hour": "warning",
     "power_without_fallback": "warning",
@@ -87,7 +89,8 @@ def lint(tariff: Tariff, zone: str | None = None) -> Found:
             yield from _calendar(tariff, element.calendar, f"{where}.restrictions")
             if zone is not None:
                 yield from _repeated(tariff, element.calendar, f"{where}.restrictions", zone)
-    yield from _fallbacks(tariff)
+    yield from _last_minutes(tariff)
+    yield from _fallbacks(tariff, zone)
     taxed = any(part.vat for element in tariff.elements for part in element.components)
     for name, limit in (("min_price", tariff.min_price), ("max_price", tariff.max_price)):
         if limit is not None and limit.incl is None and taxed:
@@ -166,7 +169,25 @@ def _is_shadowed(tariff: Tariff, place: int) -> bool:
     return {part.dimension for part in element.components} <= covered
 
 
-def _fallbacks(tariff: Tariff) -> Found:
+def _last_minutes(tariff: Tariff) -> Found:
+    """Windows that were meant to last until midnight; not where another one begins with that minute."""
+    found: list[tuple[str, Calendar]] = []
+    for place, element in enumerate(tariff.elements):
+        if element.calendar is not None:
+            found.append((f"elements[{place}].restrictions", element.calendar))
+        for number, part in enumerate(element.components):
+            path = f"elements[{place}].price_components[{number}].x_dynamic"
+            for name in ("network", "discount") if part.dynamic is not None else ():
+                windows = enumerate(getattr(part.dynamic, name))
+                found += [(f"{path}.{name}[{index}]", window.calendar) for index, window in windows]
+    if any(calendar.start == LAST_MINUTE for _, calendar in found):
+        return
+    for where, calendar in found:
+        if calendar.end == LAST_MINUTE:
+            yield "minute_before_midnight", where, "end_time is exclusive: 23:59 leaves a minute; write 00:00"
+
+
+def _fallbacks(tariff: Tariff, zone: str | None) -> Found:
     for dimension in Dimension:
         pricing = [element for element, part in _session_parts(tariff) if part.dimension == dimension]
         if not pricing or dimension == Dimension.FLAT:
@@ -180,16 +201,11 @@ def _fallbacks(tariff: Tariff) -> Found:
         if uncertain and not is_certain:
             text = f"{dimension.name} depends on power or current, and no element prices it otherwise"
             yield "power_without_fallback", "elements", text
-        if not all(_covers(pricing, label) for label in WEEK):
-            yield "price_gap", "elements", f"{dimension.name} has no price at some hours"
-
-
-def _covers(elements: list[Element], label: datetime) -> bool:
-    return any(element.calendar is None or _holds_on_any_date(element.calendar, label) for element in elements)
-
-
-def _holds_on_any_date(calendar: Calendar, label: datetime) -> bool:
-    return Calendar(start=calendar.start, end=calendar.end, days=calendar.days).holds(label)
+        gap = price_gap(pricing, *year_of(tariff, zone), zone)
+        if gap is not None:
+            when = f"{gap.start:%A %Y-%m-%d %H:%M} to {gap.end:%H:%M}"
+            text = f"{dimension.name} has no price on {gap.days} of {gap.of_days} days, first on {when}"
+            yield "price_gap", "elements", text
 
 
 def _session_parts(tariff: Tariff) -> list[tuple[Element, Any]]:

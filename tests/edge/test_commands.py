@@ -57,6 +57,28 @@ def test_a_simulation_and_its_replay_reach_the_broker(
     ]
 
 
+def test_prices_that_contradict_published_ones_are_refused(
+    with_topics: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    slot: dict[str, object] = {
+        "series": "two-auctions",
+        "start": "2031-03-02T08:00:00Z",
+        "unit": "MWh",
+        "currency": "EUR",
+    }
+    files: dict[str, dict[str, object]] = {
+        "hour": {"minutes": 60, "price": 95},
+        "quarter": {"minutes": 15, "price": 80, "start": "2031-03-02T08:30:00Z"},
+    }
+    for name, more in files.items():
+        (tmp_path / name).write_text(json.dumps(slot | more))
+    assert run(["prices", "publish", str(tmp_path / "hour")]) == 0
+    assert run(["prices", "publish", str(tmp_path / "quarter")]) == 2
+    assert "2031-03-02T08:30:00Z 15 min r1 80" in capsys.readouterr().err
+    (tmp_path / "quarter").write_text(json.dumps(slot | files["quarter"] | {"revision": 2}))
+    assert run(["prices", "publish", str(tmp_path / "quarter")]) == 0
+
+
 def test_a_limit_stops_events_and_not_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = []
     for limit in ([], ["--limit", "100"]):

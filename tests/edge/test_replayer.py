@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -17,6 +18,7 @@ from pipeline.edge.replayer import (
     FINAL_TICKS_US,
     HOUR_US,
     MINUTE_US,
+    MOST_NAMED,
     UNREADABLE_KEY,
     Format,
     Record,
@@ -150,33 +152,85 @@ BAD: list[tuple[bytes, Format, str]] = [
     (frame("A", 1, received_at="yesterday"), "ocpp16", "received_at"),
     (frame("A", 1, direction="up"), "ocpp16", "direction"),
     (frame("A", 1, link="up"), "ocpp16", "exactly one of frame and link"),
+    (frame("A", 1, frame={"2": "Heartbeat"}), "ocpp16", "SCHEMA_VIOLATION.*frame"),
+    (frame("A", 1, frame="[2]"), "ocpp16", "SCHEMA_VIOLATION.*frame"),
+    (frame("A", 1, frame=[2, "1"]), "ocpp16", "SCHEMA_VIOLATION"),
+    (frame("A", 1)[:-20], "ocpp16", "not JSON"),
+    (b"\x00" * 40, "events", "not JSON"),
+    (frame("\xe4", 1).replace(b"\\u00e4", b"\xe4"), "ocpp16", "not JSON|UTF-8"),
 ]
 
 
 @pytest.mark.parametrize(("bad", "format", "said"), BAD)
-def test_a_bad_line_is_named_before_anything_is_sent(bad: bytes, format: Format, said: str, tmp_path: Path) -> None:
+def test_a_bad_line_is_named_and_costs_only_itself(bad: bytes, format: Format, said: str, tmp_path: Path) -> None:
+    good = [frame("A", 1), frame("A", 2)] if format == "ocpp16" else [heartbeat("A", 1), heartbeat("A", 2)]
+    file = write(tmp_path / "log.ndjson", good[0], b"", bad, good[1])
+    log = open_log([file], format)
+    assert (log.lines, log.bad, log.left_out) == (3, 1, 1)
+    (named,) = log.named
+    assert named.startswith(f"{file}:3: ")
+    assert re.search(said, named)
+    assert "04A1B2C3" not in named
+    clean = open_log([write(tmp_path / "clean.ndjson", *good)], format, clock=log.clock)
+    assert list(log.records()) == list(clean.records())
+
+
+@pytest.mark.parametrize(("bad", "format", "said"), BAD)
+def test_a_bad_line_can_be_refused_before_anything_is_sent(
+    bad: bytes, format: Format, said: str, tmp_path: Path
+) -> None:
     good = frame("A", 1) if format == "ocpp16" else heartbeat("A", 1)
     file = write(tmp_path / "log.ndjson", good, b"", bad)
-    with pytest.raises(InvalidMessage, match=said) as caught:
-        open_log([file], format)
+    with pytest.raises(WrongUsage, match=said) as caught:
+        open_log([file], format, bad_lines="refuse")
     assert f"{file}:3: " in str(caught.value)
     assert "04A1B2C3" not in str(caught.value)
 
 
 def test_bad_lines_can_be_sent_as_they_are_under_the_key_of_their_station(tmp_path: Path) -> None:
     lines = [b"{nonsense", heartbeat("A", 1), b'{"type":"odd","station_id":"B"}', heartbeat("A", 2)]
-    log = open_log([write(tmp_path / "a", *lines)], "events", skip_bad=True)
+    log = open_log([write(tmp_path / "a", *lines)], "events", bad_lines="send")
     records = [record for record in log.records() if record[1] is not None]
-    assert log.bad == 2
+    assert (log.bad, log.left_out) == (2, 0)
     assert [key for _, key, _ in records] == [UNREADABLE_KEY, b"A", b"B", b"A"]
     assert [records[0][2], records[2][2]] == [lines[0], lines[2]]
     assert len(list(log.records())) < 100  # a line without a time does not begin the log in 1970
 
 
-def test_a_line_that_no_record_can_hold_is_named(tmp_path: Path) -> None:
-    file = write(tmp_path / "a", heartbeat("A", 1, pad="x" * LARGEST_RECORD))
-    with pytest.raises(InvalidMessage, match=":1: longer than the 5,000,000 bytes"):
-        open_log([file], "events", skip_bad=True)
+@pytest.mark.parametrize("pad", [LARGEST_RECORD - 80, LARGEST_RECORD, LARGEST_RECORD + 5_000, 3 * LARGEST_RECORD])
+def test_what_no_record_can_hold_is_left_out_even_where_bad_lines_are_sent(pad: int, tmp_path: Path) -> None:
+    """Whatever its length, and also in blanks: the next line has its own number."""
+    for filling in ("x", " "):
+        lines = [heartbeat("A", 1, pad=filling * pad), b"{", heartbeat("A", 2)]
+        log = open_log([write(tmp_path / "a", *lines)], "events", bad_lines="send")
+        assert [name.partition("a:")[2][:11] for name in log.named] == ["1: TOO_LONG", "2: MALFORME"]
+        assert (log.lines, log.left_out) == (3, 1)
+        assert stations(list(log.records())) == [UNREADABLE_KEY, b"A"]
+
+
+def test_many_bad_lines_are_counted_and_the_first_ones_named(tmp_path: Path) -> None:
+    log = open_log([write(tmp_path / "a", *[b"{"] * (MOST_NAMED + 7), heartbeat("A", 1))], "events")
+    assert (log.bad, len(log.named)) == (MOST_NAMED + 7, MOST_NAMED)
+    assert stations(list(log.records())) == [b"A"]
+
+
+def test_a_text_that_is_not_utf8_does_not_cost_the_reading_beside_it(tmp_path: Path) -> None:
+    """The stream uses such a frame if nobody reads that text, so the offline commands do; but it is named."""
+    status = frame("A", 2).replace(b"{}", b'{"info":"\xe4"}')
+    log = open_log([write(tmp_path / "a", frame("A", 1), status)], "ocpp16")
+    assert (log.bad, log.left_out) == (1, 0)
+    assert "a:2: not UTF-8 at byte" in log.named[0]
+    assert len(stations(list(log.records()))) == 2
+    with pytest.raises(WrongUsage, match="a:2: not UTF-8"):
+        open_log([tmp_path / "a"], "ocpp16", bad_lines="refuse")
+
+
+def test_a_file_that_changes_after_its_check_is_told(tmp_path: Path) -> None:
+    file = write(tmp_path / "a", heartbeat("A", 1), heartbeat("A", 2))
+    log = open_log([file], "events")
+    write(file, heartbeat("A", 1), b"{")
+    with pytest.raises(InvalidMessage, match=r"a:2: .*did the file change"):
+        list(log.records())
 
 
 @pytest.mark.parametrize("content", [None, b"not zipped", gzip.compress(heartbeat("A", 1))[:-9]])

@@ -45,6 +45,7 @@ SHOWN: dict[str, tuple[dict[str, Any], str | None]] = {
         "UTC",
     ),
     "whole_day_window": (tariff(restricted(start_time="07:00", end_time="07:00"), ALWAYS), "UTC"),
+    "minute_before_midnight": (tariff(restricted(start_time="20:00", end_time="23:59"), ALWAYS), "UTC"),
     "wrapped_window_with_day": (tariff(restricted(**NIGHT, day_of_week=["FRIDAY"]), ALWAYS), "UTC"),
     "bound_in_repeated_hour": (tariff(restricted(start_time="02:30", end_time="05:00"), ALWAYS), "Europe/Berlin"),
     "power_without_fallback": (tariff(POWERFUL), "UTC"),
@@ -81,6 +82,54 @@ def test_each_code_is_shown_by_a_tariff_and_by_nothing_else_in_it(code: str) -> 
 
 def test_every_code_has_a_tariff_that_shows_it() -> None:
     assert SEVERITIES.keys() <= SHOWN.keys()
+
+
+MORNING = {"price_components": [ENERGY], "restrictions": {"end_time": "06:00"}}
+GAPS: dict[str, tuple[dict[str, Any], str]] = {
+    "a minute": (
+        tariff(restricted(start_time="06:00", end_time="23:59"), MORNING),
+        "Thursday 2026-01-01 23:59 to 00:00",
+    ),
+    "a weekday": (
+        tariff(restricted(day_of_week=["MONDAY", "TUESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"])),
+        "on 52 of 365 days, first on Wednesday 2026-01-07 00:00 to 00:00",
+    ),
+    "the night after the last day of a wrapped window": (
+        tariff(restricted(**NIGHT, day_of_week=["FRIDAY"]), restricted(start_time="06:00", end_time="22:00"),
+               restricted(**NIGHT, day_of_week=["MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "SUNDAY"])),
+        "on 104 of 365 days, first on Saturday 2026-01-03 22:00 to 00:00",
+    ),
+    "a season": (
+        tariff(restricted(start_date="2026-01-01", end_date="2026-12-31")),
+        "on 1 of 365 days, first on Thursday 2026-12-31 00:00 to 00:00",
+    ),
+    "one dimension only": (
+        tariff(ALWAYS, {"price_components": [IDLE], "restrictions": {"start_time": "08:00", "end_time": "20:00"}}),
+        "PARKING_TIME has no price on 365 of 365 days, first on Thursday 2026-01-01 00:00 to 08:00",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GAPS)
+def test_a_gap_says_what_has_no_price_and_when(name: str) -> None:
+    document, text = GAPS[name]
+    document = json.loads(json.dumps(document | {"last_updated": "2026-01-01T00:00:00Z"}), **DECIMAL)
+    (found,) = [each for each in lint_document(document, "Europe/Berlin") if each.code == "price_gap"]
+    assert text in found.text
+
+
+def test_the_minute_before_midnight_of_another_window_is_no_oversight() -> None:
+    last = restricted(start_time="23:59", end_time="00:00")
+    document = tariff(restricted(start_time="06:00", end_time="23:59"), MORNING, last)
+    assert codes(document, "Europe/Berlin") == set()
+
+
+def test_windows_of_network_charges_are_judged_too() -> None:
+    network = [{"start_time": "17:00", "end_time": "23:59", "price": 0.1}, {"price": 0.05}]
+    document = json.loads(json.dumps(tariff(priced(x_dynamic={"signal": "spot", "network": network}))), **DECIMAL)
+    (found,) = lint_document(document, "UTC")
+    assert found.code == "minute_before_midnight"
+    assert found.where == "elements[0].price_components[0].x_dynamic.network[0]"
 
 
 def test_errors_come_first_and_have_their_severity() -> None:

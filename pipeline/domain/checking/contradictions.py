@@ -8,18 +8,19 @@ from fractions import Fraction
 from itertools import pairwise
 
 from pipeline.domain.checking.cdr import Cdr
-from pipeline.domain.checking.figures import COST_LINES, Finding, Tolerance, decimals, sum_of, text
+from pipeline.domain.checking.figures import COST_LINES, Finding, Tolerance, half_place, sum_of, text
+from pipeline.domain.checking.unstated import LAG_US, Unknown, energy_is_open, negative, split_is_open
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_HOUR, utc_text
 
 
-def contradictions(cdr: Cdr, tariffs: Sequence[Tariff], tolerance: Tolerance) -> list[Finding]:
-    """All that can be seen without a price."""
-    return [*_periods(cdr), *_volumes(cdr), *_tax(cdr), *_tariffs(cdr, tariffs)]
+def contradictions(cdr: Cdr, tariffs: Sequence[Tariff]) -> list[Finding]:
+    """All that can be seen without a price. `tariffs`: those given, else those of the CDR."""
+    return [*_periods(cdr), *_negative(cdr), *_times(cdr), *_volumes(cdr), *_tax(cdr), *_tariffs(cdr, tariffs)]
 
 
-def costs_do_not_add_up(cdr: Cdr, bill: Bill, tariff: Tariff, tolerance: Tolerance) -> list[Finding]:
+def costs_do_not_add_up(cdr: Cdr, bill: Bill, tariff: Tariff, tolerance: Tolerance, open_: Unknown) -> list[Finding]:
     """Stated components against the total, unless a limit explains it exactly or a component is not stated."""
     total, found = cdr.costs.get("total_cost"), []
     stated = {name: amount for name, amount in cdr.costs.items() if name != "total_cost"}
@@ -27,7 +28,7 @@ def costs_do_not_add_up(cdr: Cdr, bill: Bill, tariff: Tariff, tolerance: Toleran
         return []
     for name, (_, kinds) in COST_LINES.items():
         lines = [line for line in bill.lines if (line.kind, line.dimension) in kinds]
-        if name not in stated and sum_of(lines, "excl") != 0:
+        if name not in stated and (name in open_.figures or sum_of(lines, "excl") != 0):
             return []
     limits = [limit for limit in (tariff.min_price, tariff.max_price) if limit is not None]
     for part, whole, parts, limited in (
@@ -59,31 +60,64 @@ def _periods(cdr: Cdr) -> list[Finding]:
     return found
 
 
+def _negative(cdr: Cdr) -> list[Finding]:
+    found = [
+        _found("NEGATIVE_VOLUME", f"charging_periods[{place}]", f"{name} is negative")
+        for place, period in enumerate(cdr.claim.periods)
+        for name, _ in negative(period)
+    ]
+    return found + [
+        _found("NEGATIVE_VOLUME", name, f"is negative: {value}") for name, value in cdr.volumes.items() if value < 0
+    ]
+
+
+def _times(cdr: Cdr) -> list[Finding]:
+    """The stated times of each period against its own timestamps, and of the session against its."""
+    found, claim = [], cdr.claim
+    for place, (period, end_us) in enumerate(zip(claim.periods, claim.ends(), strict=True)):
+        stated = [us for us in (period.time_us, period.parking_us, period.reservation_us) if us is not None]
+        if not stated or negative(period):
+            continue
+        more_us, slack_us = sum(stated) - (end_us - period.start_us), LAG_US + period.written_to_us
+        if more_us > slack_us or (len(stated) > 1 and more_us < -slack_us):
+            lasts = text(Fraction(end_us - period.start_us, US_PER_HOUR))
+            what = f"states {text(Fraction(sum(stated), US_PER_HOUR))} h and lasts {lasts} h by its timestamps"
+            found.append(_found("PERIOD_TIME_DIFFERS", f"charging_periods[{place}]", what))
+    total, lasted = cdr.volumes.get("total_time"), Fraction(claim.end_us - claim.start_us, US_PER_HOUR)
+    if total is not None and Fraction(total) > lasted + Fraction(LAG_US, US_PER_HOUR) + half_place(total):
+        what = f"the session lasts {text(lasted)} h by its timestamps"
+        found.append(_found("TIME_DOES_NOT_ADD_UP", "total_time", what, total))
+    return found
+
+
 def _volumes(cdr: Cdr) -> list[Finding]:
+    """More than is stated in sum may be in periods that do not state it."""
     found: list[Finding] = []
+    is_split_open = split_is_open(cdr)
     periods = [period for period in cdr.claim.periods if period.reservation_us is None]
     energy = [period.energy_mwh for period in periods if period.energy_mwh is not None]
     stated = cdr.volumes.get("total_energy")
-    if stated is not None and energy:
+    if stated is not None and energy and not energy_is_open(cdr):
         total, slack = Fraction(sum(energy), MWH_PER_KWH), Fraction(5, 100_000) * len(energy)
         found += _compared("VOLUMES_DO_NOT_ADD_UP", "total_energy", stated, total, slack, "kWh")
     parking = [period.parking_us for period in periods if period.parking_us is not None]
     stated = cdr.volumes.get("total_parking_time")
     if stated is not None and parking:
         total, slack = Fraction(sum(parking), US_PER_HOUR), Fraction(1, 10_000) * len(parking)
-        found += _compared("TIME_DOES_NOT_ADD_UP", "total_parking_time", stated, total, slack, "h")
+        if not is_split_open or stated < total:
+            found += _compared("TIME_DOES_NOT_ADD_UP", "total_parking_time", stated, total, slack, "h")
     time = [(period.time_us or 0) + (period.parking_us or 0) for period in periods]
     is_stated = all(period.time_us is not None or period.parking_us is not None for period in periods)
     stated = cdr.volumes.get("total_time")
     if stated is not None and periods and is_stated:
         total, slack = Fraction(sum(time), US_PER_HOUR), Fraction(1, 10_000) * len(time)
-        found += _compared("TIME_DOES_NOT_ADD_UP", "total_time", stated, total, slack, "h")
+        if not is_split_open or stated < total:
+            found += _compared("TIME_DOES_NOT_ADD_UP", "total_time", stated, total, slack, "h")
     return found
 
 
 def _compared(code: str, where: str, stated: Decimal, total: Fraction, slack: Fraction, unit: str) -> list[Finding]:
-    slack = max(slack, Fraction(1, 2 * 10 ** decimals(stated)) if decimals(stated) else Fraction(0))
-    if abs(Fraction(stated) - total) <= slack:
+    if abs(Fraction(stated) - total) <= max(slack, half_place(stated)):
         return []
     return [_found(code, where, f"the charging periods sum to {text(total)} {unit}", stated)]
 
@@ -99,7 +133,7 @@ def _tax(cdr: Cdr) -> list[Finding]:
 def _tariffs(cdr: Cdr, tariffs: Sequence[Tariff]) -> list[Finding]:
     found, known = [], {tariff.id for tariff in tariffs}
     for place, period in enumerate(cdr.claim.periods):
-        if tariffs and period.tariff_id is not None and period.tariff_id not in known:
+        if cdr.tariffs and period.tariff_id is not None and period.tariff_id not in known:
             where = f"charging_periods[{place}].tariff_id"
             found.append(_found("UNKNOWN_TARIFF_ID", where, "names a tariff that is neither in the CDR nor given"))
     named = {period.tariff_id for period in cdr.claim.periods} - {None}

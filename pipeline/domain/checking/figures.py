@@ -5,7 +5,7 @@ Amounts are compared with our 4-decimal ones, not with the payable: otherwise a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal, NamedTuple
@@ -89,9 +89,11 @@ _VOLUME_LINES = {
 }
 
 
-def disagreements(cdr: Cdr, bill: Bill, tolerance: Tolerance) -> tuple[list[Finding], tuple[str, ...]]:
-    """Stated figures outside their tolerance, and notes on what was accepted."""
-    amounts = amounts_of(cdr, bill, tolerance)
+def disagreements(
+    cdr: Cdr, bill: Bill, tolerance: Tolerance, unknown: Container[str] = ()
+) -> tuple[list[Finding], tuple[str, ...]]:
+    """Stated figures outside their tolerance, and notes on what was accepted. `unknown` figures are not compared."""
+    amounts = [figure for figure in amounts_of(cdr, bill, tolerance) if figure.name not in unknown]
     off = [figure for figure in amounts if figure.is_off]
     notes: list[str] = []
     totals_off = [figure for figure in off if figure.name == "total_cost"]
@@ -102,7 +104,7 @@ def disagreements(cdr: Cdr, bill: Bill, tolerance: Tolerance) -> tuple[list[Find
         off = []
     off, flat_note = _without_parking_flat(cdr, bill, off)
     notes += flat_note
-    off += [figure for figure in _volumes_of(cdr, bill) if figure.is_off]
+    off += [figure for figure in _volumes_of(cdr, bill) if figure.is_off and figure.name not in unknown]
     return [_finding(figure) for figure in off], tuple(notes)
 
 
@@ -129,6 +131,11 @@ def sum_of(lines: Sequence[Line], part: str) -> Fraction | None:
     amounts = [line.amount_excl if part == "excl" else line.amount_incl for line in lines]
     known = [Fraction(amount) for amount in amounts if amount is not None]
     return None if len(known) < len(amounts) else sum(known, Fraction(0))
+
+
+def half_place(stated: Decimal) -> Fraction:
+    """Half a unit of the last decimal; a whole number is exact."""
+    return Fraction(1, 2 * 10 ** decimals(stated)) if decimals(stated) else Fraction(0)
 
 
 def decimals(value: Decimal) -> int:

@@ -31,6 +31,8 @@ def hints(
 
     is_off = abs(claimed - ours) > slack
     found = []
+    if is_off and abs(claimed + ours) <= slack:
+        found.append(_sign(cdr))
     if is_off and _cut(ours, tolerance.places(stated.excl)) == claimed:
         found.append(("TRUNCATED", f"{bill.total_excl} was cut to {stated.excl}, not rounded"))
     if _is_taxed_after_rounding(bill, stated.excl, stated.incl, tolerance):
@@ -56,6 +58,12 @@ def hints(
     if is_off and tariff.is_local and fits(reprice(tariff, zone, Interpretation(day_of_the_instant=True))):
         found.append(("WRAPPED_DAY_READING", "after midnight a wrapped window was counted to the new day"))
     return [Finding(kind="HINT", code=code, where="total_cost", text=text) for code, text in found]
+
+
+def _sign(cdr: Cdr) -> tuple[str, str]:
+    if cdr.credit:
+        return "CREDIT_NOT_NEGATED", "total_cost of a credit is that of the CDR that it takes back, negated"
+    return "CREDIT_NOT_MARKED", "the total is negated, but `credit` is not true"
 
 
 def _cut(value: Fraction, places: int) -> Fraction:

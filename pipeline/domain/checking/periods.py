@@ -34,6 +34,8 @@ class Period(NamedTuple):
     power_w: Range | None = None
     current_ma: Range | None = None
     tariff_id: str | None = None
+    written_to_us: int = US_PER_HOUR // 10_000
+    """How far a stated time may be off because of the decimals it was written with."""
 
 
 class Claim(NamedTuple):
@@ -42,6 +44,11 @@ class Claim(NamedTuple):
     start_us: int
     end_us: int
     periods: Sequence[Period]
+
+    def ends(self) -> list[int]:
+        """Where each period ends: where the next one starts, the last one with the session."""
+        later = [*(period.start_us for period in self.periods[1:]), self.end_us]
+        return [max(end, period.start_us) for period, end in zip(self.periods, later, strict=True)]
 
 
 class Priced(NamedTuple):
@@ -68,9 +75,8 @@ def price_periods(
     """
     signals = signals or NO_SIGNALS
     walk = _Walk(claim, tariff, by_id, zone, signals, tax_rate, how)
-    for place, period in enumerate(claim.periods):
-        later = claim.periods[place + 1].start_us if place + 1 < len(claim.periods) else claim.end_us
-        walk.period(period, max(later, period.start_us))
+    for period, end_us in zip(claim.periods, claim.ends(), strict=True):
+        walk.period(period, end_us)
     reservation = walk.reservation if walk.has_reservation else None
     bill = render(walk.main, signals, walk.session, reservation, walk.has_session, claim.end_us, final=True)
     return Priced(bill, frozenset(walk.assumed))

@@ -14,11 +14,12 @@ from typing import Literal
 
 import msgspec
 
-from pipeline.domain.checking.cdr import Cdr
+from pipeline.domain.checking.cdr import Cdr, as_billed
 from pipeline.domain.checking.contradictions import contradictions, costs_do_not_add_up
 from pipeline.domain.checking.figures import Finding, Tolerance, disagreements
 from pipeline.domain.checking.hints import hints
 from pipeline.domain.checking.periods import Priced, price_periods
+from pipeline.domain.checking.unstated import unknown
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.interpretation import ADMITTED, STANDARD, Interpretation
 from pipeline.domain.pricing.signals import Signals
@@ -55,28 +56,41 @@ class Basis:
 
 
 def verify(cdr: Cdr, basis: Basis) -> Verdict:
-    """Checks a CDR; never raises for what the CDR says."""
+    """Checks a CDR; never raises for what the CDR says. A credit is checked as the bill that it takes back."""
+    cdr, notes = as_billed(cdr)
+    verdict = _verify(cdr, basis)
+    return msgspec.structs.replace(verdict, notes=(*notes, *verdict.notes))
+
+
+def _verify(cdr: Cdr, basis: Basis) -> Verdict:
     tolerance = Tolerance(cdr.currency, basis.tolerance)
     tariffs = tuple(basis.tariffs) or cdr.tariffs
-    findings = contradictions(cdr, tariffs, tolerance)
+    findings = contradictions(cdr, tariffs)
     try:
         tariff = tariff_of(cdr, tariffs)
         priced = price_cdr(cdr, tariff, tariffs, basis)
     except CannotPrice as missing:
         return _without_price(cdr, tariffs, basis, tolerance, findings, missing)
-    findings += costs_do_not_add_up(cdr, priced.bill, tariff, tolerance)
+    open_ = unknown(cdr, used(cdr, tariff, tariffs))
+    bill = None if open_.is_total else priced.bill
+    findings += costs_do_not_add_up(cdr, priced.bill, tariff, tolerance, open_)
     if priced.bill.state == "HELD":
         findings.append(_missing(priced.bill.held_reason or "", "decides the price and is not stated"))
         return _verdict("NOT_VERIFIABLE", findings, (), tolerance, priced.bill)
-    differing, notes = disagreements(cdr, priced.bill, tolerance)
+    findings += open_.missing
+    right: Literal["OK", "NOT_VERIFIABLE"] = "NOT_VERIFIABLE" if open_.missing else "OK"
+    differing, notes = disagreements(cdr, priced.bill, tolerance, open_.figures)
     if not differing:
-        return _verdict("OK", findings, notes, tolerance, priced.bill)
+        return _verdict(right, findings, notes, tolerance, bill)
     for name, how in ADMITTED.items():
         other = price_cdr(cdr, tariff, tariffs, basis, how)
-        others, more = disagreements(cdr, other.bill, tolerance)
+        others, more = disagreements(cdr, other.bill, tolerance, open_.figures)
         if not others:
             notes = (*more, f"OTHER_READING {name}: the figures follow another admitted reading of the spec")
-            return _verdict("OK", findings, notes, tolerance, priced.bill)
+            return _verdict(right, findings, notes, tolerance, bill)
+    if bill is None:
+        answer_ = right if priced.assumed else "MISMATCH"
+        return _verdict(answer_, [*findings, *differing], notes, tolerance, None)
     answer: Literal["MISMATCH", "NOT_VERIFIABLE"] = "MISMATCH"
     if priced.assumed and _can_be_right(cdr, tariff, tariffs, basis, tolerance, priced):
         answer = "NOT_VERIFIABLE"
@@ -90,6 +104,12 @@ def verify(cdr: Cdr, basis: Basis) -> Verdict:
         basis.zone,
     )
     return _verdict(answer, [*findings, *differing, *found_hints], notes, tolerance, priced.bill)
+
+
+def used(cdr: Cdr, tariff: Tariff, tariffs: Sequence[Tariff]) -> list[Tariff]:
+    """The tariffs that price a period; `tariff` is the one in force at the start."""
+    named = {period.tariff_id for period in cdr.claim.periods}
+    return [tariff, *(each for each in tariffs if each.id in named and each is not tariff)]
 
 
 def tariff_of(cdr: Cdr, tariffs: Sequence[Tariff]) -> Tariff:
@@ -133,7 +153,11 @@ def _without_price(
     if missing.code == "TIME_ZONE_MISSING" and basis.zone is None:
         tariff = tariff_of(cdr, tariffs)
         bills = [price_cdr(cdr, tariff, tariffs, basis, zone=zone).bill for zone in SAMPLE_ZONES]
-        found = [disagreements(cdr, bill, tolerance)[0] if bill.state != "HELD" else [] for bill in bills]
+        open_ = unknown(cdr, used(cdr, tariff, tariffs))
+        findings += open_.missing
+        found = [
+            disagreements(cdr, bill, tolerance, open_.figures)[0] if bill.state != "HELD" else [] for bill in bills
+        ]
         if all(found):
             text = "the total disagrees in every time zone"
             findings.append(Finding(kind="DISAGREEMENT", code="TOTAL_EXCL", where="total_cost", text=text))

@@ -1,14 +1,15 @@
 """Price signals as slots of UTC time, and how a dynamic unit price is composed from them (pricing.md section 5).
 
 A slot has its own length, because a market may change it. A missing slot is never a price of zero and never the value
-of its neighbour.
+of its neighbour. Of the slots that hold an instant the highest revision counts, then the one published last, then the
+one that began last. Two of one start that differ in value alone have none at all: that one came first says nothing.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation, localcontext
 
@@ -69,12 +70,13 @@ class Slot:
 class _Series:
     """The slots of one series in order of start, each with all its revisions; and the offsets that brought any."""
 
-    __slots__ = ("offsets", "revisions", "starts")
+    __slots__ = ("longest_us", "offsets", "revisions", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
         self.revisions: list[list[tuple[int, Slot]]] = []
         self.offsets = array("q")
+        self.longest_us = 0
 
     def forget(self, before_us: int) -> None:
         """Slots that began before; many at a time. They still count as offsets: what is known never becomes less."""
@@ -82,10 +84,13 @@ class _Series:
             stale = bisect_left(self.starts, before_us)
             del self.starts[:stale], self.revisions[:stale]
 
-    def visible(self, place: int, end: int) -> Slot | None:
-        """The revision that counts among those below `end`."""
+    def visible(self, place: int, end: int) -> list[Slot]:
+        """The revision that counts among those below `end`; more than one: they contradict each other."""
         slots = [slot for offset, slot in self.revisions[place] if offset < end]
-        return max(slots, key=_age) if slots else None
+        if len(slots) < 2:
+            return slots
+        newest = max(map(_age, slots))
+        return list({_content(slot): slot for slot in reversed(slots) if _age(slot) == newest}.values())
 
 
 class Book:
@@ -102,6 +107,7 @@ class Book:
             return
         series = self.series.setdefault(slot.series, _Series())
         series.offsets.append(offset)
+        series.longest_us = max(series.longest_us, slot.end_us - slot.start_us)
         place = bisect_left(series.starts, slot.start_us)
         if place == len(series.starts) or series.starts[place] != slot.start_us:
             series.starts.insert(place, slot.start_us)
@@ -112,7 +118,7 @@ class Book:
 
 
 class Signals:
-    """The slots of a book below an offset. The last revision published before a slot begins prices it; no later one."""
+    """The slots of a book below an offset. A revision that is published after its slot began never prices it."""
 
     __slots__ = ("_book", "_end", "_site")
 
@@ -136,29 +142,34 @@ class Signals:
         return Signals(book=self._book, end=self._end, site_id=site_id)
 
     def at(self, series: str, us: int) -> tuple[Slot | None, int]:
-        """The slot that holds the instant (the one that began last, if several do), and until when that stays so."""
+        """The slot that prices the instant, and until when that stays so; None: there is none, or two contradict."""
         known = self._of(series)
         if known is None:
             return None, NEVER_US
         starts, end = known.starts, self._end
         first = bisect_right(starts, us)
-        following = next((place for place in range(first, len(starts)) if known.visible(place, end) is not None), None)
+        following = next((place for place in range(first, len(starts)) if known.visible(place, end)), None)
         until = NEVER_US if following is None else starts[following]
+        chosen: list[Slot] = []
         for place in range(first - 1, max(first - 1 - SLOTS_BACK, -1), -1):
-            slot = known.visible(place, end)
-            if slot is not None and us < slot.end_us:
-                return slot, min(until, slot.end_us)
-        return None, until
+            if starts[place] + known.longest_us <= us:
+                break
+            slots = known.visible(place, end)
+            if slots and us < _end(slots) and (not chosen or _age(slots[0]) > _age(chosen[0])):
+                chosen = slots
+        if not chosen:
+            return None, until
+        return chosen[0] if len(chosen) == 1 else None, min(until, _end(chosen))
 
     def during(self, series: str, from_us: int, to_us: int) -> list[Slot]:
-        """The slots that may price some instant between the two, both included, in order of time."""
+        """The slots that decide some instant between the two, both included, in order of time."""
         known = self._of(series)
         if known is None:
             return []
         first = max(bisect_right(known.starts, from_us) - SLOTS_BACK - 1, 0)
         places = range(first, bisect_right(known.starts, to_us))
         found = (known.visible(place, self._end) for place in places)
-        return [slot for slot in found if slot is not None and slot.end_us > from_us]
+        return [slot for slots in found if slots and _end(slots) > from_us for slot in slots]
 
     def count(self, series: Iterable[str]) -> tuple[int, ...]:
         """How many slots of each series are known: while that does not change, no price does."""
@@ -177,8 +188,37 @@ class Signals:
 NO_SIGNALS = Signals()
 
 
+def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
+    """Pairs of one series that state different values for one instant, and neither revision nor publication decides.
+
+    A shorter slot inside a longer one is such a pair, too: most often they come from two auctions.
+    """
+    book = Book()
+    for slot in slots:
+        book.add(GIVEN, slot)
+    for series in book.series.values():
+        holding: list[Slot] = []
+        for place, start_us in enumerate(series.starts):
+            holding = [slot for slot in holding if slot.end_us > start_us]
+            for slot in series.visible(place, 0):
+                for other in holding:
+                    is_same = other.start_us < start_us and _content(other)[1:] == _content(slot)[1:]
+                    if _age(other) == _age(slot) and not is_same:
+                        yield other, slot
+                holding.append(slot)
+
+
 def _age(slot: Slot) -> tuple[int, int]:
     return slot.revision, -1 if slot.published_us is None else slot.published_us
+
+
+def _content(slot: Slot) -> tuple[object, ...]:
+    """End and value; slots of one start that agree in it are one."""
+    return slot.end_us, slot.price, slot.per_kwh, slot.currency, slot.level, slot.free, slot.total
+
+
+def _end(slots: list[Slot]) -> int:
+    return max(slot.end_us for slot in slots)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
