@@ -218,12 +218,14 @@ def test_nothing_is_inferred_where_the_document_says_it() -> None:
     assert [stretch.activity for stretch in found] == ["charging"]
 
 
-@pytest.mark.parametrize("name", [name for name in UNEVEN if "power" in name or name == "gaps"])
-def test_the_running_cost_is_the_bill_of_the_session_ended_there(name: str) -> None:
-    """Of what was read so far; so long as no idle time can be inferred, of which a running session knows nothing."""
-    rows, _, _ = UNEVEN[name]
-    seen = 0
-    for output in streamed(UNEVEN[name]):
+def compared_running_costs(session: Session) -> int:
+    """The running cost is the bill of the session ended at the last register, however often it is asked for.
+
+    Only while no idle time can be inferred, of which a running session knows nothing.
+    """
+    rows, _, _ = session
+    compared = 0
+    for output in streamed(session):
         if output.topic != UPDATES or output.value is None:
             continue
         update = decode_update(output.value)
@@ -232,9 +234,20 @@ def test_the_running_cost_is_the_bill_of_the_session_ended_there(name: str) -> N
         bill = priced(([row for row in rows if row[0] < minute], minute, wh))
         if any(line.dimension == "PARKING_TIME" for line in bill.lines):
             continue
-        assert update.running_cost_excl_vat == bill.total_excl, (name, minute)
-        seen += 1
-    assert seen >= 2
+        assert update.running_cost_excl_vat == bill.total_excl, minute
+        compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("name", [name for name in UNEVEN if "power" in name or name == "gaps"])
+def test_the_running_cost_is_the_bill_of_the_session_ended_there(name: str) -> None:
+    assert compared_running_costs(UNEVEN[name]) >= 2
+
+
+@settings(max_examples=100)
+@given(uneven())
+def test_any_running_cost_is_the_bill_of_the_session_ended_there(session: Session) -> None:
+    compared_running_costs(session)
 
 
 def test_what_the_charger_states_decides_and_not_the_mean() -> None:
