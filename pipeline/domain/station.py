@@ -45,6 +45,8 @@ LATENESS_HORIZON = 7 * DAY
 """So long a closed session can be corrected by a revision; what comes later is TOO_LATE."""
 SETTLE = 10 * MINUTE
 """Grace before a rule closes a session, because the stop may be delayed by the network."""
+SHORTEST_GAP = 2 * MINUTE
+"""Readings that are at most so far apart leave no gap."""
 SILENCE = DAY
 CLOCK_TOLERANCE = 5 * MINUTE
 EARLIEST = 1_483_228_800 * SECOND

@@ -5,11 +5,24 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import pairwise
+from operator import sub
 from typing import Any
 
 import msgspec
 
-from pipeline.domain.station import ENERGY, KIND, QUARTER, REGISTER, STRIDE, Numbers, Session, Station
+from pipeline.domain.station import (
+    ENERGY,
+    KIND,
+    QUARTER,
+    REGISTER,
+    SHORTEST_GAP,
+    STRIDE,
+    TIME,
+    Numbers,
+    Session,
+    Station,
+)
 
 
 def _plain(value: object) -> object:
@@ -47,15 +60,18 @@ def encode_archived(session: Session, *, whole: bool = False) -> bytes:
 
 
 def _is_plain(session: Session) -> bool:
-    """Nothing but a register that rises, while nothing paused."""
-    registers = session.readings[ENERGY::STRIDE].tolist()
+    """Nothing but a register that rises from reading to reading, without a gap: thinned, it is judged as before."""
+    registers, times = session.readings[ENERGY::STRIDE].tolist(), session.readings[TIME::STRIDE].tolist()
+    spans = sorted(map(sub, times[1:], times))
     return (
         not session.suspect
         and not session.states
         and session.start_register_wh is not None
         and session.stop_register_wh is not None
         and not any(session.readings[KIND::STRIDE])
-        and registers == sorted(registers)
+        and len(spans) > 1
+        and all(before < after for before, after in pairwise(registers))
+        and spans[-1] <= max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     )
 
 

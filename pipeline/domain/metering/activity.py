@@ -15,9 +15,8 @@ from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import HOUR, MINUTE
+from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
-SHORTEST_GAP = 2 * MINUTE
 LATE_REFRESH = MINUTE
 """A register may show so late what flowed before."""
 BEFORE_START = MINUTE

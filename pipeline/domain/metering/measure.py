@@ -29,6 +29,7 @@ from pipeline.domain.station import (
     MINUTE,
     POWER,
     SECOND,
+    SHORTEST_GAP,
     STRIDE,
     TIME,
     Connector,
@@ -48,7 +49,6 @@ ESTIMATED = frozenset({
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
-SHORTEST_GAP = activity.SHORTEST_GAP
 CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
