@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.domain.events import BillDecision, PriceQuote, SessionEnded
+from pipeline.domain.events import BillDecided, BillDecision, PriceQuote, SessionEnded
 from pipeline.domain.outputs import ConnectorState, Quarantined
 from pipeline.domain.receipts import Billed
 
@@ -146,6 +146,14 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Values that were told again; for the account of its evidence (metering/account.py) ..."""
     left_out: dict[str, list[int]] = {}
     """... and those that were not used when they came: reason -> count, first and last time us."""
+    unkept: int = 0
+    """Values that were used and that the archive does not keep (`thinned`)."""
+    decided: BillDecided | None = None
+    """The latest decision about its bill; `decision` says whether it is in force ..."""
+    settled: list[str] | None = None
+    """... and these are the doubts that were known to it: a new one holds the bill again. None: not judged under it yet."""
+    unbilled_wh: int = 0
+    """Of what it has in the ledger, so much a decision did not bill: quarantined."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

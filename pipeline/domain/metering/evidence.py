@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.domain.events import BillDecided
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.registers import Point
@@ -50,7 +51,7 @@ class Evidence:
     registers: list[Point] = field(default_factory=list)
     """From start to end, both included."""
     after: list[Point] = field(default_factory=list)
-    """Registers that were read after the stop."""
+    """Registers that were read after the stop; not used, and left out already."""
     begins: list[Point] = field(default_factory=list)
     intervals: list[Point] = field(default_factory=list)
     phases: dict[int, list[Point]] = field(default_factory=dict)
@@ -63,8 +64,11 @@ class Evidence:
     account: Account = field(default_factory=Account)
 
 
-def gather(station: Station, session: Session, ended_us: int | None) -> Evidence:
-    """All evidence of the session, also what came without a transaction id; `ended_us` None: it is open."""
+def gather(station: Station, session: Session, ended_us: int | None, decided: BillDecided | None = None) -> Evidence:
+    """All evidence of the session, also what came without a transaction id; `ended_us` None: it is open.
+
+    What `decided` states takes the place of start and stop as they were told.
+    """
     readings = readings_of(station, session, ended_us)
     has_loose = len(readings) > len(session.readings)
     times = readings[TIME::STRIDE]
@@ -83,28 +87,48 @@ def gather(station: Station, session: Session, ended_us: int | None) -> Evidence
         readings,
     )
     found.has_loose = has_loose
+    if decided is not None:
+        _decide(found, decided)
     for index in range(0, len(readings), STRIDE):
         _sort_in(found, readings, index)
-    found.account.repeated = session.repeated
+    found.account.used, found.account.repeated = session.unkept, session.repeated
     found.account.add_counted(session.left_out)
     return found
+
+
+def _decide(found: Evidence, decided: BillDecided) -> None:
+    """Start and stop by a decision; what was told of them is left out."""
+    since, until = decided.started_at_us, decided.ended_at_us
+    if since is not None or decided.start_register_wh is not None:
+        found.since_us = found.since_us if since is None else since
+        found.started_us = found.since_us
+    if until is not None or decided.stop_register_wh is not None:
+        found.until_us = found.until_us if until is None else until
+        found.by_stop = True
+    found.since_us = min(found.since_us, found.until_us)
+    sent = found.start_wh, found.stop_wh
+    told = decided.start_register_wh, decided.stop_register_wh
+    for at, was, is_now in zip((found.since_us, found.until_us), sent, told, strict=True):
+        if was is not None and is_now is not None:
+            found.account.leave_out("AGAINST_DECISION", [(at, was)])
+    found.start_wh = sent[0] if told[0] is None else told[0]
+    found.stop_wh = sent[1] if told[1] is None else told[1]
 
 
 def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
     at, energy, kind = readings[index + TIME], readings[index + ENERGY], readings[index + KIND]
     power = readings[index + POWER]
     if found.started_us is not None and at < found.started_us - MINUTE:
-        found.account.leave_out("BEFORE_START", [(at, energy if energy != ABSENT else power)])
+        _leave_out(found, "BEFORE_START", at, energy, power)
         return
     at = max(at, found.since_us)
     if found.by_stop and at > found.until_us:
-        if at <= found.until_us + AT_THE_END:
-            at = found.until_us
-        elif kind == REGISTER and energy != ABSENT:
-            found.after.append((at, energy))
+        if at > found.until_us + AT_THE_END:
+            _leave_out(found, "AFTER_STOP", at, energy, power)
+            if kind == REGISTER and energy != ABSENT:
+                found.after.append((at, energy))
             return
-        else:
-            return
+        at = found.until_us
     if power != ABSENT:
         found.powers.append((at, power))
     if energy == ABSENT:
@@ -117,6 +141,13 @@ def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
         found.begins.append((at, energy))
     else:
         found.phases.setdefault(kind - PHASES, []).append((at, energy))
+
+
+def _leave_out(found: Evidence, reason: str, at: int, energy: int, power: int) -> None:
+    if energy != ABSENT:
+        found.account.leave_out(reason, [(at, energy)])
+    if power != ABSENT:
+        found.account.leave_out(reason, [(at, power)], "W")
 
 
 def readings_of(station: Station, session: Session, ended_us: int | None) -> Numbers:

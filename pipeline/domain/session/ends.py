@@ -134,14 +134,14 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:
-    if event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us():
+    is_same = event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us()
+    if is_same or (session.aliases and _says_the_same(event, session)):  # of the other id of the same charge
         station.duplicates += 1
-        return None
-    if session.aliases and _says_the_same(event, session):
-        station.duplicates += 1  # of the other id of the same charge
+        session.repeated += event.register_wh is not None
         return None
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
-    session.leave_out("DOUBLE_STOP", event.event_time_us)
+    if event.register_wh is not None:
+        session.leave_out("DOUBLE_STOP", event.event_time_us)
     alert(step, "DOUBLE_STOP", station.connector(session.connector_id), session, event.event_time_us)
     return step
 
