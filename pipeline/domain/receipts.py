@@ -41,7 +41,7 @@ class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     claims: bytes = b""
     """Hash of what the bill says, see `claims_of`; empty: written before codec version 3, equal to no other bill."""
     customer: str | None = ""
-    """To whom it was addressed: whoever it turns out to be later, the credit goes there. Empty: older records do not say."""
+    """To whom it was addressed: the credit goes there, whoever it turns out to be. Empty: older records do not say."""
 
 
 class Value(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):

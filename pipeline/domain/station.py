@@ -151,7 +151,7 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     decided: BillDecided | None = None
     """The latest decision about its bill; `decision` says whether it is in force ..."""
     settled: list[str] | None = None
-    """... and these are the doubts that were known to it: a new one holds the bill again. None: not judged under it yet."""
+    """... and these doubts were known to it: a new one holds the bill again. None: not judged under it yet."""
     unbilled_wh: int = 0
     """Of what it has in the ledger, so much a decision did not bill: quarantined."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -38,8 +39,8 @@ class Desk:
         self.dead: list[str] = []
         self._decisions = 0
 
-    def start(self, minute: float, register: int | None, tx: str = "1", **more: object) -> None:
-        fields = {"connector_id": 1, "register_wh": register, "token": TOKEN, "transaction_id": tx} | more
+    def start(self, minute: float, register: int | None, tx: str = "1", driver: str = TOKEN, **more: object) -> None:
+        fields = {"connector_id": 1, "register_wh": register, "token": driver, "transaction_id": tx} | more
         self._tell("session_started", minute, fields)
 
     def reads(self, rows: Mapping[float, int], tx: str = "1", **more: object) -> None:
@@ -53,12 +54,19 @@ class Desk:
     def tick(self, minute: float) -> None:
         self._feed(None, {"type": "clock_ticked", "time_us": at(minute)})
 
-    def decide(self, minute: float, session_id: str = "", decision: str = "bill", **stated: object) -> None:
+    def decide(
+        self, minute: float, session_id: str = "", decision: str = "bill", owner: str | None = None, **stated: object
+    ) -> None:
         """About the session that was shown last, if none is named."""
+        stated["token"] = owner
         fields = {"session_id": session_id or self.sessions[-1].session_id, "decision": decision} | stated
         if decision == "bill":
             fields = {"by": BY, "why": WHY} | fields
         self._tell("bill_decided", minute, fields)
+
+    def frame(self, minute: float, direction: str, frame: list[object]) -> None:
+        envelope = {"station_id": "CP-1", "received_at": iso(minute), "direction": direction, "frame": frame}
+        self._feed(b"CP-1", envelope)
 
     def restart(self) -> None:
         """As after a crash: the states come from their records."""
@@ -114,6 +122,10 @@ class Desk:
                 self.values.append(output.value)
             elif output.topic == DEAD_LETTERS:
                 self.dead.append(reason_of(output.headers))
+
+
+def iso(minute: float) -> str:
+    return datetime.fromtimestamp(at(minute) / 1_000_000, UTC).isoformat()
 
 
 def account_of(receipt: Receipt) -> Account:

@@ -9,13 +9,13 @@ import pytest
 from pipeline.domain.metering.decided import AS_MEASURED
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.wire.receipts import content_hash, decode_receipt
-from tests.agents.decisions import BY, WHY, Desk, account_of, hypotheses
+from tests.agents.decisions import BY, WHY, Desk, account_of, hypotheses, iso
 from tests.agents.test_reservations import PRICED
-from tests.receipts import KEYRING, at
+from tests.receipts import KEYRING, TOKEN, at
 
 BEFORE_WRAP = 99_998_000
 """Two kWh below eight digits of Wh."""
-RISING = {5 * n: 100_000 + 900 * n for n in range(1, 8)}
+RISING: dict[float, int] = {5 * n: 100_000 + 900 * n for n in range(1, 8)}
 """180 Wh a minute, as a station of 11 kW reads it."""
 
 
@@ -93,7 +93,7 @@ def test_baseline_unclear(hypothesis: str, energy_wh: int) -> None:
     held(desk, "BASELINE_UNCLEAR").decide(70, hypothesis=hypothesis)
     bill = decided(desk, energy_wh)
     assert bill.registers_wh[-1] == 7_200
-    assert [at for at in bill.times_us[1:-1]] == [at(30), at(40), at(50), at(60)][4 - len(bill.times_us[1:-1]) :]
+    assert bill.times_us[1:-1] == [at(30), at(40), at(50), at(60)][4 - len(bill.times_us[1:-1]) :]
 
 
 def test_impossible_energy() -> None:
@@ -102,8 +102,6 @@ def test_impossible_energy() -> None:
     assert (connector.attributed_wh, connector.quarantined_wh) == (0, 507_200)
     desk.decide(70, hypothesis="WITHOUT_THE_JUMP")
     decided(desk, 6_300)
-    assert (connector.attributed_wh, connector.quarantined_wh, connector.estimated_wh) == (0, 507_200, 0)
-    assert connector is not desk.station.connector(1), "restored"
     connector = desk.station.connector(1)
     assert (connector.attributed_wh, connector.quarantined_wh, connector.estimated_wh) == (6_300, 500_900, 0)
 
@@ -120,7 +118,7 @@ def test_partial_phases() -> None:
 
 def test_a_missing_start_with_its_owner() -> None:
     desk = without_start()
-    desk.decide(120, start_register_wh=99_900, started_at_us=at(-1), token="OTHER", token_type="")
+    desk.decide(120, start_register_wh=99_900, started_at_us=at(-1), owner="OTHER")
     bill = decided(desk, 7_300)
     assert (bill.started_at_us, bill.times_us[0]) == (at(-1), at(-1))
     assert bill.registers_wh == [99_900, *RISING.values(), 107_200]
@@ -157,24 +155,28 @@ def test_an_ambiguous_stop_is_given_to_its_session() -> None:
     assert {bill.evidence for bill in bills.values()} == {"estimated"}
 
 
-def test_sessions_that_overlap() -> None:
-    """Two drivers, one register: one of them pays."""
+@pytest.mark.parametrize(
+    ("payer", "stated", "energy_wh"),
+    [(0, {"ended_at_us": at(30)}, 5_400), (1, {"hypothesis": AS_MEASURED}, 5_100)],
+    ids=["the first driver", "the second driver"],
+)
+def test_sessions_that_overlap(payer: int, stated: dict[str, Any], energy_wh: int) -> None:
+    """Two drivers, one register: one of them pays. The start of the second would end the first."""
     desk = Desk()
     desk.start(0, 100_000)
-    desk.start(2, 100_300, "2", token="OTHER")
+    desk.start(2, 100_300, "2", driver="OTHER")
     for tx in ("1", "2"):
         desk.reads({minute: wh for minute, wh in RISING.items() if minute < 30}, tx)
     desk.stop(30, 105_400)
     desk.stop(30, 105_400, "2")
     desk.tick(35)
-    ids = {each.session_id: each for each in desk.sessions}
-    assert {each.held_reason for each in ids.values()} == {"SESSIONS_OVERLAP"}
-    one, other = ids
-    desk.decide(40, one, hypothesis=AS_MEASURED)
-    desk.decide(40, other, "waive")
+    ids = sorted({each.session_id: each.started_at_us for each in desk.sessions}.items(), key=lambda each: each[1] or 0)
+    assert {desk.latest(each).held_reason for each, _ in ids} == {"SESSIONS_OVERLAP"}
+    desk.decide(40, ids[payer][0], **stated)
+    desk.decide(40, ids[1 - payer][0], "waive")
     bill = desk.bill()
-    assert (bill.session_id, bill.energy_wh) == (one, ids[one].energy_wh)
-    assert desk.latest(other).payable_incl_vat in ("0.00", "0.0000")
+    assert (bill.session_id, bill.energy_wh) == (ids[payer][0], energy_wh)
+    assert desk.latest(ids[1 - payer][0]).payable_incl_vat == "0.0000"
 
 
 def test_a_stop_before_its_start() -> None:
@@ -197,7 +199,8 @@ def test_energy_that_no_register_tells() -> None:
     held(desk, "ENERGY_UNKNOWN").decide(70, energy_wh=6_000)
     bill = decided(desk, 6_000)
     assert bill.times_us == [at(0), at(40)]
-    assert (desk.latest().energy_low_wh, desk.latest().energy_high_wh or 0) == (0, pytest.approx(16_867, abs=20))
+    most = 22_000 * 115 // 100 * 40 // 60 + 10
+    assert (desk.latest().energy_low_wh, desk.latest().energy_high_wh) == (0, most)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +246,7 @@ def test_a_later_decision_takes_the_bill_of_the_former_back(minutes: int) -> Non
 def test_late_evidence_overtakes_a_decision(tick_between: bool) -> None:
     """The start comes after all: under its own id, to its own driver; what somebody had decided is taken back."""
     desk = without_start()
-    desk.decide(120, start_register_wh=99_900, token="OTHER")
+    desk.decide(120, start_register_wh=99_900, owner="OTHER")
     provisional = desk.latest().session_id
     assert desk.bill().energy_wh == 7_300
     if tick_between:
@@ -251,7 +254,7 @@ def test_late_evidence_overtakes_a_decision(tick_between: bool) -> None:
     desk.start(0, 100_000)
     desk.tick(310)
     bill = desk.bill()
-    assert (bill.energy_wh, bill.evidence, bill.quality) == (7_200, "complete", ("LATE_REPLAY",) if False else bill.quality)
+    assert (bill.energy_wh, bill.evidence) == (7_200, "complete")
     assert bill.session_id != provisional
     assert "BILL_DECIDED" not in bill.quality
     decision = account_of(bill).decision
@@ -261,12 +264,21 @@ def test_late_evidence_overtakes_a_decision(tick_between: bool) -> None:
     assert desk.latest(provisional).status == "void"
 
 
-def test_a_start_that_is_confirmed_late_takes_back_what_was_decided_without_it() -> None:
-    """OCPP 1.6: the start was there, only its answer had not come."""
+def test_a_start_whose_answer_comes_late_takes_back_what_was_decided_without_it() -> None:
+    """OCPP 1.6: the start was in a queue; its answer names the transaction that was billed already."""
     desk = without_start()
-    desk.decide(120, hypothesis=AS_MEASURED)
-    desk.start(0, 100_000, None, call="c1")
-    assert desk.bill().energy_wh == 6_300
+    desk.decide(120, start_register_wh=99_000)
+    provisional = desk.bill()
+    assert provisional.energy_wh == 8_200
+    call = {"connectorId": 1, "idTag": TOKEN, "meterStart": 100_000, "timestamp": iso(0)}
+    desk.frame(130, "cp->csms", [2, "c1", "StartTransaction", call])
+    desk.frame(130, "csms->cp", [3, "c1", {"transactionId": 1, "idTagInfo": {"status": "Accepted"}}])
+    desk.tick(200)
+    bill = desk.bill()
+    assert (bill.energy_wh, bill.customer) == (7_200, KEYRING.pseudonym("billing", "", TOKEN))
+    assert [each.kind for each in desk.receipts] == ["BILL", "CREDIT", "BILL"]
+    assert desk.receipts[1].session_id == provisional.session_id != bill.session_id
+    assert account_of(bill).decision.outcome.startswith("overtaken")  # type: ignore[union-attr]  # fails if unset
 
 
 def test_a_new_doubt_holds_a_decided_bill_again() -> None:
@@ -274,7 +286,7 @@ def test_a_new_doubt_holds_a_decided_bill_again() -> None:
     desk = jumped()
     desk.decide(70, hypothesis="WITHOUT_THE_JUMP")
     assert desk.bill().energy_wh == 6_300
-    desk.start(5, 100_900, "2", token="OTHER")
+    desk.start(5, 100_900, "2", driver="OTHER")
     desk.reads({30: 605_400}, "2")
     desk.stop(39, 607_000, "2")
     desk.tick(80)
@@ -284,7 +296,7 @@ def test_a_new_doubt_holds_a_decided_bill_again() -> None:
     assert desk.standing() == {}
 
 
-@pytest.mark.parametrize("stated", [{"hypothesis": "WISHFUL"}, {"energy_wh": 90_000}, {"token": "OTHER"}], ids=str)
+@pytest.mark.parametrize("stated", [{"hypothesis": "WISHFUL"}, {"energy_wh": 90_000}, {"owner": "OTHER"}], ids=str)
 def test_what_gives_no_possible_energy_is_not_applied_and_says_so(stated: dict[str, Any]) -> None:
     desk = wrapped()
     desk.decide(70, **stated)
@@ -330,7 +342,7 @@ def test_only_held_or_decided_bills_are_decided_and_each_decision_once() -> None
 
 def test_who_decided_and_why_is_in_the_receipt_and_no_token() -> None:
     desk = without_start()
-    desk.decide(120, hypothesis=AS_MEASURED, token="OTHER")
+    desk.decide(120, hypothesis=AS_MEASURED, owner="OTHER")
     assert desk.bill()
     (value,) = desk.values
     assert BY.encode() in value

@@ -1,7 +1,7 @@
 """The account of a session's evidence: every measured value ends as used, repeated, or left out for a reason.
 
-A dispute is answered with it: what made which fact, and what was not believed and why. A value is a register, an interval,
-a sum of phases or a power as it was sent; the registers of start and stop are values, too.
+A dispute is answered with it: what made which fact, and what was not believed and why. A value is a register, an
+interval, a sum of phases or a power as it was sent; the registers of start and stop are values, too.
 """
 
 from __future__ import annotations

@@ -19,9 +19,7 @@ from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Statio
 def book(connector: Connector, session: Session, measured: Measured) -> None:
     """Puts an ended session into the ledger, in place of what it had booked before."""
     before = session.booked
-    if before is not None:
-        _give_back(connector, before, session.unbilled_wh)
-        session.booked, session.unbilled_wh = None, 0
+    give_back(connector, session)
     start, stop = measured.start_register_wh, measured.stop_register_wh
     if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
@@ -41,6 +39,13 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
         connector.register_wh, connector.register_at_us = stop, measured.until_us
 
 
+def give_back(connector: Connector, session: Session) -> None:
+    """Takes out of the ledger what the session had booked: it is booked anew, or has become part of another one."""
+    if session.booked is not None:
+        _give_back(connector, session.booked, session.unbilled_wh)
+        session.booked, session.unbilled_wh = None, 0
+
+
 def _offset_at(connector: Connector, at_us: int) -> int:
     """A session that is booked after later ones (its start is missing) stands where the register was in its time."""
     return next((before for reset_us, before in connector.resets if at_us <= reset_us), connector.offset_wh)
@@ -53,7 +58,7 @@ def _carry_on(connector: Connector, at_us: int, offset_wh: int) -> None:
         connector.offset_wh = offset_wh
 
 
-def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int) -> None:
+def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int = 0) -> None:
     """`unbilled`: Wh of an attributed movement that a decision left out; they stay quarantined."""
     low, high, attributed, estimated = booking
     if attributed:
@@ -80,7 +85,7 @@ def _without(gap: tuple[int, int], low: int, high: int) -> list[tuple[int, int]]
     return [(a, b) for a, b in ((begin, min(end, low)), (max(begin, high), end)) if a < b]
 
 
-def _give_back(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int) -> None:
+def _give_back(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int = 0) -> None:
     low, high, attributed, estimated = booking
     if attributed:
         connector.attributed_wh -= high - low - unbilled

@@ -1,9 +1,10 @@
 """What a decision makes of a bill that is held: evidence that is missing or doubted is replaced by what it states.
 
-The rule of this file: the evidence comes first. A decision is in force only as long as the evidence alone holds the bill,
-and for the doubts that were known to it; what comes later and carries a bill of its own overtakes it, a new doubt holds
-the bill again. What a connector cannot deliver is billed by nobody's decision. The ledger of the connector keeps what its
-registers proved: a decision moves energy in it from quarantined to attributed, and more than they proved is estimated.
+The rule of this file: the evidence comes first. A decision is in force only as long as the evidence alone holds the
+bill, and for the doubts that were known to it; what comes later and carries a bill of its own overtakes it, a new doubt
+holds the bill again. What a connector cannot deliver is billed by nobody's decision. The ledger of the connector keeps
+what its registers proved: a decision moves energy in it from quarantined to attributed, and more than they proved is
+estimated.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def rule(
     session: Session, gathered: Callable[[], Evidence], alone: Judgement, doubts: Sequence[str], bound: Bound,
     previous_wh: int | None,
 ) -> Ruling | None:  # fmt: skip
-    """`gathered` gives the evidence, each time anew, with what the decision states; `alone`: the judgement without, `doubts`: why it holds
-    the bill. None: the decision changes nothing; `alone.account` says why, and so does the code DECISION_NOT_APPLIED.
+    """`gathered` gives the evidence, each time anew, with what the decision states; `alone`: the judgement without,
+    `doubts`: why it holds the bill. None: the decision changes nothing; `alone.account` says why, and so does the code
+    DECISION_NOT_APPLIED.
     """
     decided = session.decided
     if decided is None or session.decision != "bill":

@@ -66,7 +66,9 @@ def _activity(session: Session, states: list[tuple[int, str]], is_contradicted: 
     if not states:
         return "the register: no status was reported"
     source = "states told with readings" if session.states else "StatusNotification"
-    changes = [each for each, former in zip(states, [None, *states], strict=False) if former is None or each[1] != former[1]]
+    changes = [
+        each for each, former in zip(states, [None, *states], strict=False) if former is None or each[1] != former[1]
+    ]
     said = ", ".join(f"{state} {_iso(at)}" for at, state in changes[:FIRST])
     more = f" and {len(changes) - FIRST} more" if len(changes) > FIRST else ""
     against = "; the register moved while idle was reported, and wins" if is_contradicted else ""

@@ -132,7 +132,10 @@ def _stated(powers: list[int]) -> list[int | None] | UnsetType:
 def credit_of(
     former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None, software: str
 ) -> Credit:
-    """Takes `former` back, because `record` has become `revision`; without its hash. `customer`: of bills that do not say."""
+    """Takes `former` back, because `record` has become `revision`; without its hash.
+
+    `customer`: whose the session is, for bills of older records that do not say to whom they were addressed.
+    """
     return Credit(
         format=FORMAT,
         software=software,

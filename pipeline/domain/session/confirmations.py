@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.events import SessionConfirmed
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.conservation import give_back
 from pipeline.domain.session.finding import shared_key, unarchive
 from pipeline.domain.session.neighbours import join, line_up, untangle
 from pipeline.domain.session.notes import heard, touched
@@ -57,6 +58,7 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
         elif early.revision:
             step.voided.append((session, early.session_id))
             session.revision = early.revision
+        give_back(station.connector(early.connector_id), early)
         join(session, early)
         clock.judge(station, session)
         line_up(station, session.connector_id)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.conservation import give_back
 from pipeline.domain.metering.registers import LAG
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.session.finding import sharing
@@ -69,7 +70,7 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
     return register - known <= watts * max(at - session.last_at_us, LAG) // HOUR + STEP_WH
 
 
-def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf) -> None:
+def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> None:
     """Sessions without a start take the start that was never answered on their connector, if there is just one."""
     shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
     if not shells:
@@ -84,6 +85,8 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf) -> None:
         rivals = [each for _, each in shells if found and _continues(station, found[0], each, limits_of)]
         if len(found) == 1 and len(rivals) == 1 and now >= (early.ended_at_us or early.last_at_us) - SETTLE:
             pending.remove(found[0])
+            if early.billed is not None:  # somebody had decided about it before its start was found
+                step.merged.append((found[0], early))
             _adopt(station, found[0], early)
 
 
@@ -115,6 +118,7 @@ def _adopt(station: Station, session: Session, early: Session) -> None:
     if session.call is not None:
         session.call = None
         station.used += 1
+    give_back(station.connector(early.connector_id), early)
     join(session, early)
     note(session, "START_UNANSWERED")
     clock.judge(station, session)
@@ -124,7 +128,9 @@ def _adopt(station: Station, session: Session, early: Session) -> None:
     session.dirty, session.dirty_reason = session.ended(), "START_ARRIVED"
 
 
-def settle_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> Iterable[tuple[SessionEnded, Session]]:
+def settle_orphans(
+    station: Station, now: int, limits_of: LimitsOf, step: Step
+) -> Iterable[tuple[SessionEnded, Session]]:
     """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
     for stop in list(station.orphans):
         session = owner_of_stop(station, stop, limits_of)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.conservation import give_back
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
 from pipeline.domain.session.timeline import note_number, note_state, put, values_at, values_of
@@ -80,6 +81,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
         if first.closed_by == "STOP" and first.stop_register_wh is not None:
             first.leave_out("EARLIER_STOP", first.stop_sent_us)
         first.closed_by = ""
+    give_back(station.connector(second.connector_id), second)
     join(first, second)
     clock.judge(station, first)
     if second.revision or second.billed is not None:
