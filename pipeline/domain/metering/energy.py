@@ -82,7 +82,8 @@ def _unknown(
         account.leave_out(reason, values)
     if has_start:
         _leave_out_one(account, reason, found.since_us, found.start_wh)
-    _leave_out_one(account, reason, found.until_us, found.stop_wh)
+    if "STOP_REPLACED" not in codes:
+        _leave_out_one(account, reason, found.until_us, found.stop_wh)
     account.leave_out(reason, found.powers, "W")
     return _nothing(found, codes, **known)
 

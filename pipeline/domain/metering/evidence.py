@@ -91,7 +91,10 @@ def gather(station: Station, session: Session, ended_us: int | None, decided: Bi
         _decide(found, decided)
     for index in range(0, len(readings), STRIDE):
         _sort_in(found, readings, index)
-    found.account.used, found.account.repeated = session.unkept, session.repeated
+    if len(station.connector(session.connector_id).loose):
+        _account_for_loose(found, station.connector(session.connector_id), session, ended_us)
+    found.account.used = session.unkept
+    found.account.repeated += session.repeated
     found.account.add_counted(session.left_out)
     return found
 
@@ -162,12 +165,8 @@ def readings_of(station: Station, session: Session, ended_us: int | None) -> Num
 
 def _with_loose(readings: Numbers, session: Session, connector: Connector, ended_us: int | None) -> Numbers:
     """A reading without transaction belongs to whom its connector had then; a time that is told already stays as it is."""
-    loose, known = connector.loose, set(readings[TIME::STRIDE])
-    rows = [
-        loose[index : index + STRIDE]
-        for index in range(0, len(loose), STRIDE)
-        if owns(session, loose[index + TIME], ended_us) and loose[index + TIME] not in known
-    ]
+    known = set(readings[TIME::STRIDE])
+    rows = [row for row in _loose_of(session, connector, ended_us) if row[TIME] not in known]
     if not rows:
         return readings
     rows += [readings[index : index + STRIDE] for index in range(0, len(readings), STRIDE)]
@@ -176,6 +175,29 @@ def _with_loose(readings: Numbers, session: Session, connector: Connector, ended
     for row in rows:
         merged.extend(row)
     return merged
+
+
+def _loose_of(session: Session, connector: Connector, ended_us: int | None) -> list[Numbers]:
+    loose = connector.loose
+    rows = (loose[index : index + STRIDE] for index in range(0, len(loose), STRIDE))
+    return [row for row in rows if owns(session, row[TIME], ended_us)]
+
+
+def _account_for_loose(found: Evidence, connector: Connector, session: Session, ended_us: int | None) -> None:
+    """Readings without transaction at a time that is told already: they repeat it, or say something else."""
+    times = session.readings[TIME::STRIDE]
+    told = {
+        "Wh": set(zip(times, session.readings[ENERGY::STRIDE], strict=True)),
+        "W": set(zip(times, session.readings[POWER::STRIDE], strict=True)),
+    }
+    known = set(times)
+    for row in _loose_of(session, connector, ended_us):
+        for value, unit in ((row[ENERGY], "Wh"), (row[POWER], "W")):
+            if row[TIME] in known and value != ABSENT:
+                if (row[TIME], value) in told[unit]:
+                    found.account.repeated += 1
+                else:
+                    found.account.leave_out("SECOND_VALUE", [(row[TIME], value)], unit)
 
 
 def owns(session: Session, at: int, ended_us: int | None) -> bool:

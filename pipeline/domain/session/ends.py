@@ -8,7 +8,7 @@ from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse
-from pipeline.domain.session.timeline import note_number, put
+from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     LATENESS_HORIZON,
@@ -81,7 +81,7 @@ def _take_loose(station: Station, session: Session, event: SessionEnded) -> None
     loose = nowhere.loose if nowhere is not None else None
     for index in range(0 if not loose else len(loose) - STRIDE, -1, -STRIDE):
         if loose and loose[index + RECEIVED] == event.received_time_us:
-            put(session.readings, loose[index : index + STRIDE].tolist())
+            put_into(session, loose[index : index + STRIDE].tolist())
             del loose[index : index + STRIDE]
 
 

@@ -12,8 +12,8 @@ from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import give_back
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
-from pipeline.domain.session.timeline import note_number, note_state, put, values_at, values_of
-from pipeline.domain.station import ABSENT, STRIDE, TIME, UNKNOWN_CONNECTOR, Session, Station, Step
+from pipeline.domain.session.timeline import note_number, note_state, put_into
+from pipeline.domain.station import ABSENT, STRIDE, UNKNOWN_CONNECTOR, Session, Station, Step
 
 
 def line_up(station: Station, connector_id: int) -> None:
@@ -97,14 +97,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
 def join(session: Session, early: Session) -> None:
     """Evidence of one transaction that came under two names."""
     for index in range(0, len(early.readings), STRIDE):
-        row = early.readings[index : index + STRIDE].tolist()
-        known = values_at(session.readings, row[TIME]) + values_of(row)
-        became, _ = put(session.readings, row)
-        again = known - values_at(session.readings, row[TIME])
-        if became == "conflict":
-            session.leave_out("ID_CONFLICT", row[TIME], again)
-        else:
-            session.repeated += again
+        put_into(session, early.readings[index : index + STRIDE].tolist())
     for at, state in early.states:
         note_state(session, at, state)
     session.codes.extend(code for code in early.codes if code not in session.codes)

@@ -12,8 +12,8 @@ from pipeline.domain.session.timeline import (
     note_state,
     place_of,
     put,
+    put_into,
     reading_of,
-    values_at,
     values_of,
 )
 from pipeline.domain.station import (
@@ -131,18 +131,13 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
         station.used += 1
         session.leave_out("LATE_READING_UNUSED", row[TIME], values_of(row))
         return None
-    known = values_at(readings, row[TIME]) + values_of(row)
-    became, place = put(readings, row)
-    again = known - values_at(readings, row[TIME])
-    if again and became != "conflict":
-        session.repeated += again
+    became, place = put_into(session, row)
     match became:
         case "repeated":
             station.duplicates += 1  # problems 5 and 7
             return None
         case "conflict":
             step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
-            session.leave_out("ID_CONFLICT", row[TIME], again)
             note(session, "ID_CONFLICT")
             touched(station, session, "LATE_READING")
             alert(step, "ID_CONFLICT", station.connector(session.connector_id), session, at)
@@ -178,7 +173,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
     if is_empty(row):
         station.outside += 1
         return None
-    became, _ = put(connector.loose, row)
+    became, _ = put(connector.loose, row) if owner is None else put_into(owner, row, connector.loose)
     station.newest_us = max(station.newest_us, at)
     _forget_loose(station, connector_id, at)
     if became == "repeated":

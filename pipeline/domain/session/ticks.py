@@ -14,7 +14,7 @@ from pipeline.domain.metering.neighbours import OVERLAP, previous_end
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered
 from pipeline.domain.session.neighbours import disturb_next, untangle
-from pipeline.domain.session.timeline import put
+from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
     ABSENT,
@@ -103,7 +103,7 @@ def _keep_states(station: Station, session: Session) -> None:
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
-            put(session.readings, loose[index : index + STRIDE].tolist())
+            put_into(session, loose[index : index + STRIDE].tolist())
             if "TX_ID_RECONCILED" not in session.codes:
                 session.codes.append("TX_ID_RECONCILED")
             del loose[index : index + STRIDE]
