@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -38,7 +37,7 @@ READINGS = st.builds(
     times=st.sampled_from([1, 1, 1, 2]),
 )
 REGISTERS = st.none() | st.sampled_from([0, 1000, 2000, 99_999_000]) | st.integers(0, 30_000)
-STEADY = [Told(at, register, 11_000, "total", 0, 1) for at, register in charging(60, 3000, 1183)]
+STEADY = [Told(int(at), register, 11_000, "total", 0, 1) for at, register in charging(60, 3000, 1183)]
 
 
 def tell(bench: Bench, told: Told) -> int:

@@ -13,7 +13,7 @@ REASONS = {"waive": "BILL_WAIVED", "bill": "BILL_DECIDED", "withdraw": "DECISION
 
 def decide(station: Station, event: BillDecided) -> Step | None:
     """Puts a decision to its session: in place of the last one, which only a held bill or a decided one can have."""
-    wrong = _contradiction(event)
+    wrong = contradiction(event)
     if wrong:
         return refuse(station, "BAD_DECISION", wrong)
     session = _held(station, event.session_id) or _decided(station, event.session_id)
@@ -35,7 +35,7 @@ def decide(station: Station, event: BillDecided) -> Step | None:
     return step
 
 
-def _contradiction(event: BillDecided) -> str:
+def contradiction(event: BillDecided) -> str:
     """Why it cannot be followed; empty: it can."""
     registers = event.start_register_wh, event.stop_register_wh
     times = event.started_at_us, event.ended_at_us
