@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -104,3 +105,57 @@ def test_used_repeated_and_left_out_are_what_came_in(
     bench.tick(3600 + 7300)
     if is_started and not any(told.how == "loose" for told in readings):
         assert accounted(bench.rated()[1].account) == came, "after the archive, too"
+
+
+def test_another_stop_that_says_otherwise_leaves_a_doubt() -> None:
+    bench = Bench()
+    bench.start(0, 1000)
+    bench.reads(charging(60, 3000, 1183))
+    bench.stop(3600, 12_000)
+    assert bench.result().evidence == "complete"
+    bench.stop(3600, 12_005)
+    assert bench.result().evidence == "complete", "the same to a step"
+    bench.stop(3600, 9_000)
+    assert (bench.result().evidence, bench.result().energy_wh) == ("estimated", 11_000)
+    assert "DOUBLE_STOP" in bench.result().quality
+    bench.tick(3700)
+    assert bench.records[-1].evidence == "estimated", "a revision says so"
+
+
+def test_a_begin_register_that_fits_beside_the_start_is_a_bound_of_the_truth() -> None:
+    bench = Bench()
+    bench.start(0, 1000)
+    bench.read(0, 800, context="begin")
+    bench.reads(charging(60, 3000, 1183))
+    bench.stop(3600, 12_000)
+    found = bench.result()
+    assert (found.energy_low_wh, found.energy_wh, found.energy_high_wh) == (11_000, 11_000, 11_200)
+    assert found.evidence == "estimated"
+    (left,) = account_of(bench.rated()[1].account).left_out
+    assert (left.reason, left.count, left.first[0].value) == ("FROZEN_BEGIN", 1, "800 Wh")
+
+
+@pytest.mark.parametrize(("register", "evidence"), [(1000, "complete"), (1500, "estimated")])
+def test_energy_in_a_transaction_before_its_start_makes_its_time_uncertain(register: int, evidence: str) -> None:
+    bench = Bench()
+    bench.start(0, 1000)
+    bench.read(-300, register)
+    bench.reads(charging(60, 3000, 1600))
+    bench.stop(3600, 12_000)
+    assert bench.result().evidence == evidence
+    assert ("TIME_UNCERTAIN" in bench.result().quality) == (evidence == "estimated")
+
+
+def test_what_was_told_of_activity_clock_and_identity_is_in_the_facts() -> None:
+    bench = Bench()
+    bench.start(0, 1000, received=3600)
+    bench.status(900, "SuspendedEV", received=4500)
+    for at, register in charging(60, 900, 1183):
+        bench.read(at, register, received=at + 3600)
+    bench.read(1800, 3750, received=5400)
+    bench.stop(2000, 3750, None, received=5600, tx_hint="unacknowledged", token="a")  # noqa: S106 - a driver's token
+    facts = bench.rated()[1].account.facts
+    assert (facts["started_at"], facts["ended_at"]) == ("start, clock corrected", "stop, clock corrected")
+    assert facts["clock"] == "start +3600 s, stop +3600 s, 16 readings (+3600 s from 2026-03-02T07:21:00Z)"
+    assert facts["activity"].startswith("StatusNotification: suspended_ev 2026-03-02T08:35:00Z")
+    assert facts["identity"].startswith("messages without a usable transaction id")

@@ -47,7 +47,7 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         return base
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
-    fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if _fits(found, wh, bound)}
+    fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
     if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from_0(found, bound):
         base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
         return base
@@ -86,7 +86,7 @@ def _final(found: Evidence) -> Point | None:
     return found.until_us, found.stop_wh
 
 
-def _fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
+def fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
     """Can the registers go on from there?"""
     final = _final(found)
     if final is None:
@@ -139,15 +139,13 @@ def _rebase(base: Baseline, found: Evidence, start: int, bound: Bound) -> None:
         base.before_wh = bound.most_wh(found.registers[0][0] - found.since_us)
 
 
-def _of_first(
-    base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False
-) -> Baseline:
+def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False) -> Baseline:
     """No register at the start: the one that is known from elsewhere bounds what flowed before the first reading."""
     if exact and known_wh is not None:
         base.start_wh, base.fact = known_wh, BEGIN
         return base
     if not found.registers:
-        if known_wh is not None and found.stop_wh is not None and _fits(found, known_wh, bound):
+        if known_wh is not None and found.stop_wh is not None and fits(found, known_wh, bound):
             base.start_wh, base.fact = found.stop_wh, FIRST
             base.before_wh = found.stop_wh - known_wh
             base.codes.append("BASELINE_REPLACED")

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from pipeline.domain.metering.account import Account
-from pipeline.domain.metering.baseline import FIRST, Baseline, baseline
+from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.power import integrated, stuck
 from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, wrapped
@@ -182,8 +182,10 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     base = baseline(found, bound, previous_wh)
     account = found.account
     start = base.start_wh
+    strange: list[Point] = []
     if found.begins:
         account.leave_out("FROZEN_BEGIN", [each for each in found.begins if each[1] != start])
+        strange = [each for each in found.begins if _is_other_baseline(found, each[1], start, bound)]
         found.begins = [each for each in found.begins if each[1] == start]
     if start is None:
         return _unknown(found, base.codes)
@@ -192,6 +194,9 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         return _held_for_baseline(found, base, bound)
     way = risen([(found.since_us, start), *base.samples], bound)
     codes = [*base.codes, *way.codes]
+    before = account.left_out.get("BEFORE_START")
+    if before is not None and any(each.unit == "Wh" and each.value > start + bound.step_wh for each in before.first):
+        codes.append("TIME_UNCERTAIN")  # energy flowed in this transaction before it began, by what it says itself
     samples, is_told = _believed(found, base, way), found.start_wh == start
     if not is_told:
         _leave_out_one(account, "BASELINE_REPLACED", found.since_us, found.start_wh)
@@ -211,6 +216,8 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
             start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh,
         )  # fmt: skip
     low, high = energy - base.spare_wh, energy + base.before_wh
+    for _, register in strange:
+        low, high = min(low, stop - register), max(high, stop - register)
     unseen = sum(until - since for since, until in way.unseen)
     high += sum(bound.most_wh(until - since) + bound.step_wh for since, until in way.unseen)
     judged = Judgement(
@@ -238,6 +245,11 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         account.hypotheses[FIRST] = energy - base.spare_wh
     _note_after(found, sent, start, judged)
     return judged
+
+
+def _is_other_baseline(found: Evidence, begin_wh: int, start_wh: int | None, bound: Bound) -> bool:
+    """Could the session have begun from this register instead, with more than a step of other energy?"""
+    return start_wh is not None and abs(begin_wh - start_wh) > bound.step_wh and fits(found, begin_wh, bound)
 
 
 def _believed(found: Evidence, base: Baseline, way: Way) -> list[Point]:

@@ -52,6 +52,7 @@ INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GA
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
     "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "BILL_DECIDED",
+    "DOUBLE_STOP",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""

@@ -7,7 +7,7 @@ from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
-from pipeline.domain.session.notes import alert, heard, note, refuse
+from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -142,6 +142,9 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
     if event.register_wh is not None:
         session.leave_out("DOUBLE_STOP", event.event_time_us)
+    if not _says_the_same(event, session):  # nobody knows which of the two is right
+        note(session, "DOUBLE_STOP")
+        touched(station, session, "DOUBLE_STOP")
     alert(step, "DOUBLE_STOP", station.connector(session.connector_id), session, event.event_time_us)
     return step
 
