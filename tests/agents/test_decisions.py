@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.domain.metering.decided import AS_MEASURED
 from pipeline.domain.receipts import Credit, Receipt
@@ -13,6 +16,7 @@ from tests.agents.decisions import BY, WHY, Desk, account_of, hypotheses, iso
 from tests.agents.test_reservations import PRICED
 from tests.receipts import KEYRING, TOKEN, at
 
+EXAMPLE = Path(__file__).parents[2] / "schemas" / "examples" / "receipts" / "v1" / "decided-bill.json"
 BEFORE_WRAP = 99_998_000
 """Two kWh below eight digits of Wh."""
 RISING: dict[float, int] = {5 * n: 100_000 + 900 * n for n in range(1, 8)}
@@ -81,6 +85,8 @@ def test_negative_energy(hypothesis: str, energy_wh: int) -> None:
     bill = decided(desk, energy_wh)
     assert hypotheses(account_of(bill)) == {"REGISTER_WRAPPED": 4_500, "REGISTER_RESET": 2_500}
     assert (desk.latest().energy_low_wh, desk.latest().energy_high_wh) == (2_500, 4_500)
+    if hypothesis == "REGISTER_WRAPPED":
+        assert desk.values == [EXAMPLE.read_bytes().rstrip()], "the published example"
 
 
 @pytest.mark.parametrize(("hypothesis", "energy_wh"), [("START_REGISTER", 7_200), ("FIRST_READING", 2_200)])
@@ -350,3 +356,67 @@ def test_who_decided_and_why_is_in_the_receipt_and_no_token() -> None:
     assert b"OTHER" not in value
     altered = value.replace(WHY.encode(), WHY.upper().encode())
     assert content_hash(altered) != decode_receipt(altered, "record").hash
+
+
+# --- whatever is decided ----------------------------------------------------------------------------------------------
+
+REGISTERS = st.none() | st.sampled_from([0, 1_000, 99_998_000]) | st.integers(0, 40_000)
+MINUTES = st.integers(-30, 90)
+STATED: dict[str, st.SearchStrategy[Any]] = {
+    "hypothesis": st.sampled_from(
+        [AS_MEASURED, "REGISTER_RESET", "REGISTER_WRAPPED", "FIRST_READING", "WITHOUT_THE_JUMP"]
+    ),
+    "energy_wh": st.integers(0, 30_000),
+    "start_register_wh": st.integers(0, 40_000),
+    "stop_register_wh": st.integers(0, 40_000),
+    "started_at_us": MINUTES.map(at),
+    "ended_at_us": MINUTES.map(at),
+    "owner": st.sampled_from(["ONE", "OTHER"]),
+    "decision": st.sampled_from(["bill", "bill", "withdraw", "waive"]),
+}
+DECISIONS = st.lists(st.fixed_dictionaries({}, optional=STATED), min_size=1, max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    start=REGISTERS,
+    stop=REGISTERS,
+    stop_after=st.sampled_from([40, 40, -20]),
+    reads=st.dictionaries(st.integers(0, 45).map(float), st.integers(0, 40_000), max_size=5),
+    is_started=st.booleans(),
+    next_start=st.sampled_from([None, 200_000_000]),
+    decisions=DECISIONS,
+    late_start=st.booleans(),
+)
+def test_whatever_is_decided_bills_once_and_keeps_the_ledger(
+    start: int | None, stop: int | None, stop_after: int, reads: dict[float, int], is_started: bool,
+    next_start: int | None, decisions: list[dict[str, Any]], late_start: bool,
+) -> None:  # fmt: skip
+    """Receipts are right, at most one bill of a session stands, ledgers balance: `standing` asserts all that."""
+    desk = Desk()
+    if is_started:
+        desk.start(0, start)
+    desk.reads(dict(sorted(reads.items())))
+    desk.stop(stop_after, stop)
+    desk.start(95, next_start, "2")
+    desk.stop(99, None if next_start is None else next_start + 500, "2")
+    desk.tick(101)
+    desk.tick(106)
+    wanted = [each.session_id for each in desk.sessions if each.bill_state == "HELD"]
+    for number, stated in enumerate(decisions):
+        for session_id in wanted[:1]:
+            desk.decide(110 + number, session_id, **({"decision": "bill"} | stated))
+        desk.standing()
+    if late_start and not is_started:
+        desk.start(0, start)
+        desk.tick(120)
+    desk.restart()
+    desk.tick(400)
+    bills = desk.standing()
+    for session in {each.session_id: each for each in desk.sessions}.values():
+        is_billed = session.bill_state == "FINAL" and session.status != "void" and session.tariff_id is not None
+        assert (session.session_id in bills) == is_billed
+        if is_billed:
+            assert session.energy_wh == bills[session.session_id].energy_wh
+            assert session.duration_s >= 0
+            assert (session.energy_low_wh or 0) <= (session.energy_wh or 0) <= (session.energy_high_wh or 0)

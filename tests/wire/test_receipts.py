@@ -57,7 +57,7 @@ def resealed(data: bytes, old: str, new: str) -> bytes:
     return re.sub(rb'"hash":"[0-9a-f]{64}"}\n?$', b'"hash":"%s"}' % content_hash(altered).encode(), altered)
 
 
-@pytest.mark.parametrize("name", ["bill", "corrected-bill", "bill-with-powers"])
+@pytest.mark.parametrize("name", ["bill", "corrected-bill", "bill-with-powers", "decided-bill"])
 def test_a_receipt_that_was_written_long_ago_is_right(name: str) -> None:
     found = verdict((EXAMPLES / f"{name}.json").read_bytes())
     assert (found.verdict, found.findings) == ("OK", ())

@@ -20,7 +20,6 @@ from pipeline.domain.station import Session
 
 AS_MEASURED = "AS_MEASURED"
 """The hypothesis that the energy is right, whatever else is in doubt."""
-ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
 
 
 class Ruling(NamedTuple):

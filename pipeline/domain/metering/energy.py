@@ -20,6 +20,8 @@ from pipeline.domain.metering.power import integrated, stuck
 from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
+ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
+"""Why values were left out of which nothing follows, and why a bill is held for that."""
 POST_STOP_WH = 100
 CLOSE = 15 * MINUTE
 """A register that ran over its last digit was seen before and after it within this time; else it may have been reset."""
@@ -77,7 +79,7 @@ def _unknown(
     found: Evidence, codes: list[str], registers: list[Point] | None = None, *, has_start: bool = True, **known: Any
 ) -> Judgement:
     """Nothing makes the energy: all that is not left out yet is left out for the last of the codes."""
-    reason, account = codes[-1] if codes else "ENERGY_UNKNOWN", found.account
+    reason, account = codes[-1] if codes else ENERGY_UNKNOWN, found.account
     for values in (found.registers if registers is None else registers, found.begins, found.intervals):
         account.leave_out(reason, values)
     if has_start:
@@ -85,6 +87,7 @@ def _unknown(
     if "STOP_REPLACED" not in codes:
         _leave_out_one(account, reason, found.until_us, found.stop_wh)
     account.leave_out(reason, found.powers, "W")
+    account.facts["energy"] = f"not known: {reason}"
     return _nothing(found, codes, **known)
 
 

@@ -17,8 +17,8 @@ from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
 from pipeline.domain.metering.account import Account
-from pipeline.domain.metering.decided import AS_MEASURED, ENERGY_UNKNOWN, Ruling, rule
-from pipeline.domain.metering.energy import Judgement, judge
+from pipeline.domain.metering.decided import AS_MEASURED, Ruling, rule
+from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather
 from pipeline.domain.metering.facts import tell
