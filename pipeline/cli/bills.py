@@ -72,8 +72,8 @@ def list_(
 def release(session_id: str, kafka: str | None, clickhouse_url: str | None) -> None:
     """Give up the held bill of SESSION_ID: it becomes final with nothing to pay.
 
-    A bill that lacks a site, tariff or price is released by publishing that. One that is held for its evidence (see the
-    reason in `bills list`) is billed by `bills decide`, or given up here. The decision is an event in `meter-events`, so
+    A bill that lacks a site, tariff or price is released by publishing that. One held for its evidence (see the
+    reason in `bills list`) is billed by `bills decide` or given up here. The decision is an event in `meter-events`, so
     a replay repeats it; it comes out as a further revision, BILL_WAIVED.
     """
     chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)

@@ -18,13 +18,17 @@ def explained(row: Mapping[str, Any]) -> Iterator[str]:
         f"{row['session_id']}  {row['station_id']}/{row['connector_id']}  {row['started_at'] or '?'} to "
         f"{row['ended_at'] or 'open'}  {_kwh(row['energy_wh'])}  {row['evidence']}  {_bill(row)}"
     )
-    if account is None:
-        return
+    if row["quality"]:
+        yield f"  {'quality':<11} {', '.join(row['quality'])}"
+    if account is not None:
+        yield from account_lines(account)
+
+
+def account_lines(account: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about an account, as it stands in a receipt."""
     facts = {each["fact"]: each["from"] for each in account["facts"]}
     for fact in [*(name for name in ORDER if name in facts), *sorted(facts.keys() - set(ORDER))]:
         yield f"  {fact:<11} {facts[fact]}"
-    if row["quality"]:
-        yield f"  {'quality':<11} {', '.join(row['quality'])}"
     left = sum(each["count"] for each in account["left_out"])
     yield f"  {'values':<11} {account['used']:,} used, {account['repeated']:,} repeated, {left:,} left out"
     for each in account["left_out"]:
