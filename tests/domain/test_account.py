@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.domain.events import BillDecided
 from pipeline.domain.metering.account import FIRST, Account
 from pipeline.domain.rating.receipts import account_of
-from tests.builders import Bench, charging
+from tests.builders import Bench, charging, us
 
 
 class Told(NamedTuple):
@@ -159,3 +160,39 @@ def test_what_was_told_of_activity_clock_and_identity_is_in_the_facts() -> None:
     assert facts["clock"] == "start +3600 s, stop +3600 s, 16 readings (+3600 s from 2026-03-02T07:21:00Z)"
     assert facts["activity"].startswith("StatusNotification: suspended_ev 2026-03-02T08:35:00Z")
     assert facts["identity"].startswith("messages without a usable transaction id")
+
+
+STATED: dict[str, st.SearchStrategy[Any]] = {
+    "energy_wh": st.integers(0, 20_000),
+    "start_register_wh": st.integers(0, 20_000),
+    "stop_register_wh": st.integers(0, 30_000),
+    "started_at_us": st.integers(-600, 600).map(us),
+    "ended_at_us": st.integers(3000, 4200).map(us),
+}
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    start=REGISTERS,
+    stop=REGISTERS,
+    readings=st.lists(READINGS.filter(lambda told: told.how != "loose"), max_size=14),
+    is_started=st.booleans(),
+    stated=st.fixed_dictionaries({}, optional=STATED),
+)
+def test_a_decision_leaves_no_value_out_of_the_account(
+    start: int | None, stop: int | None, readings: Sequence[Told], is_started: bool, stated: dict[str, Any]
+) -> None:
+    """The registers that it states are values, too."""
+    bench = Bench()
+    if is_started:
+        bench.start(0, start)
+    came = sum(tell(bench, told) for told in readings)
+    bench.stop(3600, stop)
+    came += (stop is not None) + (is_started and start is not None)
+    session = bench.session()
+    session.decision = "bill"
+    session.decided = BillDecided(station_id="CP-1", session_id="S", event_time_us=us(5000), decision="bill", **stated)
+    account = bench.rated()[1].account
+    if account.outcome == "applied":
+        came += sum(name in stated for name in ("start_register_wh", "stop_register_wh"))
+    assert accounted(account) == came, account

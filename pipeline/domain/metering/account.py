@@ -1,7 +1,8 @@
 """The account of a session's evidence: every measured value ends as used, repeated, or left out for a reason.
 
 A dispute is answered with it: what made which fact, and what was not believed and why. A value is a register, an
-interval, a sum of phases or a power as it was sent; the registers of start and stop are values, too.
+interval, a sum of phases or a power as it was sent; the registers of start and stop are values, too, and so are those
+that a decision states.
 """
 
 from __future__ import annotations
