@@ -22,6 +22,8 @@ FLAT_US = 10 * MINUTE
 """So long a register must stand still while power flows to be looked at."""
 CAUGHT_UP = 75
 """Percent of the stated power that a register must have moved to be right."""
+PROOF = 3
+"""So many powers must have been stated meanwhile."""
 HOLE_US = 5 * MINUTE
 """Between powers further apart than this, and than twice their usual distance, nothing is known."""
 
@@ -115,7 +117,7 @@ def _missing(found: Evidence, since: int, until: int, following: int, moved: int
         for at, watts in found.powers
         if since <= at <= following
     ]
-    if not any(watts for _, watts in flowing):
+    if sum(watts > 0 for _, watts in flowing) < PROOF:
         return 0
     curve = _cumulated(flowing, since, following)[0]
     while_flat = max(wh for at, wh in curve if at <= until)
