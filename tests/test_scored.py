@@ -180,6 +180,25 @@ def test_another_form_of_the_same_frames_that_gives_other_sessions_is_noticed(so
     assert [text.split(":")[0] for text in broken_laws(sound.said, changed)] == list(LAWS)
 
 
+def test_a_station_that_stops_the_assembly_or_never_ends_is_a_violation_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(said: object) -> Run:
+        raise ZeroDivisionError("by a meter")
+
+    def hangs(said: object) -> Run:
+        while True:
+            pass
+
+    for broken, name in ((fails, "ZeroDivisionError"), (hangs, "Runaway")):
+        monkeypatch.setattr(quirk_run, "assemble", broken)
+        monkeypatch.setattr(quirk_run, "_limited_cpu", lambda limited=quirk_run._limited_cpu: limited(0.05))
+        _, tally = quirk_run.score(quirk_run.Task(("no_power",), "ocpp1.6", 1, ()))
+        monkeypatch.undo()
+        assert tally.kinds == {"wrong": 6}
+        assert f"no_power ocpp1.6 seed 1: {name} in test_scored.py" in tally.problems[0]
+
+
 def test_sound_evidence_that_is_not_believed_is_a_violation() -> None:
     score = quirk_run.Score(alone={"step_10_wh": Tally(sessions=100, provable=100, unproven=1)})
     assert score.violations == []

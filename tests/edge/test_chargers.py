@@ -15,7 +15,7 @@ from pipeline.edge.chargers import documents
 from pipeline.edge.chargers.plan import ChargerPlan, frames, truth_line
 from pipeline.edge.chargers.quirks import Said, clash, parse_quirks, protocols, say
 from pipeline.edge.chargers.registry import INCOMPATIBLE, QUIRKS
-from pipeline.edge.chargers.tape import Protocol
+from pipeline.edge.chargers.tape import INTERVAL, Protocol
 from pipeline.edge.chargers.truth import HOUR, SECOND, Lifetime, StationTruth, Stretch, draw_station
 from pipeline.errors import WrongUsage
 from pipeline.wire.meter_events import check
@@ -98,6 +98,15 @@ def test_no_two_drivers_and_no_two_transactions_are_one() -> None:
     every = list(ChargerPlan(protocol="ocpp1.6", stations=4).truths())
     assert len(every) == 24
     assert len({truth.token for truth in every}) == len({truth.transaction_id for truth in every}) == 24
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_intervals_add_up_to_what_flowed(protocol: Protocol) -> None:
+    told = said("intervals_only", "wraps_at_10e8", protocol=protocol)
+    for session in told.tape.station.every_session:
+        values = [sample.value for call, _, sample in told.tape.samples(INTERVAL) if call.session is session]
+        assert len(values) > 1
+        assert sum(value for value in values if isinstance(value, int)) == session.energy_wh
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import sys
 import time
+import traceback
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
+from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
@@ -25,6 +31,9 @@ from tests.scored.quirks import LAWS, Law, assemble, broken_laws, station_said
 ALONE = 8
 """Stations with one quirk alone for each station with a pair: what a quirk does should not hang on a few sessions."""
 AT_ONCE = 16
+LONGEST_CPU_S = 10.0
+"""For one station, all forms of its frames included; ordinary ones take a tenth of a second."""
+MOST_MEMORY = 3 << 30
 SHOWN = 40
 """So many violations, and so many pairs, are printed for people; `--json` has all."""
 
@@ -66,7 +75,18 @@ class Score:
         for name, tally in self.alone.items():
             if tally.too_cautious:
                 found.append(f"{name}: {tally.unproven} of {tally.provable} provable sessions estimated or held")
+        together = self.together
+        if together.too_cautious:
+            found.append(f"pairs: {together.unproven} of {together.provable} provable sessions estimated or held")
         return found
+
+    @property
+    def together(self) -> Tally:
+        """All pairs."""
+        every = Tally()
+        for tally in self.pairs.values():
+            every.merge(tally)
+        return every
 
 
 def chosen(quirk: str | None, pair: str | None) -> list[tuple[str, ...]]:
@@ -99,19 +119,53 @@ def tasks(wanted: Sequence[tuple[str, ...]], sessions: int, seed: int) -> Iterat
 
 
 def score(task: Task) -> tuple[Task, Tally]:
-    """One station from its truth to its tally."""
-    said = station_said(task.names, task.protocol, task.seed)
-    run, tally = assemble(said), Tally()
-    outcomes, general = judge(run)
-    tally.add(run, outcomes, [*general, *broken_laws(said, run, task.laws)])
+    """One station from its truth to its tally. One that the assembly cannot finish is wrong, and the others go on."""
+    said, tally = station_said(task.names, task.protocol, task.seed), Tally()
+    try:
+        with _limited_cpu():
+            run = assemble(said)
+            outcomes, general = judge(run)
+            tally.add(run, outcomes, [*general, *broken_laws(said, run, task.laws)])
+    except Exception as error:  # whatever it is, it would have stopped the billing of a whole partition
+        sessions = len(said.tape.station.every_session)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{Path(where.filename).name}:{where.lineno}"
+        failure = f"{'+'.join(task.names)} {task.protocol} seed {task.seed}: {type(error).__name__} in {place}: {error}"
+        tally = Tally(sessions=sessions, kinds=Counter(wrong=sessions), problems=[failure])
     return task, tally
+
+
+class Runaway(Exception):
+    """A station took more CPU than any may."""
+
+
+@contextmanager
+def _limited_cpu(seconds: float = LONGEST_CPU_S) -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise Runaway(f"more than {seconds:.0f} s of CPU")
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def _limit_memory() -> None:
+    """A station that eats memory fails by itself, before the machine does."""
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
 
 
 def main(sessions: int, seed: int, quirk: str | None, pair: str | None, as_json: bool) -> int:
     """Raises ValueError, see `chosen`."""
     began, result = time.monotonic(), Score()
     planned = list(tasks(chosen(quirk, pair), sessions, seed))
-    with progress("scoring", len(planned), "stations") as bar, ProcessPoolExecutor(os.cpu_count()) as pool:
+    with (
+        progress("scoring", len(planned), "stations") as bar,
+        ProcessPoolExecutor(os.cpu_count(), initializer=_limit_memory) as pool,
+    ):
         for task, tally in pool.map(score, planned, chunksize=AT_ONCE):
             result.add(task, tally)
             bar.advance()
@@ -157,11 +211,8 @@ def _show(result: Score, took_s: float) -> None:
     for name, tally in result.alone.items():
         table.add_row(name, *(f"{value:,}" for value in _row(tally).values()))
     if result.pairs:
-        every = Tally()
-        for tally in result.pairs.values():
-            every.merge(tally)
         table.add_section()
-        table.add_row(f"{len(result.pairs):,} pairs", *(f"{value:,}" for value in _row(every).values()))
+        table.add_row(f"{len(result.pairs):,} pairs", *(f"{value:,}" for value in _row(result.together).values()))
     console.print(table)
     wrong = sorted(
         ((tally.kinds["wrong"], len(tally.problems), name) for name, tally in result.pairs.items() if tally.problems),

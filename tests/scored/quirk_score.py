@@ -18,7 +18,7 @@ from pipeline.domain.outputs import StrippedSession
 from pipeline.edge.chargers.documents import IDLE_FEE
 from pipeline.edge.chargers.quirk import BILLED, Fact
 from pipeline.edge.chargers.quirks import Said
-from pipeline.edge.chargers.tape import INTERVAL, REGISTER, Tape
+from pipeline.edge.chargers.tape import INTERVAL, REGISTER, Call, Tape
 from pipeline.edge.chargers.truth import HOUR, SECOND, ChargingTruth
 from tests.scored import oracle
 from tests.scored.quirks import Run, pseudonym
@@ -43,12 +43,12 @@ class Seen:
     hidden: frozenset[Fact]
     """Facts that nobody can know, nor know that they are wrong."""
     witnessed: tuple[int, ...]
-    """When registers were refreshed that the station told of, us UTC, in order."""
+    """When the station told of a register that was refreshed since it last did, us UTC, in order."""
 
-    @property
-    def idle_us(self) -> int:
-        """So near idle time can be told."""
-        return self.interval_us + STATUS_US
+    def idle_us(self, truth: ChargingTruth) -> int:
+        """So near the idle time of this session can be told: each part of it has ends of its own."""
+        parts = sum(stretch.activity == "idle" for stretch in truth.stretches)
+        return max(parts, 1) * (self.interval_us + STATUS_US)
 
     def bracketed(self, truth: ChargingTruth) -> bool:
         """Each change of price lies between two registers that are not far apart."""
@@ -107,25 +107,25 @@ class Tally:
 
 def seen(said: Said, truth: ChargingTruth) -> Seen:
     tape, meter = said.tape, said.tape.meters[truth.connector_id]
-    told = sorted(
-        {
-            meter.refreshed_us(call.at_us)
-            for call in tape.calls
-            if call.session is truth
-            and call.kind in ("start", "sample", "stop")
-            and (
-                isinstance(call.register_wh, int)
-                or any(sample.measurand in (REGISTER, INTERVAL) for entry in call.entries for sample in entry.samples)
-            )
-        }
-    )
+    told, refreshed_us = [], -1
+    for at_us in sorted(call.at_us for call in tape.calls if call.session is truth and _tells_energy(call)):
+        if meter.refreshed_us(at_us) > refreshed_us:
+            refreshed_us = meter.refreshed_us(at_us)
+            told.append(at_us)
     return Seen(
         step_wh=meter.step_wh,
-        interval_us=max(tape.interval_us, meter.beat_us),
+        interval_us=tape.interval_us,
         proven=said.proven[truth.transaction_id],
         hidden=said.hidden[truth.transaction_id],
         witnessed=tuple(told),
     )
+
+
+def _tells_energy(call: Call) -> bool:
+    if call.kind not in ("start", "sample", "stop"):
+        return False
+    samples = (sample for entry in call.entries for sample in entry.samples)
+    return isinstance(call.register_wh, int) or any(sample.measurand in (REGISTER, INTERVAL) for sample in samples)
 
 
 def judge(run: Run) -> tuple[list[Outcome], list[str]]:
@@ -225,7 +225,7 @@ def complaints(truth: ChargingTruth, record: StrippedSession, evidence: Seen, dr
     if "energy" not in hidden and (energy is None or abs(energy * 1000 - truth.energy_mwh) > evidence.step_wh * 1000):
         believable = False
         yield f"{energy} Wh, true are {truth.energy_mwh} mWh; {codes}"
-    if "idle" not in hidden and abs(record.idle_s * SECOND - truth.idle_us) > evidence.idle_us:
+    if "idle" not in hidden and abs(record.idle_s * SECOND - truth.idle_us) > evidence.idle_us(truth):
         believable = False
         yield f"{record.idle_s} s idle, true are {truth.idle_us // SECOND} s; {codes}"
     if record.driver not in (None, driver):
@@ -244,10 +244,13 @@ def _amount(truth: ChargingTruth, record: StrippedSession, evidence: Seen) -> It
     """Energy in a wrong slot is nothing to be tolerated, but what flows in one interval around a bound may be cut."""
     told, true = Decimal(str(record.total_excl_vat)) * 10_000, oracle.cost(truth)
     interval_us = evidence.interval_us
-    cut_mwh = sum(truth.energy_between(at - interval_us, at + interval_us) for at in oracle.bounds(truth))
+    cut_mwh = sum(
+        truth.energy_between(at - interval_us, at + interval_us) + evidence.step_wh * 1000
+        for at in oracle.bounds(truth)
+    )
     allowed = (
         evidence.step_wh * oracle.HIGHEST // 1000
-        + evidence.idle_us * IDLE_FEE // HOUR
+        + evidence.idle_us(truth) * IDLE_FEE // HOUR
         + cut_mwh * oracle.LARGEST_STEP // 1_000_000
         + 10
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from random import Random
 
 from pipeline.edge.chargers.choices import Touched, inside, some
@@ -50,10 +51,13 @@ def restarts_between(tape: Tape, random: Random) -> Touched:
 
 
 def sticks(tape: Tape, random: Random) -> Touched:
-    """From the middle of a session to its end the register stands still although power flows."""
+    """From the middle of a session to its end the register stands still although power flows: 40 % or more is lost."""
     touched = some(tape, random)
     for session in touched:
-        tape.meters[session.connector_id].frozen.append((inside(session, random), session.end_us))
+        seconds = range(session.start_us, session.end_us, SECOND)
+        enough_mwh = session.energy_mwh * random.randrange(20, 60) // 100
+        since = seconds[bisect_left(seconds, enough_mwh, key=session.energy_until)]
+        tape.meters[session.connector_id].frozen.append((since, session.end_us))
     return touched
 
 

@@ -76,7 +76,7 @@ def say(station: StationTruth, protocol: Protocol, names: Sequence[str], seed: i
         of_it = [QUIRKS[name] for name in chosen if session in touched[name]]
         left = ALL.intersection(*(quirk.proves for quirk in of_it))
         proven[session.transaction_id] = left - {
-            fact for quirk in of_it for fact, needed in quirk.leans.items() if needed not in left
+            fact for quirk in of_it for fact, needed in quirk.leans.items() if not left.issuperset(needed)
         }
         hidden[session.transaction_id] = frozenset(
             fact for quirk in of_it for fact, signs in quirk.betrayed_by.items() if left.isdisjoint(signs)

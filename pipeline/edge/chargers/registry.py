@@ -13,6 +13,7 @@ from pipeline.edge.chargers.quirk import NEW, OLD, Fact, Quirk, without
 from pipeline.edge.chargers.truth import HOUR, MINUTE
 
 NO_ENERGY = without("energy")
+COARSE = without("fine")
 UNLINKED = without("linked")
 READ: frozenset[Fact] = frozenset(("readings", "power"))
 """What says that a state or a register cannot be right."""
@@ -21,15 +22,18 @@ QUIRKS: Mapping[str, Quirk] = {
     "step_10_wh": Quirk(
         meaning="registers in steps of 10 Wh", prepare=partial(meters.resolution, step_wh=10)),
     "step_100_wh": Quirk(
-        meaning="registers in steps of 100 Wh", prepare=partial(meters.resolution, step_wh=100)),
+        meaning="registers in steps of 100 Wh", prepare=partial(meters.resolution, step_wh=100), proves=COARSE),
     "step_1_kwh": Quirk(
-        meaning="registers in steps of 1 kWh", prepare=partial(meters.resolution, step_wh=1000)),
+        meaning="registers in steps of 1 kWh", prepare=partial(meters.resolution, step_wh=1000), proves=COARSE),
     "beat_10_min": Quirk(
-        meaning="the register is refreshed every 10 minutes", prepare=partial(meters.refresh, every_us=10 * MINUTE)),
+        meaning="the register is refreshed every 10 minutes", prepare=partial(meters.refresh, every_us=10 * MINUTE),
+        proves=COARSE),
     "beat_15_min": Quirk(
-        meaning="the register is refreshed every 15 minutes", prepare=partial(meters.refresh, every_us=15 * MINUTE)),
+        meaning="the register is refreshed every 15 minutes", prepare=partial(meters.refresh, every_us=15 * MINUTE),
+        proves=COARSE),
     "beat_60_min": Quirk(
-        meaning="the register is refreshed once in an hour", prepare=partial(meters.refresh, every_us=HOUR)),
+        meaning="the register is refreshed once in an hour", prepare=partial(meters.refresh, every_us=HOUR),
+        proves=COARSE),
     "meter_sticks": Quirk(
         meaning="the register stands still although power flows", prepare=meters.sticks,
         proves=NO_ENERGY, betrayed_by={"energy": frozenset({"power"})}),
@@ -127,7 +131,7 @@ QUIRKS: Mapping[str, Quirk] = {
         proves=without("energy", "idle", "times")),
     "loses_charging": Quirk(
         meaning="no status Charging; the register rises", act=partial(identity.loses_state, word="Charging"),
-        leans={"idle": "readings"}, betrayed_by={"idle": READ}),
+        leans={"idle": ("readings", "fine")}, betrayed_by={"idle": READ}),
     "loses_suspended": Quirk(
         meaning="no status SuspendedEV", act=partial(identity.loses_state, word="SuspendedEV"),
         proves=without("idle"), betrayed_by={"idle": READ}),
@@ -137,16 +141,16 @@ QUIRKS: Mapping[str, Quirk] = {
         meaning="old statuses come again after a reconnect", act=identity.repeats_statuses),
     "suspended_before_start": Quirk(
         meaning="SuspendedEV of the car before, no Charging afterwards", act=identity.suspended_before_start,
-        protocols=OLD, leans={"idle": "readings"}, betrayed_by={"idle": READ}),
+        protocols=OLD, leans={"idle": ("readings", "fine")}, betrayed_by={"idle": READ}),
     "drops_updates": Quirk(
         meaning="gaps in seqNo: Updated events are left out", act=identity.drops_updates,
         protocols=NEW, proves=NO_ENERGY),
     "names_driver_late": Quirk(
         meaning="idToken, EVSE and first register come with an Updated", act=identity.names_driver_late,
-        protocols=NEW, leans={"driver": "linked", "energy": "linked"}),
+        protocols=NEW, leans={"driver": ("linked",), "energy": ("linked",)}),
     "start_without_time": Quirk(
         meaning="the start has no timestamp", act=identity.unstamped_start, protocols=OLD,
-        leans={"times": "live"}, betrayed_by={"times": frozenset({"live"})}),
+        leans={"times": ("live",)}, betrayed_by={"times": frozenset({"live"})}),
     # names
     "reading_ids_missing": Quirk(
         meaning="readings name no transaction (2.0.1: MeterValues)", act=partial(identity.reading_ids, name=None),
@@ -162,7 +166,7 @@ QUIRKS: Mapping[str, Quirk] = {
         protocols=OLD, proves=UNLINKED),
     "answers_not_logged": Quirk(
         meaning="nothing that the central system says is in the log", act=identity.answers_not_logged,
-        protocols=OLD, leans={"energy": "linked", "times": "linked", "driver": "linked"}),
+        protocols=OLD, leans={"energy": ("linked",), "times": ("linked",), "driver": ("linked",)}),
     "loses_start_answer": Quirk(
         meaning="the start stays unanswered: readings and stop name -1", act=identity.loses_start_answer,
         protocols=OLD),
@@ -178,22 +182,22 @@ QUIRKS: Mapping[str, Quirk] = {
     # clocks and links
     "wall_clock_berlin": Quirk(
         meaning="Berlin's wall clock, without saying so", act=partial(timing.wall_clock, zone="Europe/Berlin"),
-        leans={"times": "live"}),
+        leans={"times": ("live",)}),
     "wall_clock_new_york": Quirk(
         meaning="New York's wall clock, without saying so", act=partial(timing.wall_clock, zone="America/New_York"),
-        leans={"times": "live"}),
+        leans={"times": ("live",)}),
     "wall_clock_kolkata": Quirk(
         meaning="Kolkata's wall clock, without saying so", act=partial(timing.wall_clock, zone="Asia/Kolkata"),
-        leans={"times": "live"}),
+        leans={"times": ("live",)}),
     "clock_ahead": Quirk(
         meaning="the clock is 17 minutes ahead", act=partial(timing.clock_off, by_us=17 * MINUTE),
-        leans={"times": "live"}),
+        leans={"times": ("live",)}),
     "clock_behind": Quirk(
         meaning="the clock is 43 minutes behind", act=partial(timing.clock_off, by_us=-43 * MINUTE),
-        leans={"times": "live"}),
+        leans={"times": ("live",)}),
     "clock_set": Quirk(
         meaning="the clock is set right by 25 minutes in a session", act=partial(timing.clock_set, by_us=-25 * MINUTE),
-        leans={"times": "live", "energy": "live", "idle": "live"}),
+        leans={"times": ("live",), "energy": ("live",), "idle": ("live",)}),
     "one_late": Quirk(
         meaning="one message of a session arrives ten minutes late", act=timing.one_late),
     "link_down_readings_kept": Quirk(
@@ -231,6 +235,7 @@ INCOMPATIBLE: Sequence[tuple[tuple[str, ...], str]] = (
     ),
     (("start_register_zero", "start_register_missing"), "a start has one register"),
     (("wraps_at_10e8", "wraps_at_2e32", "wraps_unseen"), "a register has one end"),
+    (("start_register_zero", "session_relative_new"), "a register of 0 may well be true at a new station"),
     (("wraps_at_10e8", "session_relative_new"), "a register at its end is not new"),
     (("wraps_at_2e32", "session_relative_new"), "a register at its end is not new"),
     (("wraps_unseen", "session_relative_new"), "a register at its end is not new"),

@@ -103,19 +103,21 @@ def power_only(tape: Tape, random: Random) -> Touched:
 
 def intervals_only(tape: Tape, random: Random) -> Touched:
     """Energy of each interval in place of the register, the last one with the stop (1.6: in its transactionData)."""
-    before: dict[int, int] = {}
+
+    def passed_wh(call: Call, at_us: int) -> int:
+        meter = tape.meters[call.connector_id]
+        return meter.flowed(at_us) // 1000 // meter.step_wh * meter.step_wh
+
+    since: dict[int, int] = {}
     for call in tape.of("start", "sample", "stop"):
-        session, meter = call.session, tape.meters[call.connector_id]
-        if session is None:
-            continue
-        shown = meter.shown_wh(call.at_us)
         for entry in call.entries:
             entry.samples = [sample for sample in entry.samples if sample.measurand != REGISTER]
         call.entries = [entry for entry in call.entries if entry.samples]
-        if call.kind != "start":
-            passed = Sample(INTERVAL, max(shown - before.get(id(session), shown), 0))
-            call.entries.append(Entry(call.at_us, [passed]))
-        before[id(session)] = shown
+        if call.session is not None and call.kind != "start":
+            before_us = since.get(id(call.session), call.session.start_us)
+            interval = Sample(INTERVAL, passed_wh(call, call.at_us) - passed_wh(call, before_us))
+            call.entries.append(Entry(call.at_us, [interval]))
+            since[id(call.session)] = call.at_us
     return None
 
 

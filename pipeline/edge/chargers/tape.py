@@ -100,16 +100,19 @@ class Meter:
         index = bisect_right(self._fresh, at_us)
         return max(at_us // self.beat_us * self.beat_us, self._fresh[index - 1] if index else 0)
 
-    def counted(self, at_us: int) -> int:
-        """mWh that the meter has counted, on its own scale; never negative."""
+    def flowed(self, at_us: int) -> int:
+        """mWh that the meter has noticed since it was made; never falls."""
         at_us = self.refreshed_us(at_us)
         lost = sum(
             self.lifetime.at(min(at_us, until)) - self.lifetime.at(since)
             for since, until in self.frozen
             if at_us > since
         )
-        shift = next(added for since, added in reversed(self.shifts) if since <= at_us)
-        return self.lifetime.at(at_us) - lost + shift
+        return self.lifetime.at(at_us) - lost
+
+    def counted(self, at_us: int) -> int:
+        """mWh on the meter's own scale, without its end."""
+        return self.flowed(at_us) + self._shift_at(at_us)
 
     def shown_wh(self, at_us: int) -> int:
         whole = self.counted(at_us) // 1000
@@ -117,7 +120,7 @@ class Meter:
 
     def restart(self, at_us: int, from_wh: int) -> None:
         """From `at_us` on the meter counts on from `from_wh`."""
-        self.shifts.append((at_us, from_wh * 1000 - self.counted(at_us) + self._shift_at(at_us)))
+        self.shifts.append((at_us, from_wh * 1000 - self.flowed(at_us)))
         self.shifts.sort()
 
     def _shift_at(self, at_us: int) -> int:
