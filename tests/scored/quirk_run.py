@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 from rich.console import Console
@@ -129,8 +130,8 @@ def score(task: Task) -> tuple[Task, Tally]:
     except Exception as error:  # whatever it is, it would have stopped the billing of a whole partition
         sessions = len(said.tape.station.every_session)
         where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{Path(where.filename).name}:{where.lineno}"
-        failure = f"{'+'.join(task.names)} {task.protocol} seed {task.seed}: {type(error).__name__} in {place}: {error}"
+        failure = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        failure = f"{'+'.join(task.names)} {task.protocol} seed {task.seed}: {failure}"
         tally = Tally(sessions=sessions, kinds=Counter(wrong=sessions), problems=[failure])
     return task, tally
 
@@ -141,8 +142,9 @@ class Runaway(Exception):
 
 @contextmanager
 def _limited_cpu(seconds: float = LONGEST_CPU_S) -> Iterator[None]:
-    def stop(number: int, frame: object) -> None:
-        raise Runaway(f"more than {seconds:.0f} s of CPU")
+    def stop(number: int, frame: FrameType | None) -> None:
+        at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame is not None else ""
+        raise Runaway(f"more than {seconds:.0f} s of CPU{at}")
 
     before = signal.signal(signal.SIGVTALRM, stop)
     signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
