@@ -200,6 +200,8 @@ def test_no_claim_about_unknown_energy_is_right_or_wrong(energy: float, cost: fl
     [
         (cdr(("08:00", {"TIME": 2}), prices="ENERGY", total_energy=10), "ENERGY_UNKNOWN"),
         (cdr(("08:00", {"ENERGY": 2}), prices="TIME"), "TIME_UNKNOWN"),
+        (cdr(("08:00", {}), prices="TIME", total_energy=9), "TIME_UNKNOWN"),
+        (cdr(("08:00", {"TIME": 2}), prices="TIME", total_energy=9), None),
         (cdr(("08:00", {"ENERGY": -2}), prices="ENERGY"), "NEGATIVE_VOLUME"),
         (cdr(("08:00", {"ENERGY": 2}), prices="ENERGY"), None),
     ],

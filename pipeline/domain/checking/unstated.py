@@ -26,19 +26,17 @@ _ALL_COSTS = frozenset({"total_cost", *COST_LINES})
 class Unknown(NamedTuple):
     """What cannot be checked: stated figures by OCPI name, and why."""
 
-    figures: frozenset[str] = frozenset()
-    missing: tuple[Finding, ...] = ()
-
-    @property
-    def is_total(self) -> bool:
-        """The total is among them: no bill can be made."""
-        return "total_cost" in self.figures
+    figures: frozenset[str]
+    missing: tuple[Finding, ...]
+    total: Finding | None
+    """Why the total is among them, so that no bill can be made."""
 
 
 def unknown(cdr: Cdr, tariffs: Sequence[Tariff]) -> Unknown:
     """`tariffs`: those that price a period. Figures that the CDR does not state are not missed."""
     figures: set[str] = set()
     missing: list[Finding] = []
+    total: Finding | None = None
     times = open_times(cdr)
     by_time = _by_time(tariffs, Dimension.TIME, "total_time_cost") | (times & {"total_time"})
     by_parking = _by_time(tariffs, Dimension.PARKING_TIME, "total_parking_cost") | {"total_parking_time"}
@@ -54,7 +52,9 @@ def unknown(cdr: Cdr, tariffs: Sequence[Tariff]) -> Unknown:
             text = f"a charging period does not state {name}"
             where = ", ".join(sorted(stated))
             missing.append(Finding(kind="MISSING", code=f"{name}_UNKNOWN", where=where, text=text))
-    return Unknown(frozenset(figures), tuple(missing))
+            if "total_cost" in touched:
+                total = total or missing[-1]
+    return Unknown(frozenset(figures), tuple(missing), total)
 
 
 def require_volumes(cdr: Cdr, tariffs: Sequence[Tariff]) -> None:
@@ -62,9 +62,9 @@ def require_volumes(cdr: Cdr, tariffs: Sequence[Tariff]) -> None:
     for place, period in enumerate(cdr.claim.periods):
         for name in period.negative:
             raise CannotPrice("NEGATIVE_VOLUME", f"charging_periods[{place}]: {name} is negative; correct the record")
-    found = unknown(cdr, tariffs)
-    if found.is_total:
-        raise CannotPrice(found.missing[0].code, found.missing[0].text)
+    found = unknown(cdr, tariffs).total
+    if found is not None:
+        raise CannotPrice(found.code, found.text)
 
 
 def energy_is_open(cdr: Cdr) -> bool:
