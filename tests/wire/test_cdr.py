@@ -139,6 +139,16 @@ def test_a_record_without_an_end_is_told_both_names() -> None:
     assert same.claim == decode(CDR_211).claim
 
 
+def test_a_tariff_that_the_record_names_and_nobody_gave_is_missing_and_no_contradiction(tmp_path: Path) -> None:
+    """The record is not wrong because another tariff was given."""
+    periods = [each | {"tariff_id": "12"} for each in CDR_211["charging_periods"]]
+    (tmp_path / "cdr.json").write_text(json.dumps(CDR_211 | {"charging_periods": periods}))
+    (tmp_path / "tariff.json").write_text(json.dumps(TARIFF_211 | {"id": "13"}))
+    given = ["--time-zone", "Europe/Brussels"]
+    assert run(["verify", str(tmp_path / "cdr.json"), *given]) == 0
+    assert run(["verify", str(tmp_path / "cdr.json"), *given, "--tariff", str(tmp_path / "tariff.json")]) == 3
+
+
 BROKEN = {
     "no list": '"none"',
     "null": "null",
