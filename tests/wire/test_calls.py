@@ -120,6 +120,17 @@ def test_an_answer_of_another_kind_does_not_confirm_a_start() -> None:
     assert pairs(acknowledged(2), start(1), confirmed(3, 77)) == {("A", "77")}
 
 
+def test_the_answer_to_a_start_whose_id_was_used_again_confirms_nobody() -> None:
+    """It may be logged late; the start that has the id now is another one."""
+    calls, found = after(start(1, "A"), start(4, "B"), confirmed(2, 77))
+    assert not [event for event in found if isinstance(event, SessionConfirmed)]
+    assert (calls.unanswered, list(calls.starts.values())) == (1, [RECEIVED_US + 3 * TICK * 1_000_000])
+
+
+def test_of_two_early_answers_the_one_that_was_received_first_counts() -> None:
+    assert pairs(confirmed(5, 78), confirmed(2, 77), start(1)) == {("A", "77")}
+
+
 def test_an_answer_that_was_received_before_the_call_is_not_its_answer() -> None:
     assert pairs(confirmed(1, 77), start(2)) == set()
     assert pairs(start(2), confirmed(1, 77)) == set()
