@@ -40,7 +40,7 @@ from pipeline.wire.calls import (
     note_start,
 )
 from pipeline.wire.identifiers import Identifiers
-from pipeline.wire.messages import TIME_ASSUMED, Decode, Decoders, Meaning, Message
+from pipeline.wire.messages import Decode, Decoders, Meaning, Message
 from pipeline.wire.timestamps import micros
 
 __all__ = ["CENTRAL", "KEEP_US", "STATION", "Calls", "deadline_us", "expire", "interpret"]
@@ -132,7 +132,7 @@ def _start_name(frame: OcppFrame, call: Call, started: SessionStarted, identifie
     """Of a start without an id: message id and content together. The same start sent again has the same name, another
     one under the same message id (they restart with the station) has another. Without a time of its own its content
     says nothing of when."""
-    at = None if TIME_ASSUMED in started.codes else started.event_time_us
+    at = None if "TIME_ASSUMED" in started.codes else started.event_time_us
     content = [call.message_id, started.connector_id, at, started.register_wh, started.token]
     return identifiers.call_key(frame.station_id, frame.direction, msgspec.json.encode(content).decode())
 

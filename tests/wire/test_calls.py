@@ -108,6 +108,8 @@ def test_another_call_under_the_id_of_an_open_start_ends_it() -> None:
     assert not [event for event in found if isinstance(event, SessionConfirmed)]
     assert (calls.starts, calls.unanswered, calls.answered) == ({}, 1, 1)
     assert pairs(other(1), start(4), confirmed(5, 77)) == {("A", "77")}
+    calls, _ = after(other(1), start(4), confirmed(5, 77))
+    assert (calls.others, calls.unanswered, calls.answered) == ({}, 1, 1)
 
 
 def test_an_answer_of_another_kind_does_not_confirm_a_start() -> None:
@@ -202,6 +204,10 @@ def test_names_and_links_are_forgotten_and_stay_few() -> None:
     expire(calls, RECEIVED_US + KEEP_US + 3600 * 1_000_000)
     assert (calls.names, calls.confirmed, deadline_us(calls)) == ({}, {}, None)
     assert len(calls.links) == 1, "the last one tells whether a connection is open"
+    calls, _ = after(link(0, "up"), link(1, "down"), link(2, "up"), link(900, "up"), link(902, "down"))
+    expire(calls, RECEIVED_US + KEEP_US + 3600 * 1_000_000)
+    assert len(calls.links) == 3
+    assert len(events(start(901), calls) + events(confirmed(903, 77), calls)) == 2, "the end was of an older connection"
     calls, _ = after(*(link(number, "up") for number in range(MOST_LINKS + 9)))
     assert len(calls.links) == MOST_LINKS
     starts = (start(2 * n, message_id=str(n)) for n in range(3 * MOST_KEPT))
