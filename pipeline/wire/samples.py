@@ -12,7 +12,7 @@ import msgspec
 from pipeline.domain.events import BAD_VALUE, ChargingState, MeterRead, ReadingContext, TxHint
 from pipeline.domain.outputs import Quarantined
 from pipeline.wire.instants import Instant
-from pipeline.wire.messages import TIME_ASSUMED, Meaning, Message
+from pipeline.wire.messages import Meaning, Message
 from pipeline.wire.quantities import QUANTITIES, REGISTER, SampledValue
 from pipeline.wire.timestamps import micros
 
@@ -58,7 +58,8 @@ def readings(
             at, zone_assumed = micros(entry.timestamp)
         except ValueError:
             meaning.quarantined.append(Quarantined("BAD_TIMESTAMP", f"{message.action}: meterValue.timestamp"))
-            untimed = groups.setdefault((message.received_us, "", (TIME_ASSUMED,)), Instant())
+            # Told at the time of receipt, which is no time of the session: no code, just that there was something.
+            untimed = groups.setdefault((message.received_us, "", ()), Instant())
             untimed.left_out[BAD_VALUE] += len(used)
             continue
         codes: tuple[str, ...] = ("ZONE_ASSUMED",) if zone_assumed else ()
