@@ -58,6 +58,8 @@ def decode_cdr(data: bytes, source: str, *, with_tariffs: bool = True) -> Cdr:
     )
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        if faults[0].where.startswith("tariffs"):
+            more += "; --tariff FILE replaces the tariffs of the CDR"
         raise InvalidMessage(faults[0].code, f"{source}: {faults[0].where}: {faults[0].text}{more}")
     return cdr
 

@@ -203,7 +203,8 @@ def _fallbacks(tariff: Tariff, zone: str | None) -> Found:
             yield "power_without_fallback", "elements", text
         gap = price_gap(pricing, *year_of(tariff, zone), zone)
         if gap is not None:
-            when = f"{gap.start:%A %Y-%m-%d %H:%M} to {gap.end:%H:%M}"
+            hours = f"{gap.start:%H:%M} to {gap.end:%H:%M}" if gap.start.time() != gap.end.time() else "all day"
+            when = f"{gap.start:%A %Y-%m-%d} {hours}"
             text = f"{dimension.name} has no price on {gap.days} of {gap.of_days} days, first on {when}"
             yield "price_gap", "elements", text
 

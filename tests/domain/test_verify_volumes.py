@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -285,3 +286,33 @@ def test_the_tax_of_a_credit_is_turned_with_its_amounts() -> None:
     assert check(document).verdict == "OK"
     document["total_cost"] = {"excl_vat": -18, "incl_vat": -17}
     assert "TAX_NEGATIVE" in codes(check(document), "CONTRADICTION")
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 3600), st.integers(0, 40_000), st.floats(0, 1)), min_size=1, max_size=6),
+    st.sampled_from([2, 4]),
+)
+def test_a_record_whose_volumes_follow_from_its_timestamps_is_never_accused(
+    parts: list[tuple[int, int, float]], places: int
+) -> None:
+    """Each period states ENERGY, and its seconds as TIME and PARKING_TIME, in hours of two or four decimals."""
+    begin = datetime(2026, 3, 2, 8, tzinfo=UTC)
+    periods, at, lasted, idle = [], begin, 0, 0
+    for seconds, wh, share in parts:
+        parking = int(seconds * share)
+        named = {"ENERGY": wh / 1000, "TIME": (seconds - parking) / 3600, "PARKING_TIME": parking / 3600}
+        dimensions = [{"type": name, "volume": round(volume, places)} for name, volume in named.items()]
+        periods.append({"start_date_time": f"{at:%Y-%m-%dT%H:%M:%SZ}", "dimensions": dimensions})
+        at, lasted, idle = at + timedelta(seconds=seconds), lasted + seconds, idle + parking
+    document = cdr(("08:00", {}), prices="FLAT", total_cost=1) | {
+        "charging_periods": periods,
+        "end_date_time": f"{at:%Y-%m-%dT%H:%M:%SZ}",
+        "total_time": round(lasted / 3600, places),
+        "total_parking_time": round(idle / 3600, places),
+    }
+    verdict = check(document)
+    assert codes(verdict, "MISSING") == []
+    assert "PERIOD_TIME_DIFFERS" not in codes(verdict, "CONTRADICTION")
+    assert "NEGATIVE_VOLUME" not in codes(verdict, "CONTRADICTION")
+    if places == 4:
+        assert (verdict.verdict, verdict.findings) == ("OK", ())

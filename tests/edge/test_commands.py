@@ -95,6 +95,24 @@ def test_a_simulation_and_its_replay_reach_the_broker(
     ]
 
 
+def test_a_bad_line_does_not_keep_the_others_from_the_broker(
+    with_topics: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, damaged = tmp_path / "sim.ndjson", tmp_path / "damaged.ndjson"
+    assert run(["simulate", *SMALL, "--out", str(out), "--json"]) == 0
+    lines = out.read_bytes().splitlines()
+    damaged.write_bytes(b"\n".join([*lines[:5], b'{"type":', *lines[5:], b"\xff"]))
+    sent = {}
+    for options, code in (([], 1), (["--skip-bad"], 0), (["--strict"], 2)):
+        capsys.readouterr()
+        assert run(["replay", str(damaged), "--format", "events", "--json", *options]) == code
+        said = capsys.readouterr()
+        assert f"{damaged}:6: " in said.err
+        sent["".join(options)] = json.loads(said.out)["events"] if said.out else 0
+    events = sum(b'"clock_ticked"' not in line for line in lines)
+    assert sent == {"": events, "--skip-bad": events + 2, "--strict": 0}
+
+
 def test_prices_that_contradict_published_ones_are_refused(
     with_topics: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

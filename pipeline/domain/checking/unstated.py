@@ -49,7 +49,7 @@ def unknown(cdr: Cdr, tariffs: Sequence[Tariff]) -> Unknown:
         if is_open:
             figures |= touched
         if is_open and (stated or "total_cost" in touched):
-            text = f"a charging period does not state {name}"
+            text = f"not known, because a charging period does not state {name}"
             where = ", ".join(sorted(stated))
             missing.append(Finding(kind="MISSING", code=f"{name}_UNKNOWN", where=where, text=text))
             if "total_cost" in touched:
@@ -64,7 +64,7 @@ def require_volumes(cdr: Cdr, tariffs: Sequence[Tariff]) -> None:
             raise CannotPrice("NEGATIVE_VOLUME", f"charging_periods[{place}]: {name} is negative; correct the record")
     found = unknown(cdr, tariffs).total
     if found is not None:
-        raise CannotPrice(found.code, found.text)
+        raise CannotPrice(found.code, f"the price is {found.text}")
 
 
 def energy_is_open(cdr: Cdr) -> bool:
