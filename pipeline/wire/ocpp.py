@@ -85,7 +85,7 @@ def _interpret(calls: Calls, frame: OcppFrame, received: int, identifiers: Ident
     if not frame.direction:
         raise InvalidMessage("SCHEMA_VIOLATION", f"OCPP envelope: direction must be {STATION} or {CENTRAL}")
     from_station = frame.direction == STATION
-    if isinstance(sent, Call | Send):
+    if isinstance(sent, (Call, Send)):
         return _called(calls, frame, sent, received, identifiers)
     meaning = Meaning([], [])
     key = identifiers.call_key(frame.station_id, CENTRAL if from_station else STATION, sent.message_id)
@@ -115,7 +115,7 @@ def _called(calls: Calls, frame: OcppFrame, sent: Call | Send, received: int, id
     if isinstance(sent, Send):
         return meaning
     started = meaning.events[0] if meaning.events else None
-    if not isinstance(started, SessionStarted) or started.transaction_id is not None:
+    if type(started) is not SessionStarted or started.transaction_id is not None:
         note_call(calls, key, received)
         return meaning
     started.call = _start_name(frame, sent, started, identifiers)
@@ -171,7 +171,7 @@ def _decoder(frame: OcppFrame, call: Call | Send) -> Decode:
 def _decoders(frame: OcppFrame, call: Call | Send) -> Decoders:
     """By the envelope's `protocol`; without it by the action, and where versions share it, by the payload."""
     if frame.protocol:
-        known = VERSIONS.get(frame.protocol.strip().lower())
+        known = VERSIONS.get(frame.protocol) or VERSIONS.get(frame.protocol.strip().lower())
         if known is None:
             raise InvalidMessage("UNSUPPORTED_VERSION", "OCPP envelope: protocol must be ocpp1.6, ocpp2.0.1 or ocpp2.1")
         return known
