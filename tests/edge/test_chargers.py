@@ -92,6 +92,8 @@ def test_the_truth_adds_up(index: int) -> None:
             assert session.energy_mwh == 0 or session.energy_mwh >= 2_000_000
             line = json.loads(json.dumps(truth_line(session)))
             assert (line["energy_wh"], line["token"]) == (session.energy_wh, session.token)
+            assert sum(mwh for _, mwh in line["slots"]) == line["energy_mwh"]
+            assert (line["charging_s"] + line["idle_s"]) * SECOND == session.end_us - session.start_us
 
 
 def test_no_two_drivers_and_no_two_transactions_are_one() -> None:
