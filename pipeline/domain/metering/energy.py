@@ -161,8 +161,8 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
             found, codes, start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh
         )
     low, high = energy - base.spare_wh, energy + base.before_wh
-    unseen = sum(until - since for since, until in way.unseen)
-    high += sum(bound.most_wh(until - since) + bound.step_wh for since, until in way.unseen)
+    unseen = sum(until - since for since, until in way.unseen) + base.before_us
+    high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,
@@ -208,7 +208,7 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     stop = found.stop_wh + way.dropped_wh
     if base.raised_wh and found.stop_wh < base.raised_wh:
         stop = found.stop_wh + base.raised_wh  # session-relative, too
-    if stop >= last - bound.step_wh and (stop >= way.points[0][1] or len(way.points) == 1):
+    if stop >= last - bound.step_wh:
         return max(stop, way.points[0][1])
     if stop >= last - small(bound) and stop >= way.points[0][1]:
         if any(register > stop + bound.step_wh for _, register in way.points):
@@ -315,7 +315,7 @@ def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
         registers=registers,
         energy_wh=energy,
         low_wh=energy,
-        high_wh=energy + (bound.most_wh(unseen) + bound.step_wh if unseen else 0),
+        high_wh=energy + (bound.unseen_wh(unseen) if unseen else 0),
         estimated_wh=energy,
         codes=codes,
         unseen_us=unseen,

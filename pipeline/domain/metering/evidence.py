@@ -97,7 +97,7 @@ def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
         found.account.leave_out("BEFORE_START", [(at, energy if energy != ABSENT else power)])
         return
     at = max(at, found.since_us)
-    if found.by_stop and at > found.until_us:
+    if found.ended_us is not None and at > found.until_us:
         if at <= found.until_us + AT_THE_END:
             at = found.until_us
         elif kind == REGISTER and energy != ABSENT:

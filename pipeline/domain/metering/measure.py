@@ -30,6 +30,7 @@ from pipeline.domain.station import (
     POWER,
     SECOND,
     SHORTEST_GAP,
+    SILENCE,
     STRIDE,
     TIME,
     Connector,
@@ -45,7 +46,7 @@ HELD_BY = (
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
-    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN",
+    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -119,8 +120,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         found.idle = activity.idle_stretches(
             _states(station, session, connector, since, found.until_us), since, found.until_us
         )
-        sent = {register for _, register in found.registers}
-        step = max(bound.step_wh, resolution(sent, 3), resolution(sent | {found.start_wh or 0, found.stop_wh or 0}, 3))
+        step = max(bound.step_wh, resolution({register for _, register in found.registers}, 3))
         judged = judge(found, bound._replace(step_wh=step), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
         if found.has_loose:
@@ -149,6 +149,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     observed = activity.observe(states, points, powers, started, until, bound, connector.beat_us)
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
+    if observed.is_unclear:
+        codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
@@ -156,6 +158,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         if stretch.activity != "idle"
     )
     highest = max(session.readings[POWER::STRIDE], default=-1)
+    if session.closed_by not in ("", "STOP") and judged.energy_wh is not None:
+        _bound_open_end(station, session, connector, judged, until, bound)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
     return Measured(
@@ -212,13 +216,31 @@ def _ended_at(station: Station, session: Session, codes: list[str]) -> int | Non
     return ended
 
 
+def _bound_open_end(
+    station: Station, session: Session, connector: Connector, judged: Judgement, until: int, bound: Bound
+) -> None:
+    """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
+    reports = clock.reported(station, session, connector)
+    freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
+    last = max(min(freed, session.superseded_at_us or freed), until)
+    more = bound.unseen_wh(last - until)
+    following = session.superseded_register_wh
+    if following is not None and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
+        more = min(more, following - judged.stop_register_wh)
+    judged.high_wh = (judged.high_wh or 0) + more
+    judged.unseen_us += last - until
+
+
 def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:
     """What the connector can deliver, and the step of its register as far as it was learned."""
     watts = limits.rating_w
     if watts is None:
         seen = max(connector.highest_power_w, max(session.readings[POWER::STRIDE], default=0))
         watts = seen if seen > 0 else limits.unrated_w
-    return Bound(watts * limits.tolerance_percent // 100, max(limits.register_step_wh, connector.resolution_wh))
+    stated = max(session.readings[POWER::STRIDE], default=0)
+    sent = {*session.readings[ENERGY::STRIDE], session.start_register_wh or 0, session.stop_register_wh or 0} - {ABSENT, 0}
+    step = max(limits.register_step_wh, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
+    return Bound(watts * limits.tolerance_percent // 100, step, max(watts, stated))
 
 
 def _clean(
@@ -323,13 +345,16 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
 
 
 def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[int, int]]:
-    """Where the register stood still and then rose by more than a step, for longer than its readings are apart."""
-    if len(times) < 4 or 0 not in map(sub, registers[1:], registers):
+    """Where it is not known when energy flowed, although no reading is missing: between a few readings that are far apart,
+    and where the register stood still and then caught up."""
+    if len(times) < 5:
+        return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
+    if 0 not in map(sub, registers[1:], registers):
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
-    points = list(zip(times, registers, strict=True))
-    return lags(points, max(bound.step_wh, resolution(set(registers), 3)), longest)
+    step = max(bound.step_wh, resolution(set(registers), 3))
+    return lags(list(zip(times, registers, strict=True)), bound._replace(step_wh=step), longest)
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:

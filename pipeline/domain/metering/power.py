@@ -67,7 +67,7 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
     judged.low_wh = least - least // 50
-    judged.high_wh = most + most // 50 + bound.most_wh(unseen) + bound.step_wh
+    judged.high_wh = most + most // 50 + bound.unseen_wh(unseen)
     judged.unseen_us = found.until_us - found.since_us
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
@@ -86,7 +86,7 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
     for since, until, missing in added:
         judged.energy_wh = (judged.energy_wh or 0) + missing
         judged.estimated_wh += missing
-        judged.high_wh = (judged.high_wh or 0) + max(bound.most_wh(until - since), missing) + bound.step_wh
+        judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
         judged.unseen_us += until - since
     judged.codes.append("METER_STUCK")
     judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"

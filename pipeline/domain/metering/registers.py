@@ -30,6 +30,12 @@ class Bound(NamedTuple):
 
     watts: int
     step_wh: int
+    rate_w: int = 0
+    """What it delivers at full rate, without the tolerance: what may have flowed while nobody looked."""
+
+    def unseen_wh(self, span_us: int) -> int:
+        """The most that is taken to have flowed unseen in this time."""
+        return (self.rate_w or self.watts) * max(span_us, 0) // HOUR + 1
 
     def most_wh(self, span_us: int) -> int:
         """The most that can flow in this time."""
@@ -152,11 +158,14 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
     ]
 
 
-def lags(points: list[Point], step_wh: int, longer_than: int) -> list[tuple[int, int]]:
-    """(from, to): the register stood still for so long and then rose by more than a step: when it flowed is not known."""
+def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
+    """(from, to): the register stood still for so long and then rose by more than flows between two readings.
+
+    When that energy flowed is not known.
+    """
     found = []
     for index, (before, after) in enumerate(pairwise(points)):
-        if after[1] - before[1] <= step_wh:
+        if after[1] - before[1] <= bound.most_wh(after[0] - before[0]) + bound.step_wh:
             continue
         since = index
         while since and points[since - 1][1] == before[1]:

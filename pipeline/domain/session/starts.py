@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.domain.events import SessionAuthorized, SessionStarted
 from pipeline.domain.metering import clock
-from pipeline.domain.session.finding import find, is_on, shared_key, unarchive
+from pipeline.domain.session.finding import find, is_on, shared_key, shell, unarchive
 from pipeline.domain.session.neighbours import line_up, untangle
 from pipeline.domain.session.notes import alert, heard, refuse, touched
 from pipeline.domain.session.timeline import note_number
@@ -56,9 +56,10 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.suspect |= clock.is_suspect(at, event.received_time_us)
     session.slow |= session.suspect
     session.start_register_wh = event.register_wh
-    session.token, session.billing_token = event.token, event.billing_token
-    session.analytics_token = event.analytics_token
-    session.quote, session.reservation = event.quote, event.reservation
+    if event.token is not None or session.token is None:
+        session.token, session.billing_token = event.token, event.billing_token
+        session.analytics_token = event.analytics_token
+    session.quote, session.reservation = event.quote, event.reservation or session.reservation
     session.call = event.call if event.transaction_id is None else None
     clock.judge(station, session)
     at = session.started_at_us
@@ -85,8 +86,10 @@ def authorize(station: Station, event: SessionAuthorized) -> Step | None:
     heard(station, event)
     session = find(station, event.transaction_id, event.connector_id)
     if session is None:
-        station.outside += 1
-        return None
+        at = clock.believed(station, event.event_time_us, event.received_time_us)
+        if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
+            return refuse(station, "TOO_LATE", "older than the lateness horizon")
+        session = shell(station, event.transaction_id, event.connector_id, at)
     if session.token is None:
         session.token, session.billing_token = event.token, event.billing_token
         session.analytics_token = event.analytics_token

@@ -98,8 +98,11 @@ def _keep_states(station: Station, session: Session) -> None:
         ),
         default=ended,
     )
-    first = max((i for i, (at, _, _) in enumerate(connector.reports) if at <= min(oldest, ended)), default=0)
-    del connector.reports[:first]
+    kept_from = min(oldest, ended)
+    before = [
+        i for i, (at, _, received) in enumerate(connector.reports) if clock.believed(station, at, received) <= kept_from
+    ]
+    del connector.reports[: max(before, default=0)]
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
