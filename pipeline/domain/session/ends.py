@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
@@ -100,7 +102,11 @@ def adopt_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -
 def close_by(station: Station, session: Session, event: SessionEnded) -> Step | None:
     """Puts the stop to its session."""
     if session.closed_by == "STOP":
-        return _stop_again(station, event, session)
+        other = _owner_of_another_charge(station, session, event)
+        if other is None:
+            return _stop_again(station, event, session)
+        note(other, "TX_ID_RECONCILED")
+        session = other
     late = session.ended()
     disturb_next(station, session)
     at = session.ended_at_us = session.stop_sent_us = event.event_time_us
@@ -131,6 +137,14 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
     step.rated.append((session, "LATE_STOP" if late else "ENDED"))
     untangle(station, session.connector_id, step)
     return step
+
+
+def _owner_of_another_charge(station: Station, session: Session, event: SessionEnded) -> Session | None:
+    """A second stop of one id by another tag: of the one open session without id that it fits, if there is one (6a)."""
+    if event.token is None or session.token is None or event.token == session.token:
+        return None
+    owner = owner_of_stop(station, replace(event, transaction_id=None))
+    return owner if owner is not None and not owner.transaction and owner.token == event.token else None
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:
