@@ -101,12 +101,12 @@ def adopt_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -
 
 def close_by(station: Station, session: Session, event: SessionEnded) -> Step | None:
     """Puts the stop to its session."""
-    if session.closed_by == "STOP":
-        other = _owner_of_another_charge(station, session, event)
-        if other is None:
-            return _stop_again(station, event, session)
+    other = _owner_of_another_charge(station, session, event)
+    if other is not None:
         note(other, "TX_ID_RECONCILED")
         session = other
+    if session.closed_by == "STOP":
+        return _stop_again(station, event, session)
     late = session.ended()
     disturb_next(station, session)
     at = session.ended_at_us = session.stop_sent_us = event.event_time_us
@@ -140,11 +140,15 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
 
 
 def _owner_of_another_charge(station: Station, session: Session, event: SessionEnded) -> Session | None:
-    """A second stop of one id by another tag: of the one open session without id that it fits, if there is one (6a)."""
-    if event.token is None or session.token is None or event.token == session.token:
+    """A stop under the id of `session` by another tag (6a): of the one open session without id that has this tag, if
+    its register is nearer. Anybody else's tag ends `session` (problem 23)."""
+    if event.token is None or session.token in (None, event.token) or event.register_wh is None:
         return None
     owner = owner_of_stop(station, replace(event, transaction_id=None))
-    return owner if owner is not None and not owner.transaction and owner.token == event.token else None
+    if owner is None or owner.transaction or owner.token != event.token:
+        return None
+    distances = [abs(event.register_wh - max(each.last_register_wh, 0)) for each in (owner, session)]
+    return owner if distances[0] < distances[1] else None
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:

@@ -42,8 +42,7 @@ FAULT_LASTS = MINUTE
 def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
     """Time has reached `now` (us UTC) on the station's clock."""
     step = Step()
-    wake = NEVER
-    adopt_unanswered(station, now, limits_of)
+    wake = adopt_unanswered(station, now, limits_of)
     if station.orphans:
         adopt_orphans(station, now, limits_of, step)
         wake = min((each.event_time_us + REORDER_WINDOW for each in station.orphans), default=NEVER)
