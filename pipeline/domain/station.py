@@ -148,6 +148,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Values that were told again; for the account of its evidence (metering/account.py) ..."""
     left_out: dict[str, list[int]] = {}
     """... and those that were not used when they came: reason -> count, first and last time us."""
+    previous_wh: int | None = None
+    """Where the register stood before it, as far as that was known when it ended: later its connector has moved on."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

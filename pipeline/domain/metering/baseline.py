@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from pipeline.domain.metering.evidence import Evidence
+from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small
 from pipeline.domain.station import HOUR, MINUTE
 
@@ -131,12 +131,12 @@ def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bou
         or any(after[1] < before[1] - bound.step_wh for before, after in pairwise(samples))
     ):
         return False
-    if found.stop_wh is None:
-        return last < start
     tail = max(found.until_us - ended, LAG)
-    return bound.allows(found.stop_wh - start - last, tail) or (
-        found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
-    )
+    if found.stop_wh is not None and bound.allows(found.stop_wh - start - last, tail):
+        return True
+    if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
+        return False  # a meter that was reset or replaced before it would look the same
+    return last < start if found.stop_wh is None else found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
 
 
 def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound: Bound) -> None:
@@ -149,9 +149,7 @@ def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound
         base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
 
 
-def _of_first(
-    base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False
-) -> Baseline:
+def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False) -> Baseline:
     """No register at the start: the one that is known from elsewhere bounds what flowed before the first reading."""
     if exact and known_wh is not None:
         base.start_wh, base.fact = known_wh, BEGIN

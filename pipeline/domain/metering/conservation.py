@@ -40,6 +40,13 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
         connector.register_wh, connector.register_at_us = stop, measured.until_us
 
 
+def withdraw(connector: Connector, session: Session) -> None:
+    """Gives back what a session had booked that is another one now: joined to it, or with a start of its own."""
+    if session.booked is not None:
+        _give_back(connector, session.booked)
+        session.booked = None
+
+
 def _offset_at(connector: Connector, at_us: int) -> int:
     """A session that is booked after later ones (its start is missing) stands where the register was in its time."""
     return next((before for reset_us, before in connector.resets if at_us <= reset_us), connector.offset_wh)

@@ -57,9 +57,12 @@ def judge(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
         return integrated(found, bound, _nothing(found, []))
     if is_partial:
         return _nothing(found, ["PHASES_PARTIAL"])
+    codes = ["MISSING_START"] if found.started_us is None else []
+    if found.by_stop and found.until_us > found.since_us + AT_THE_END:
+        return _nothing(found, [*codes, "STOP_REGISTER_MISSING"])  # nothing was measured, which never means 0
     if found.start_wh is not None or found.begins:
         return _of_registers(found, bound, previous_wh)
-    return _nothing(found, ["MISSING_START"] if found.started_us is None else [])
+    return _nothing(found, codes)
 
 
 def _nothing(found: Evidence, codes: list[str], **known: Any) -> Judgement:
@@ -142,7 +145,8 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     account.facts["baseline"] = base.fact
     if base.hypotheses:
         return _held_for_baseline(found, base, bound)
-    way = risen([(found.since_us, start), *base.samples], bound)
+    closing = None if found.stop_wh is None else (found.until_us, found.stop_wh)
+    way = risen([(found.since_us, start), *base.samples], bound, closing)
     codes = [*base.codes, *way.codes]
     for reason, points in way.left_out.items():
         account.leave_out(reason, points)
@@ -158,7 +162,12 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         codes.append("IMPOSSIBLE_ENERGY")
         _explain_jump(found, points, bound)
         return _nothing(
-            found, codes, start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh
+            found,
+            codes,
+            start_register_wh=start,
+            stop_register_wh=sent,
+            quarantined_wh=energy,
+            dropped_wh=way.dropped_wh,
         )
     low, high = energy - base.spare_wh, energy + base.before_wh
     unseen = sum(until - since for since, until in way.unseen) + base.before_us

@@ -15,7 +15,7 @@ from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.energy import Judgement, judge
-from pipeline.domain.metering.evidence import gather
+from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.power import FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
@@ -50,6 +50,8 @@ ESTIMATED = frozenset({
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
+MANY = 5
+"""Of so many readings two different values tell the step of the register: a finer one would have shown more of them."""
 CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
@@ -120,10 +122,11 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         found.idle = activity.idle_stretches(
             _states(station, session, connector, since, found.until_us), since, found.until_us
         )
-        step = max(bound.step_wh, resolution({register for _, register in found.registers}, 3))
+        least = 2 if len(found.registers) >= MANY else 3
+        step = max(bound.step_wh, resolution({register for _, register in found.registers}, least))
         judged = judge(found, bound._replace(step_wh=step), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
-        if found.has_loose:
+        if found.has_loose or session.shared:
             codes.append("TX_ID_RECONCILED")
         if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
             codes.append("CLOCK_SHIFTED")
@@ -200,7 +203,7 @@ def _ended_at(station: Station, session: Session, codes: list[str]) -> int | Non
         return None
     ended, started = session.ended_at_us, session.started_at_us
     if ended is None or session.closed_by != "STOP":
-        ended = max(session.last_at_us, started or 0)  # evidence that came after the rule had closed it counts
+        ended = _last_evidence(station, session)  # what came after the rule had closed it counts
     elif started is not None and ended < started:
         if started - ended > 5 * MINUTE:
             codes.append("NEGATIVE_DURATION")
@@ -229,6 +232,12 @@ def _bound_open_end(
         more = min(more, following - judged.stop_register_wh)
     judged.high_wh = (judged.high_wh or 0) + more
     judged.unseen_us += last - until
+
+
+def _last_evidence(station: Station, session: Session) -> int:
+    if not session.suspect:
+        return max(session.last_at_us, session.started_at_us or 0)
+    return max([session.started_at_us or 0, *readings_of(station, session, None)[TIME::STRIDE][-1:]])
 
 
 def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:

@@ -80,6 +80,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
         first.closed_by = ""
     join(first, second)
     clock.judge(station, first)
+    step.rated = [each for each in step.rated if each[0] is not second]
     if second.revision or second.billed is not None:
         step.merged.append((first, second))
     note(first, "TX_ID_RECONCILED")
@@ -91,7 +92,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
 
 
 def join(session: Session, early: Session) -> None:
-    """Evidence of one transaction that came under two names."""
+    """Evidence of one transaction that came under two names; `early` is no session any more."""
     for index in range(0, len(early.readings), STRIDE):
         became, _ = put(session.readings, early.readings[index : index + STRIDE].tolist())
         session.repeated += became == "repeated"
@@ -102,6 +103,7 @@ def join(session: Session, early: Session) -> None:
     session.codes.extend(code for code in early.codes if code not in session.codes)
     session.suspect |= early.suspect
     session.slow |= early.slow
+    session.shared |= early.shared
     session.repeated += early.repeated
     for reason, (count, since, until) in early.left_out.items():
         session.leave_out(reason, since, count)
