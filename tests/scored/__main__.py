@@ -28,7 +28,7 @@ SHOWN = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scored", description=__doc__)
-    parser.add_argument("--sessions", type=int, default=100_000, help="at least so many (default 100,000)")
+    parser.add_argument("--sessions", type=int, help="at least so many (default 100,000; of one quirk or pair 1,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the first fleet; the others count on from it")
     parser.add_argument("--faults", default="all", help="as of `chargeline simulate`")
     parser.add_argument("--quirks", action="store_true", help="virtual chargers with quirks in place of faults")
@@ -37,6 +37,8 @@ def main() -> int:
     one.add_argument("--pair", metavar="A,B", help="only these quirks, together")
     parser.add_argument("--json", action="store_true", dest="as_json")
     given = parser.parse_args()
+    if given.sessions is None:
+        given.sessions = 1_000 if given.quirk or given.pair else 100_000
     if given.sessions < 1:
         parser.error("--sessions must be at least 1")
     if given.quirks or given.quirk or given.pair:

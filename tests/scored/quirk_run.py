@@ -36,7 +36,7 @@ LONGEST_CPU_S = 10.0
 """For one station, all forms of its frames included; ordinary ones take a tenth of a second."""
 MOST_MEMORY = 3 << 30
 SHOWN = 40
-"""So many violations, and so many pairs, are printed for people; `--json` has all."""
+"""So many pairs, and so many violations, one for each quirk and pair, are printed for people; `--json` has all."""
 
 
 class Task(NamedTuple):
@@ -80,6 +80,11 @@ class Score:
         if together.too_cautious:
             found.append(f"pairs: {together.unproven} of {together.provable} provable sessions estimated or held")
         return found
+
+    @property
+    def first_violations(self) -> list[str]:
+        """One of each quirk and pair: they say more than many of one."""
+        return [tally.problems[0] for tally in self.every if tally.problems]
 
     @property
     def together(self) -> Tally:
@@ -224,7 +229,7 @@ def _show(result: Score, took_s: float) -> None:
         console.print(f"{len(wrong):,} pairs with violations; most:")
     for sessions, problems, name in wrong[:SHOWN]:
         console.print(f"  {name}: {sessions} sessions wrong, {problems} violations", markup=False, highlight=False)
-    violations = result.violations
+    violations, first = result.violations, result.first_violations
     console.print(f"{result.laws:,} stations in another form; {took_s:.0f} s; {len(violations):,} violations")
-    for text in violations[:SHOWN]:
+    for text in first[:SHOWN]:
         console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from random import Random
 
-from pipeline.edge.chargers.choices import Touched, charged, some
+from pipeline.edge.chargers.choices import Touched, charged, inside, some
 from pipeline.edge.chargers.tape import STATES, Call, Kind, Tape
 from pipeline.edge.chargers.truth import MINUTE, SECOND
 
@@ -114,6 +114,24 @@ def unstamped_start(tape: Tape, random: Random) -> Touched:
     for call in tape.of("start"):
         if call.session in touched:
             call.stamped = False
+    return touched
+
+
+def boots_in_session(tape: Tape, random: Random) -> Touched:
+    """The station restarts, and the session goes on."""
+    touched = some(tape, random)
+    for session in touched:
+        tape.add(Call(kind="boot", at_us=inside(session, random)))
+    return touched
+
+
+def stopped_by_another(tape: Tape, random: Random) -> Touched:
+    """Another tag of the same group stops the session; who started it pays."""
+    touched = some(tape, random)
+    tokens = [session.token for session in tape.station.every_session]
+    for call in tape.of("stop"):
+        if call.session in touched and call.session is not None:
+            call.token = random.choice([token for token in tokens if token != call.session.token])
     return touched
 
 

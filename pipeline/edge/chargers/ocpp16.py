@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.edge.chargers.tape import PERIODIC, Call, Entry, Sample, Tape
+from pipeline.edge.chargers.tape import Call, Sample, Tape
+from pipeline.edge.chargers.values import meter_value
 
 Written = tuple[str, dict[str, Any], dict[str, Any]]
 ACCEPTED = {"status": "Accepted"}
@@ -27,11 +28,11 @@ def write(tape: Tape, call: Call) -> Written:
             answer = {"transactionId": int(call.given), "idTagInfo": ACCEPTED}
             return "StartTransaction", _with(sent, meterStart=call.register_wh), answer
         case "sample":
-            values = {"connectorId": call.connector_id, "meterValue": _entries(tape, call.entries)}
+            values = {"connectorId": call.connector_id, "meterValue": meter_value(tape, call.entries, _number_text)}
             return "MeterValues", _with(values, transactionId=_number(call.transaction)), {}
         case "stop":
             sent = _stamped(tape, call, {"transactionId": _number(call.transaction), "reason": call.reason})
-            data = _entries(tape, call.entries) or None
+            data = meter_value(tape, call.entries, _number_text) or None
             sent = _with(sent, idTag=call.token, meterStop=call.register_wh, transactionData=data)
             return "StopTransaction", sent, {"idTagInfo": ACCEPTED} if call.token else {}
 
@@ -53,19 +54,5 @@ def _central(call: Call) -> str:
     return Tape.utc(call.sent_us)
 
 
-def _entries(tape: Tape, entries: list[Entry]) -> list[dict[str, Any]]:
-    return [
-        {"timestamp": tape.stamp(entry.at_us), "sampledValue": [_sample(sample) for sample in entry.samples]}
-        for entry in entries
-    ]
-
-
-def _sample(sample: Sample) -> dict[str, Any]:
-    sent: dict[str, Any] = {"value": str(sample.value), "measurand": sample.measurand, "unit": sample.unit}
-    if sample.context != PERIODIC:
-        sent["context"] = sample.context
-    if sample.phase:
-        sent["phase"] = sample.phase
-    if sample.location:
-        sent["location"] = sample.location
-    return sent
+def _number_text(sample: Sample) -> dict[str, Any]:
+    return {"value": str(sample.value), "unit": sample.unit}

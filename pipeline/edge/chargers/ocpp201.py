@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from pipeline.edge.chargers.tape import PERIODIC, Call, Entry, Sample, Tape
+from pipeline.edge.chargers.tape import Call, Sample, Tape
+from pipeline.edge.chargers.values import meter_value
 
 Written = tuple[str, dict[str, Any], dict[str, Any]]
 ACCEPTED = {"status": "Accepted"}
@@ -34,7 +35,11 @@ def write(tape: Tape, call: Call) -> Written:
             sent = {"evseId": call.connector_id, "connectorId": 1, "connectorStatus": call.status}
             return "StatusNotification", sent | {"timestamp": tape.stamp(call.at_us)}, {}
         case "sample" if not call.in_transaction:
-            return "MeterValues", {"evseId": call.connector_id, "meterValue": _entries(tape, call.entries)}, {}
+            return (
+                "MeterValues",
+                {"evseId": call.connector_id, "meterValue": meter_value(tape, call.entries, _number)},
+                {},
+            )
         case "start" | "activity" | "sample" | "stop":
             return "TransactionEvent", _event(tape, call), {"idTokenInfo": ACCEPTED} if call.token else {}
 
@@ -59,7 +64,7 @@ def _event(tape: Tape, call: Call) -> dict[str, Any]:
     if call.token:
         sent["idToken"] = _token(call.token)
     if call.entries:
-        sent["meterValue"] = _entries(tape, call.entries)
+        sent["meterValue"] = meter_value(tape, call.entries, _number)
     return sent
 
 
@@ -67,25 +72,7 @@ def _token(token: str | None) -> dict[str, Any]:
     return {"idToken": token, "type": "ISO14443"}
 
 
-def _entries(tape: Tape, entries: list[Entry]) -> list[dict[str, Any]]:
-    return [
-        {"timestamp": tape.stamp(entry.at_us), "sampledValue": [_sample(sample) for sample in entry.samples]}
-        for entry in entries
-    ]
-
-
-def _sample(sample: Sample) -> dict[str, Any]:
-    # A number by the standard; a Decimal goes out with its own digits, never through a float.
+def _number(sample: Sample) -> dict[str, Any]:
+    """A number by the standard; a Decimal goes out with its own digits, never through a float."""
     value = msgspec.Raw(str(sample.value).encode()) if isinstance(sample.value, Decimal) else sample.value
-    sent: dict[str, Any] = {
-        "value": value,
-        "measurand": sample.measurand,
-        "unitOfMeasure": {"unit": sample.unit},
-    }
-    if sample.context != PERIODIC:
-        sent["context"] = sample.context
-    if sample.phase:
-        sent["phase"] = sample.phase
-    if sample.location:
-        sent["location"] = sample.location
-    return sent
+    return {"value": value, "unitOfMeasure": {"unit": sample.unit}}

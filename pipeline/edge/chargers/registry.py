@@ -101,6 +101,10 @@ QUIRKS: Mapping[str, Quirk] = {
     "power_only_201": Quirk(
         meaning="power and no register at all", act=samples.power_only,
         protocols=NEW, proves=without("readings", "energy")),
+    "many_measurands": Quirk(
+        meaning="energy amid entries of other measurands", act=samples.many_measurands),
+    "overlapping_batches": Quirk(
+        meaning="each frame repeats the two readings before it", act=samples.overlapping_batches),
     "rounded_repeats": Quirk(
         meaning="transactionData repeats the readings in kWh with two decimals", act=samples.rounded_repeats,
         protocols=OLD),
@@ -151,7 +155,11 @@ QUIRKS: Mapping[str, Quirk] = {
     "start_without_time": Quirk(
         meaning="the start has no timestamp", act=identity.unstamped_start, protocols=OLD,
         leans={"times": ("live",)}, betrayed_by={"times": frozenset({"live"})}),
+    "boots_in_session": Quirk(
+        meaning="the station restarts in a session that goes on", act=identity.boots_in_session),
     # names
+    "stopped_by_another": Quirk(
+        meaning="another tag stops the session", act=identity.stopped_by_another),
     "reading_ids_missing": Quirk(
         meaning="readings name no transaction (2.0.1: MeterValues)", act=partial(identity.reading_ids, name=None),
         proves=UNLINKED),
@@ -195,6 +203,10 @@ QUIRKS: Mapping[str, Quirk] = {
     "clock_behind": Quirk(
         meaning="the clock is 43 minutes behind", act=partial(timing.clock_off, by_us=-43 * MINUTE),
         leans={"times": ("live",)}),
+    "clock_unset": Quirk(
+        meaning="the clock counts from 1970 on", act=timing.clock_unset, leans={"times": ("live",)}),
+    "zone_named": Quirk(
+        meaning="Kolkata's wall clock with its offset, as is legal", act=timing.zone_named),
     "clock_set": Quirk(
         meaning="the clock is set right by 25 minutes in a session", act=partial(timing.clock_set, by_us=-25 * MINUTE),
         leans={"times": ("live",), "energy": ("live",), "idle": ("live",)}),
@@ -239,12 +251,16 @@ INCOMPATIBLE: Sequence[tuple[tuple[str, ...], str]] = (
     (("wraps_at_10e8", "session_relative_new"), "a register at its end is not new"),
     (("wraps_at_2e32", "session_relative_new"), "a register at its end is not new"),
     (("wraps_unseen", "session_relative_new"), "a register at its end is not new"),
-    (("wall_clock_berlin", "wall_clock_new_york", "wall_clock_kolkata"), "a station stands in one zone"),
+    (("wall_clock_berlin", "wall_clock_new_york", "wall_clock_kolkata", "zone_named"), "a station stands in one zone"),
     (("session_relative", "session_relative_new"), "the second is the first, elsewhere"),
     (("phase_l1_only", "phases_without_total", "phases_beside_total"), "a register has one set of phases"),
     (("clock_context", "trigger_context"), "a reading has one context"),
     (("intervals_only", "power_only", "power_only_201"), "each leaves out what the other keeps"),
     (("link_down_readings_kept", "link_down_readings_lost", "link_down_updates_lost"), "a link is down once"),
+    (("boots_in_session", "message_ids_restart"), "ids that begin anew in a session may be those of its own start"),
+    (("clock_unset", "clock_ahead", "clock_behind", "clock_set"), "a clock that was never set is not off by minutes"),
+    (("stopped_by_another", "shares_ids"), "the tag of the stop is what tells the two apart"),
+    (("stopped_by_another", "loses_start_answer"), "the tag of the stop is what finds its start"),
     (("frames_shuffled", "message_ids_restart"), "whose answer it is follows from the order alone"),
     (("loses_start", "names_driver_late"), "what the start leaves out comes later, so nothing of it is lost"),
 )

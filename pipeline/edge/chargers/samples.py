@@ -250,6 +250,32 @@ def context(tape: Tape, random: Random, word: str) -> Touched:
     return None
 
 
+def many_measurands(tape: Tape, random: Random) -> Touched:
+    """What else a station measures, each value in an entry of its own; two sensors of temperature."""
+    for call in tape.of("sample"):
+        at_us = call.at_us
+        others = [
+            Sample("Temperature", 31, "Celcius"), Sample("Temperature", 44, "Celcius"), Sample("Frequency", 50, "Hz"),
+            Sample("Voltage", 231, "V", phase="L1-N"), Sample("Voltage", 230, "V", phase="L2-N"),
+            Sample("Current.Import", 16, "A", phase="L1"), Sample("Energy.Reactive.Import.Register", 77, "varh"),
+        ]  # fmt: skip
+        call.entries = [*(Entry(at_us, [sample]) for sample in others[:4]), *call.entries]
+        call.entries += [Entry(at_us, [sample]) for sample in others[4:]]
+    return None
+
+
+def overlapping_batches(tape: Tape, random: Random) -> Touched:
+    """Each frame brings the two readings before it once more."""
+    said: dict[int, list[list[Entry]]] = {}
+    for call in tape.of("sample"):
+        before = said.setdefault(id(call.session), [])
+        own = call.entries
+        again = [Entry(entry.at_us, [replace(each) for each in entry.samples]) for old in before[-2:] for entry in old]
+        call.entries = [*again, *own]
+        before.append(own)
+    return None
+
+
 def rounded_repeats(tape: Tape, random: Random) -> Touched:
     """The stop's transactionData repeats all registers of the session, in kWh with two decimals."""
     said: dict[int, list[Entry]] = {}

@@ -140,7 +140,8 @@ class Tape:
         self.offsets: list[tuple[int, int]] = [(0, 0)]
         """(from true us, added by the station's clock)."""
         self.zone: ZoneInfo | None = None
-        """Wall-clock stamps of this zone, without saying so; None: UTC with `Z`."""
+        """Stamps are the wall clock of this zone; None: UTC with `Z`."""
+        self.names_zone = False
         self.answers_logged = True
         self.doubled = False
         self.shuffled_us = 0
@@ -165,8 +166,8 @@ class Tape:
         shown_us = self.clock_us(at_us)
         if self.zone is None:
             return self.utc(shown_us)
-        moment = EPOCH + timedelta(microseconds=shown_us)
-        return moment.astimezone(self.zone).replace(tzinfo=None).isoformat()
+        moment = (EPOCH + timedelta(microseconds=shown_us)).astimezone(self.zone)
+        return moment.isoformat() if self.names_zone else moment.replace(tzinfo=None).isoformat()
 
     @staticmethod
     def utc(at_us: int) -> str:

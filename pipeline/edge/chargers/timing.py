@@ -27,6 +27,18 @@ def clock_off(tape: Tape, random: Random, by_us: int) -> Touched:
     return None
 
 
+def clock_unset(tape: Tape, random: Random) -> Touched:
+    """Nobody ever told the station the time: it counts from 1970 on."""
+    tape.offsets.append((0, -tape.station.begin_us))
+    return None
+
+
+def zone_named(tape: Tape, random: Random) -> Touched:
+    """Stamps are the wall clock of Kolkata, and say so: +05:30."""
+    tape.zone, tape.names_zone = ZoneInfo("Asia/Kolkata"), True
+    return None
+
+
 def clock_set(tape: Tape, random: Random, by_us: int) -> Touched:
     """The clock is off by `by_us` until it is set right in the middle of a session."""
     session = random.choice(some(tape, random))
