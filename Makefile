@@ -8,13 +8,14 @@ SEED ?= 1
 # What another program of this machine put here must not reach our interpreter.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help install test lint demo chaos bench lock
+.PHONY: help install test lint demo chaos bench cost lock
 help:
 	@echo "make demo            a simulated fleet, from meter events to priced sessions in ClickHouse"
 	@echo "make test            the whole gate: lint, types, contracts, tests"
 	@echo "make lint            only ruff, mypy and import-linter"
 	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; nothing lost, nothing doubled"
 	@echo "make bench           throughput and latency against the limit and the peers; writes build/bench.json"
+	@echo "make cost BASE=rev   CPU per event of this tree against another revision, over one log; about three minutes"
 	@echo "make install         only .venv; PYTHON=python3.12 chooses the interpreter"
 
 install: $(STAMP)
@@ -54,6 +55,10 @@ chaos: install
 
 bench: install
 	$(BIN)/python -m tests.bench
+
+cost: install
+	@test -n "$(BASE)" || { echo "name the revision to compare with: make cost BASE=main" >&2; exit 2; }
+	$(BIN)/python -m tests.cost "$(BASE)"
 
 # After a change of the dependencies in pyproject.toml; needs uv, which nothing else here does.
 lock:

@@ -25,6 +25,7 @@ from pipeline.domain.sites.site import Station as SiteStation
 from pipeline.domain.station import SECOND, Session, Station, Step
 from pipeline.domain.station_codec import decode_archived, encode_archived
 from pipeline.runtime.offline import MemoryArchive
+from tests.invariants import LISTENER
 
 T0 = 1_772_436_000  # 2026-03-02T07:20:00Z
 KEYS = Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
@@ -126,6 +127,7 @@ class Bench:
             record = self.rating.rate(self.station, session).record
             session.revision += 1
             self.records.append(record)
+            LISTENER.of(self).session(record)
         for name, session in step.archived:
             self.station.archive.put(name.encode(), encode_archived(session))
         for name in step.forgotten:
@@ -140,6 +142,7 @@ class Bench:
     def rated(self, tx: str = "t1") -> tuple[StrippedSession, Measured]:
         """The session as it stands now."""
         record, measured, _ = self.rating.rate(self.station, self.session(tx))
+        LISTENER.of(self).session(record)
         return record, measured
 
     def result(self, tx: str = "t1") -> StrippedSession:

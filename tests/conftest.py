@@ -4,17 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from pipeline.agents.assembly import Assembly
+from pipeline.agents.occupancy import Occupancy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.runtime.logic import Output
+from pipeline.runtime.offline import Offline
+from tests import invariants
 from tests.containers import clickhouse_container, kafka_container, why_not
 
 # A busy machine is slow, not wrong: no example fails for its time alone.
 hypothesis.settings.register_profile("chargeline", deadline=None)
 hypothesis.settings.load_profile("chargeline")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _outputs_are_heard() -> Iterator[None]:
+    """Whatever a stage in memory puts out is heard, see tests/invariants.py; a logic of tests is no pipeline."""
+    feed = Offline.feed
+
+    def heard(stage: Offline[Any], key: bytes | None, value: bytes, *more: int) -> Iterator[Output]:
+        listens = isinstance(stage._logic, Assembly | Occupancy)
+        for output in feed(stage, key, value, *more):
+            if listens:
+                invariants.LISTENER.of(stage).output(output)
+            yield output
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Offline, "feed", heard)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _outputs_are_right(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    found = invariants.LISTENER.verdict(request.node.originalname)
+    assert not found, "\n".join(found[:20])
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from pipeline import topics
+from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
@@ -157,6 +158,7 @@ class Records:
 
     def _merge(self, station: Station, first: Session, second: Session, outputs: list[Output]) -> None:
         """Two sessions were one charge: the second's record is void, and its bill, if it had one, is taken back."""
+        withdraw(station.connector(second.connector_id), second)
         voided_id = second.session_id
         record = self._rating.voided(station, first, voided_id)
         facts, content_hash = encode_facts(record)

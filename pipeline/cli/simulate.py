@@ -1,20 +1,30 @@
-"""`chargeline simulate`: a seeded fleet into `meter-events`, or into a file; the same options give the same bytes."""
+"""`chargeline simulate`: a seeded fleet into `meter-events`, or into a file; the same options give the same bytes.
+
+Canonical events with labelled faults (edge/simulator.py), or OCPP frames of virtual chargers with quirks
+(edge/chargers/).
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.progress import progress
+from pipeline.edge.chargers import documents as charger_documents
+from pipeline.edge.chargers.plan import ChargerPlan, deliveries, fleet_frames, truth_line
+from pipeline.edge.chargers.registry import QUIRKS
+from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.faults import KINDS, parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.producer import Record, Report, limited_rate, paced, produce
@@ -23,10 +33,14 @@ from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import producer_config
 from pipeline.topics import METER_EVENTS
 
+PROTOCOLS: Mapping[str, Protocol] = {"ocpp16": "ocpp1.6", "ocpp201": "ocpp2.0.1"}
+
 
 @click.command(
-    epilog="\b\nFaults (share of the sessions under `all`):\n"
+    epilog="\b\nFaults of canonical events (share of the sessions under `all`):\n"
     + "\n".join(f"  {name:18} {kind.rate:6.1%}  {kind.meaning}" for name, kind in KINDS.items())
+    + "\n\n\b\nQuirks of OCPP chargers:\n"
+    + "\n".join(f"  {name:24} {quirk.meaning}" for name, quirk in QUIRKS.items())
 )
 @kafka_option
 @click.option("--seed", default=1, show_default=True, help="The same seed gives the same bytes.")
@@ -36,6 +50,19 @@ from pipeline.topics import METER_EVENTS
 @click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help=f"First day, UTC [default: {DEFAULT_START:%Y-%m-%d}].")
 @click.option("--sessions", type=click.FloatRange(0), default=4.0, show_default=True, help="Per connector and day.")
 @click.option("--faults", default="all", show_default=True, help="all, none, or kinds: late,missing_stop=0.2")
+@click.option(
+    "--protocol",
+    type=click.Choice(["events", *PROTOCOLS]),
+    default="events",
+    show_default=True,
+    help="Canonical events, or frames of chargers and their central system.",
+)
+@click.option(
+    "--quirks",
+    default="none",
+    show_default=True,
+    help="Of OCPP chargers: none, names for all of them (a,b), or all: one or two each, drawn.",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="Write the records to this file, not to Kafka.")
 @click.option("--truth", type=click.Path(path_type=Path), help="Write what really happened, a line a session.")
 @click.option("--documents", type=click.Path(path_type=Path), help="Write sites.json and tariffs.json there.")
@@ -52,6 +79,8 @@ def command(
     start: datetime | None,
     sessions: float,
     faults: str,
+    protocol: str,
+    quirks: str,
     out: Path | None,
     truth: Path | None,
     documents: Path | None,
@@ -60,31 +89,99 @@ def command(
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Send the events of a seeded fleet to Kafka, with clock ticks and labelled faults.
+    """Send the events of a seeded fleet to Kafka, with clock ticks and labelled faults or quirks.
 
     The report counts what the broker acknowledged. Clock ticks of the simulation's own clock follow the last event for
-    31 hours, so that every session is closed.
+    31 hours, so that every session is closed. A file of OCPP frames has no ticks: `replay`, `assemble` and `audit` make
+    them.
     """
-    plan = Plan(
-        seed=seed,
-        stations=stations,
-        sites=sites,
-        days=days,
-        start=start.replace(tzinfo=UTC) if start else DEFAULT_START,
-        sessions=sessions,
-        faults=parse_faults(faults),
-    )
+    begin = start.replace(tzinfo=UTC) if start else DEFAULT_START
+    fleet: Events | Chargers
+    if protocol == "events":
+        _refuse_given("quirks", "events have faults; choose a --protocol of OCPP")
+        plan = Plan(
+            seed=seed,
+            stations=stations,
+            sites=sites,
+            days=days,
+            start=begin,
+            sessions=sessions,
+            faults=parse_faults(faults),
+        )
+        fleet = Events(plan)
+    else:
+        _refuse_given("faults", "chargers have quirks; choose --quirks")
+        _refuse_given("sites", "virtual chargers stand at one site")
+        fleet = Chargers(
+            ChargerPlan(
+                protocol=PROTOCOLS[protocol],
+                quirks=quirks,
+                seed=seed,
+                stations=stations,
+                sessions=max(1, round(sessions * days)),
+                start=begin,
+            ),
+            with_ticks=out is None,
+        )
     if documents is not None:
-        write_documents(plan, documents)
+        fleet.write_documents(documents)
     with ExitStack() as files:
-        on_truth = _truth_writer(files.enter_context(_created(truth))) if truth is not None else ignore
-        records = limited_rate(paced(_limited(simulate(plan, on_truth), limit), speed), rate)
-        with progress(f"simulating {plan.clock}", unit="events") as shown:
+        records = fleet.records(files.enter_context(_created(truth)) if truth is not None else None)
+        records = limited_rate(paced(_limited(records, limit), speed), rate)
+        with progress(f"simulating {fleet.clock}", unit="events") as shown:
             if out is not None:
                 report = _write(records, files.enter_context(_created(out)), shown.advance)
             else:
                 report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
-    tell(report, plan.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
+    tell(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
+
+
+def _refuse_given(option: str, why: str) -> None:
+    if click.get_current_context().get_parameter_source(option) is ParameterSource.COMMANDLINE:
+        raise WrongUsage(f"--{option}: {why}")
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """A fleet of canonical events."""
+
+    plan: Plan
+
+    @property
+    def clock(self) -> str:
+        return self.plan.clock
+
+    def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
+        return simulate(self.plan, _truth_writer(truth) if truth is not None else ignore)
+
+    def write_documents(self, folder: Path) -> None:
+        write_documents(self.plan, folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Chargers:
+    """A fleet of virtual chargers. `with_ticks`: on a clock of its own."""
+
+    plan: ChargerPlan
+    with_ticks: bool
+
+    @property
+    def clock(self) -> str:
+        return f"sim-{self.plan.seed}"
+
+    def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
+        """What happens is written first, before any quirk acts."""
+        if truth is not None:
+            for each in self.plan.truths():
+                truth.write(msgspec.json.encode(truth_line(each)) + b"\n")
+        if self.with_ticks:
+            return deliveries(fleet_frames(self.plan.told(), self.clock), self.clock)
+        made = fleet_frames(self.plan.told())
+        return ((frame.due_us, frame.station_id.encode(), frame.value) for frame in made)
+
+    def write_documents(self, folder: Path) -> None:
+        site = charger_documents.site(said.tape for said in self.plan.told())
+        _write_documents(folder, [site], [charger_documents.tariff()])
 
 
 def tell(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
@@ -136,7 +233,10 @@ def _truth_writer(out: IO[bytes]) -> Callable[[Truth], None]:
 
 
 def write_documents(plan: Plan, folder: Path) -> None:
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    _write_documents(folder, *fleet_documents(plan.seed, plan.stations, plan.sites))
+
+
+def _write_documents(folder: Path, sites: Sequence[object], tariffs: Sequence[object]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, document in (("sites.json", sites), ("tariffs.json", tariffs)):

@@ -220,6 +220,20 @@ class CallError(msgspec.Struct, array_like=True, tag=4, gc=False):
     message_id: Text
 
 
+class CallResultError(msgspec.Struct, array_like=True, tag=5, gc=False):
+    """`[5, id, code, description, details]` of OCPP 2.1: whoever called could not read the answer."""
+
+    message_id: Text
+
+
+class Send(msgspec.Struct, array_like=True, tag=6, gc=False):
+    """`[6, id, action, payload]` of OCPP 2.1: a call that nobody answers."""
+
+    message_id: Text
+    action: Text
+    payload: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """An OCPP-J frame in its envelope, or a link marker. Meaning needs the station's open calls: see wire/ocpp.py."""
 
@@ -228,7 +242,7 @@ class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """ISO 8601; without a zone: UTC."""
     direction: Literal["", "cp->csms", "csms->cp"] = ""
     """Absent for a link marker only."""
-    frame: Call | CallResult | CallError | None = None
+    frame: Call | CallResult | CallError | CallResultError | Send | None = None
     link: Literal["up", "down"] | None = None
     clock: Clock = LIVE
     protocol: Text = ""

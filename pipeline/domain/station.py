@@ -142,10 +142,14 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Its transaction id is that of another connector's session, too (problem 6a): connector, tag and register decide."""
     reservation: bool = False
     """Its start named a reservation; when that began is not known."""
+    stamps: list[tuple[int, int]] = []
+    """(time us as sent, received) of its states, where they came while the clock was suspect."""
     repeated: int = 0
     """Values that were told again; for the account of its evidence (metering/account.py) ..."""
     left_out: dict[str, list[int]] = {}
     """... and those that were not used when they came: reason -> count, first and last time us."""
+    previous_wh: int | None = None
+    """Where the register stood before it, as far as that was known when it ended: later its connector has moved on."""
     unkept: int = 0
     """Values that were used and that the archive does not keep (`thinned`)."""
     decided: BillDecided | None = None

@@ -182,7 +182,9 @@ def note_error(calls: Calls, key: str, received_us: int) -> None:
 
 def _open_start(calls: Calls, key: str, received_us: int) -> int | None:
     """When the start was called that waits for an answer of this time."""
-    times = (calls.starts.get(key), calls.again.get(key))
+    if key not in calls.starts:
+        return None
+    times = (calls.starts[key], calls.again.get(key))
     return next((at for at in times if at is not None and _is_answer(calls, at, received_us)), None)
 
 
@@ -234,6 +236,8 @@ def _give_way(calls: Calls, key: str, received_us: int) -> None:
 
 def _early(calls: Calls, key: str, called_us: int, *, start: bool) -> Confirmation | None:
     """The first answer that was logged before its call and received after it."""
+    if not calls.early:
+        return None
     found = [(answer.received_us, waits, answer) for waits, answer in calls.early.items() if waits.startswith(key)]
     for _, waits, answer in sorted(found, key=itemgetter(0)):
         if _is_answer(calls, called_us, answer.received_us) and (answer.of_start or not start):

@@ -22,6 +22,8 @@ COSTS = (
 )
 VOLUMES = ("total_energy", "total_time", "total_parking_time", "total_reservation_time")
 _NEVER_W = 10**12
+_SIGNED = tuple(f"{part}{name}" for part in ("", "MIN_", "MAX_") for name in ("CURRENT", "POWER"))
+"""Below 0 while the vehicle feeds the grid; every other volume is an amount."""
 
 
 def decode_cdr(data: bytes, source: str, *, with_tariffs: bool = True) -> Cdr:
@@ -56,6 +58,8 @@ def decode_cdr(data: bytes, source: str, *, with_tariffs: bool = True) -> Cdr:
     )
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        if faults[0].where.startswith("tariffs"):
+            more += "; --tariff FILE replaces the tariffs of the CDR"
         raise InvalidMessage(faults[0].code, f"{source}: {faults[0].where}: {faults[0].text}{more}")
     return cdr
 
@@ -99,6 +103,7 @@ def _period(reader: Reader) -> Period:
     energy = volumes.get("ENERGY", volumes.get("ENERGY_IMPORT"))
     return Period(
         start_us=reader.instant("start_date_time") or 0,
+        negative=tuple(name for name, volume in volumes.items() if volume < 0 and name not in _SIGNED),
         written_to_us=_written_to(volumes),
         energy_mwh=_scaled(energy, MWH_PER_KWH),
         time_us=_scaled(volumes.get("TIME"), US_PER_HOUR),

@@ -5,10 +5,9 @@ The rule of this file: a value is used, repeats another, or is counted in `left_
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final
 
 from pipeline.domain.events import (
     BAD_VALUE,
@@ -19,7 +18,7 @@ from pipeline.domain.events import (
     SIGNED,
 )
 from pipeline.domain.outputs import Quarantined
-from pipeline.wire.quantities import QUANTITIES, REGISTER, Number, Quantity, SampledValue, step_of, value_of, whole
+from pipeline.wire.quantities import QUANTITIES, REGISTER, Number, SampledValue, step_of, value_of, whole
 
 _PHASES: Final[Mapping[str, int]] = {"": 0, "L1": 1, "L2": 2, "L3": 3, "L1-N": 1, "L2-N": 2, "L3-N": 3}
 """0 is the total. N and line-to-line are absent: never summed."""
@@ -32,34 +31,21 @@ _MISMATCH_FLOOR: Final = 1000
 """Wh or W; phases and total may differ by 10 %, and below this by as much as at this: noise."""
 
 
-class _Sample(NamedTuple):
-    """A readable value: `step` is its last decimal place as sent, in Wh, W or percent."""
-
-    number: Number
-    sent: SampledValue
-    quantity: Quantity
-
-    def is_same_as(self, other: _Sample) -> bool:
-        """They differ by less than the coarser of the two can say."""
-        if self.number == other.number:
-            return True
-        return abs(Decimal(self.number) - Decimal(other.number)) < max(self.step, other.step)
-
-    @property
-    def step(self) -> Decimal:
-        return step_of(self.sent, self.quantity)
+_Taken = tuple[int, int, Number | None, SampledValue]
+"""Rank of the location, phase (0 = total), the number or None if it cannot be read, the sample as sent."""
 
 
 class Instant:
-    """What the samples of one instant and context say together."""
+    """What the samples of one instant and context say together: `take` all of them, then `settle`."""
+
+    __slots__ = ("_taken", "codes", "left_out", "register_phases", "values")
 
     def __init__(self) -> None:
         self.values: dict[str, Number] = {}
         self.register_phases = 0
         self.codes: list[str] = []
-        self.left_out: Counter[str] = Counter()
-        self._found: dict[str, dict[int, dict[int, _Sample | None]]] = {}
-        """Field -> rank of the location -> phase -> the value that counts; None: all that was sent is unreadable."""
+        self.left_out: dict[str, int] = {}
+        self._taken: dict[str, list[_Taken]] = {}
 
     def whole(self, field: str) -> int | None:
         """Rounded once, after any sum; None: not measured, or not readable."""
@@ -71,60 +57,80 @@ class Instant:
         quantity = QUANTITIES[sample.measurand or REGISTER]
         phase = _PHASES.get(sample.phase or "")
         if phase is None or (phase and quantity.field == "soc_percent"):
-            self.left_out[NOT_A_PHASE] += 1
+            self.leave_out(NOT_A_PHASE)
             return
         if sample.location == _UPSTREAM:
-            self.left_out[OTHER_LOCATION] += 1
+            self.leave_out(OTHER_LOCATION)
             return
         if (sample.format == "SignedData" or bytes(sample.signed_meter_value)) and "SIGNED_EVIDENCE" not in self.codes:
             self.codes.append("SIGNED_EVIDENCE")
         if sample.format == "SignedData":
-            self.left_out[SIGNED] += 1
+            self.leave_out(SIGNED)
             return
-        rank = _LOCATIONS.get(sample.location or "Outlet", len(_LOCATIONS))
-        phases = self._found.setdefault(quantity.field, {}).setdefault(rank, {})
-        kept = phases.setdefault(phase, None)
+        number: Number | None
         try:
-            new = _Sample(value_of(sample, quantity), sample, quantity)
+            number = value_of(sample, quantity)
         except ValueError as error:
-            self.left_out[BAD_VALUE] += 1
+            number = None
+            self.leave_out(BAD_VALUE)
             refused.append(Quarantined("BAD_VALUE", f"{quantity.field}: {error}"))
-            return
-        if kept is None:
-            phases[phase] = new
-        elif not new.is_same_as(kept):
-            self.left_out[SECOND_VALUE] += 1
-            if quantity.field in _ENERGY_FIELDS:  # of anything else: a second sensor
-                refused.append(Quarantined("ID_CONFLICT", f"{quantity.field}: two values for the same instant"))
-        elif new.step < kept.step:
-            phases[phase] = new
+        rank = _LOCATIONS.get(sample.location or "Outlet", len(_LOCATIONS))
+        self._taken.setdefault(quantity.field, []).append((rank, phase, number, sample))
 
-    def settle(self) -> None:
-        """Of each quantity one location; there the total as sent, or the sum of the phases."""
-        for field, locations in self._found.items():
-            # A location with an unreadable total still is the meter that counts: another one's would be a jump.
-            chosen = min(locations, key=lambda rank: (0 not in locations[rank], rank))
-            self._settle(field, locations.pop(chosen))
-            for phases in locations.values():
-                self._leave_out(OTHER_LOCATION, phases.values())
+    def leave_out(self, why: str, count: int = 1) -> None:
+        if count:
+            self.left_out[why] = self.left_out.get(why, 0) + count
 
-    def _settle(self, field: str, phases: dict[int, _Sample | None]) -> None:
-        total = phases.pop(0, None)
-        parts = {phase: sample.number for phase, sample in phases.items() if sample is not None}
+    def settle(self, refused: list[Quarantined]) -> None:
+        """Of each quantity the total as sent, or the sum of the phases, of one location."""
+        for field, taken in self._taken.items():
+            _, phase, number, _ = taken[0]
+            if len(taken) > 1 or phase:
+                self._choose(field, taken, refused)
+            elif number is not None:
+                self.values[field] = number
+
+    def _choose(self, field: str, taken: list[_Taken], refused: list[Quarantined]) -> None:
+        # A location with an unreadable total still is the meter that counts: another one's would be a jump.
+        with_total = {rank for rank, phase, _, _ in taken if phase == 0}
+        chosen = min(with_total or {rank for rank, _, _, _ in taken})
+        phases: dict[int, tuple[Number, SampledValue]] = {}
+        for rank, phase, number, sample in taken:
+            if number is None:
+                continue
+            if rank != chosen:
+                self.leave_out(OTHER_LOCATION)
+                continue
+            if phase not in phases:
+                phases[phase] = number, sample
+                continue
+            kept, kept_sample = phases[phase]
+            if not _is_same(number, sample, kept, kept_sample):
+                self.leave_out(SECOND_VALUE)
+                if field in _ENERGY_FIELDS:  # of anything else: a second sensor
+                    refused.append(Quarantined("ID_CONFLICT", f"{field}: two values for the same instant"))
+            elif step_of(sample) < step_of(kept_sample):
+                phases[phase] = number, sample
+        self._sum(field, {phase: number for phase, (number, _) in phases.items()})
+
+    def _sum(self, field: str, parts: dict[int, Number]) -> None:
+        total = parts.pop(0, None)
         if total is not None:
-            self.values[field] = total.number
-            self._leave_out(PHASE_BESIDE_TOTAL, phases.values())
-            if len(parts) == 3 and _differ(sum(parts.values()), total.number) and "PHASE_MISMATCH" not in self.codes:
+            self.values[field] = total
+            self.leave_out(PHASE_BESIDE_TOTAL, len(parts))
+            if len(parts) == 3 and _differ(sum(parts.values()), total) and "PHASE_MISMATCH" not in self.codes:
                 self.codes.append("PHASE_MISMATCH")
         elif parts:
             self.values[field] = sum(parts.values())
             if field == "register_wh":
                 self.register_phases = sum(1 << phase - 1 for phase in parts)
 
-    def _leave_out(self, why: str, samples: Iterable[_Sample | None]) -> None:
-        number = sum(sample is not None for sample in samples)
-        if number:
-            self.left_out[why] += number
+
+def _is_same(number: Number, sample: SampledValue, kept: Number, kept_sample: SampledValue) -> bool:
+    """They differ by less than the coarser of the two can say."""
+    if number == kept:
+        return True
+    return abs(Decimal(number) - Decimal(kept)) < max(step_of(sample), step_of(kept_sample))
 
 
 def _differ(added: Number, total: Number) -> bool:

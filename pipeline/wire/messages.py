@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -12,9 +12,6 @@ from pipeline.domain.outputs import Quarantined
 from pipeline.wire.lenient import salvage
 from pipeline.wire.refusals import DECODING_FAILED
 from pipeline.wire.timestamps import micros
-
-TIME_ASSUMED: Final = "TIME_ASSUMED"
-"""The code of an event without a readable time of its own: it happened when it was received."""
 
 Payload = TypeVar("Payload", bound=msgspec.Struct)
 
@@ -49,12 +46,12 @@ class Message(NamedTuple):
         """Microseconds UTC of an event that must have a time, and its codes: without a readable one it happened when it
         was received, since no start and no stop may be lost for it."""
         if text is None:
-            return self.received_us, (TIME_ASSUMED,)
+            return self.received_us, ("TIME_ASSUMED",)
         try:
             at, zone_assumed = micros(text)
         except ValueError:
             quarantined.append(Quarantined("BAD_TIMESTAMP", f"{self.action}: timestamp is not ISO 8601"))
-            return self.received_us, (TIME_ASSUMED,)
+            return self.received_us, ("TIME_ASSUMED",)
         return at, ("ZONE_ASSUMED",) if zone_assumed else ()
 
     def place(self, sent: int | str | None, quarantined: list[Quarantined], field: str) -> int | None:

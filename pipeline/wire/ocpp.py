@@ -16,8 +16,10 @@ from pipeline.domain.events import (
     Call,
     CallError,
     CallResult,
+    CallResultError,
     ChargeEvent,
     OcppFrame,
+    Send,
     SessionConfirmed,
     SessionStarted,
     Sign,
@@ -38,7 +40,7 @@ from pipeline.wire.calls import (
     note_start,
 )
 from pipeline.wire.identifiers import Identifiers
-from pipeline.wire.messages import TIME_ASSUMED, Decode, Decoders, Meaning, Message
+from pipeline.wire.messages import Decode, Decoders, Meaning, Message
 from pipeline.wire.timestamps import micros
 
 __all__ = ["CENTRAL", "KEEP_US", "STATION", "Calls", "deadline_us", "expire", "interpret"]
@@ -83,7 +85,7 @@ def _interpret(calls: Calls, frame: OcppFrame, received: int, identifiers: Ident
     if not frame.direction:
         raise InvalidMessage("SCHEMA_VIOLATION", f"OCPP envelope: direction must be {STATION} or {CENTRAL}")
     from_station = frame.direction == STATION
-    if isinstance(sent, Call):
+    if isinstance(sent, (Call, Send)):
         return _called(calls, frame, sent, received, identifiers)
     meaning = Meaning([], [])
     key = identifiers.call_key(frame.station_id, CENTRAL if from_station else STATION, sent.message_id)
@@ -94,6 +96,8 @@ def _interpret(calls: Calls, frame: OcppFrame, received: int, identifiers: Ident
                 meaning.events.append(_confirmed(frame, *found))
         case CallError():
             note_error(calls, key, received)
+        case CallResultError():
+            pass  # what was answered stays so
         case _:
             assert_never(sent)
     if from_station:
@@ -101,15 +105,17 @@ def _interpret(calls: Calls, frame: OcppFrame, received: int, identifiers: Ident
     return meaning
 
 
-def _called(calls: Calls, frame: OcppFrame, sent: Call, received: int, identifiers: Identifiers) -> Meaning:
+def _called(calls: Calls, frame: OcppFrame, sent: Call | Send, received: int, identifiers: Identifiers) -> Meaning:
     """`calls` change only after the message was understood."""
     key = identifiers.call_key(frame.station_id, frame.direction, sent.message_id)
     meaning = Meaning([], [])
     if frame.direction == STATION:
         message = Message(frame.station_id, frame.clock, received, sent.action, sent.payload)
         meaning = _decoder(frame, sent)(message)
+    if isinstance(sent, Send):
+        return meaning
     started = meaning.events[0] if meaning.events else None
-    if not isinstance(started, SessionStarted) or started.transaction_id is not None:
+    if type(started) is not SessionStarted or started.transaction_id is not None:
         note_call(calls, key, received)
         return meaning
     started.call = _start_name(frame, sent, started, identifiers)
@@ -126,7 +132,7 @@ def _start_name(frame: OcppFrame, call: Call, started: SessionStarted, identifie
     """Of a start without an id: message id and content together. The same start sent again has the same name, another
     one under the same message id (they restart with the station) has another. Without a time of its own its content
     says nothing of when."""
-    at = None if TIME_ASSUMED in started.codes else started.event_time_us
+    at = None if "TIME_ASSUMED" in started.codes else started.event_time_us
     content = [call.message_id, started.connector_id, at, started.register_wh, started.token]
     return identifiers.call_key(frame.station_id, frame.direction, msgspec.json.encode(content).decode())
 
@@ -158,14 +164,14 @@ def _confirmed(frame: OcppFrame, name: str, answer: Confirmation) -> ChargeEvent
 # --- versions --------------------------------------------------------------------------------------------------------
 
 
-def _decoder(frame: OcppFrame, call: Call) -> Decode:
+def _decoder(frame: OcppFrame, call: Call | Send) -> Decode:
     return _decoders(frame, call).get(call.action, _sign)
 
 
-def _decoders(frame: OcppFrame, call: Call) -> Decoders:
+def _decoders(frame: OcppFrame, call: Call | Send) -> Decoders:
     """By the envelope's `protocol`; without it by the action, and where versions share it, by the payload."""
     if frame.protocol:
-        known = VERSIONS.get(frame.protocol.strip().lower())
+        known = VERSIONS.get(frame.protocol) or VERSIONS.get(frame.protocol.strip().lower())
         if known is None:
             raise InvalidMessage("UNSUPPORTED_VERSION", "OCPP envelope: protocol must be ocpp1.6, ocpp2.0.1 or ocpp2.1")
         return known

@@ -76,11 +76,11 @@ def value_of(sample: SampledValue, quantity: Quantity) -> Number:
     return _bounded(number, quantity.highest)
 
 
-def step_of(sample: SampledValue, quantity: Quantity) -> Decimal:
+def step_of(sample: SampledValue) -> Decimal:
     """The last decimal place of a value that `value_of` can read: of 12.34 kWh 10 Wh."""
     number = _number(bytes(sample.value))
     places = 0 if isinstance(number, int) else int(number.as_tuple().exponent)
-    return Decimal(1).scaleb(places + _exponent(sample, quantity))
+    return Decimal(1).scaleb(places + _exponent(sample, QUANTITIES[sample.measurand or REGISTER]))
 
 
 def _exponent(sample: SampledValue, quantity: Quantity) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from pipeline.domain.events import BAD_VALUE, ChargingState, MeterRead, ReadingContext, TxHint
 from pipeline.domain.outputs import Quarantined
 from pipeline.wire.instants import Instant
-from pipeline.wire.messages import TIME_ASSUMED, Meaning, Message
+from pipeline.wire.messages import Meaning, Message
 from pipeline.wire.quantities import QUANTITIES, REGISTER, SampledValue
 from pipeline.wire.timestamps import micros
 
@@ -48,7 +48,7 @@ def readings(
 ) -> Meaning:
     """One MeterRead per distinct timestamp and context with a measurand that we use, in the order of the message; also
     where all its values were left out, so that a session can tell that there was something."""
-    groups: dict[tuple[int, str, tuple[str, ...]], Instant] = {}
+    groups: dict[tuple[int, str, bool], Instant] = {}
     meaning = Meaning([], [])
     for entry in entries:
         used = [sample for sample in entry.sampled_value if (sample.measurand or REGISTER) in QUANTITIES]
@@ -58,15 +58,13 @@ def readings(
             at, zone_assumed = micros(entry.timestamp)
         except ValueError:
             meaning.quarantined.append(Quarantined("BAD_TIMESTAMP", f"{message.action}: meterValue.timestamp"))
-            untimed = groups.setdefault((message.received_us, "", (TIME_ASSUMED,)), Instant())
-            untimed.left_out[BAD_VALUE] += len(used)
+            # Told at the time of receipt, which is no time of the session: no code, just that there was something.
+            _at(groups, message.received_us, "", False).leave_out(BAD_VALUE, len(used))
             continue
-        codes: tuple[str, ...] = ("ZONE_ASSUMED",) if zone_assumed else ()
         for sample in used:
-            key = (at, sample.context or "Sample.Periodic", codes)
-            groups.setdefault(key, Instant()).take(sample, meaning.quarantined)
-    for (at, context, codes), instant in groups.items():
-        instant.settle()
+            _at(groups, at, sample.context or "Sample.Periodic", zone_assumed).take(sample, meaning.quarantined)
+    for (at, context, zone_assumed), instant in groups.items():
+        instant.settle(meaning.quarantined)
         meaning.events.append(
             MeterRead(
                 station_id=message.station_id,
@@ -85,9 +83,16 @@ def readings(
                 context=_CONTEXTS.get(context, "other"),
                 from_phases=instant.register_phases == _ALL_PHASES,
                 seq_no=seq_no,
-                codes=(*instant.codes, *codes),
+                codes=(*instant.codes, "ZONE_ASSUMED") if zone_assumed else tuple(instant.codes),
                 phases=instant.register_phases,
-                left_out=tuple(sorted(instant.left_out.items())),
+                left_out=tuple(sorted(instant.left_out.items())) if instant.left_out else (),
             )
         )
     return meaning
+
+
+def _at(groups: dict[tuple[int, str, bool], Instant], at: int, context: str, zone_assumed: bool) -> Instant:
+    instant = groups.get((at, context, zone_assumed))
+    if instant is None:
+        instant = groups[at, context, zone_assumed] = Instant()
+    return instant

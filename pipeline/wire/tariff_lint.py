@@ -190,7 +190,7 @@ def _last_minutes(tariff: Tariff) -> Found:
 def _fallbacks(tariff: Tariff, zone: str | None) -> Found:
     for dimension in Dimension:
         pricing = [element for element, part in _session_parts(tariff) if part.dimension == dimension]
-        if not pricing or dimension == Dimension.FLAT:
+        if not pricing:
             continue
         uncertain = [
             element
@@ -198,12 +198,13 @@ def _fallbacks(tariff: Tariff, zone: str | None) -> Found:
             if any(isinstance(condition, PowerNow | CurrentNow) for condition in element.conditions)
         ]
         is_certain = any(not element.conditions and element.calendar is None for element in pricing)
-        if uncertain and not is_certain:
+        if uncertain and not is_certain and dimension != Dimension.FLAT:
             text = f"{dimension.name} depends on power or current, and no element prices it otherwise"
             yield "power_without_fallback", "elements", text
         gap = price_gap(pricing, *year_of(tariff, zone), zone)
         if gap is not None:
-            when = f"{gap.start:%A %Y-%m-%d %H:%M} to {gap.end:%H:%M}"
+            hours = f"{gap.start:%H:%M} to {gap.end:%H:%M}" if gap.start.time() != gap.end.time() else "all day"
+            when = f"{gap.start:%A %Y-%m-%d} {hours}"
             text = f"{dimension.name} has no price on {gap.days} of {gap.of_days} days, first on {when}"
             yield "price_gap", "elements", text
 

@@ -195,6 +195,24 @@ def test_a_version_of_the_tariff_that_comes_later_changes_no_session_that_had_it
     assert line.bills()[0][3] == "4.7600"
 
 
+@pytest.mark.parametrize("prices", [(0.3, 0.9), (0.9, 0.3)])
+def test_two_prices_for_one_slot_hold_the_bill_until_a_revision_decides(prices: tuple[float, float]) -> None:
+    """Whichever of them came first in the topic."""
+    line = Line()
+    line.topics.publish("sites", SITE)
+    line.topics.publish("tariffs", SPOT)
+    line.topics.publish("price-signals", *(slot(1, price) for price in prices), slot(2, 0.3))
+    line.tick(0)
+    line.charge()
+    line.tick(3 * HOURS)
+    line.topics.publish("price-signals", slot(1, 0.3, revision=2))
+    line.tick(4 * HOURS)
+    assert line.bills() == [
+        (1, "HELD", "SIGNAL_MISSING", None, "ENDED"),
+        (2, "FINAL", None, "4.7600", "BILL_RELEASED"),
+    ]
+
+
 def test_a_missing_slot_holds_the_bill_and_a_late_revision_of_it_changes_nothing() -> None:
     line = Line()
     line.topics.publish("sites", SITE)

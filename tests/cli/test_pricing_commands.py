@@ -117,6 +117,24 @@ def test_a_bad_cdr_is_named_and_never_priced(
         assert where in said.err
 
 
+def test_a_volume_that_is_not_stated_is_told_and_never_priced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, dimensions = tmp_path / "cdr.json", [{"type": "TIME", "volume": 1}]
+    periods = [{"start_date_time": "2025-06-13T21:00:00Z", "dimensions": dimensions}]
+    path.write_text(json.dumps(cdr(charging_periods=periods)))
+    arguments = [str(path), "--time-zone", "Europe/Berlin"]
+    assert run(["verify", *arguments]) == 3
+    said = "total_cost, total_energy not known, because a charging period does not state ENERGY"
+    assert f"NOT_VERIFIABLE\n  missing ENERGY_UNKNOWN: {said}" in capsys.readouterr().out
+    assert run(["price", *arguments]) == 1
+    assert "ENERGY_UNKNOWN" in capsys.readouterr().err
+    dimensions[0] |= {"type": "ENERGY", "volume": -10}
+    path.write_text(json.dumps(cdr(charging_periods=periods)))
+    assert run(["price", *arguments]) == 1
+    assert "NEGATIVE_VOLUME" in capsys.readouterr().err
+
+
 def test_verify_answers_with_its_exit_code(cdr_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verify", str(cdr_file), "--time-zone", "Europe/Berlin"]) == 0
     assert capsys.readouterr().out.startswith("OK\n")

@@ -173,8 +173,9 @@ class Field(RuleBasedStateMachine):
     def _reading(self, car: Car, power_w: int) -> Callable[[float], None]:
         at, register = self.now, car.register_wh
         car.read_s = at
+        state = "charging" if power_w else "suspended_ev"
         return lambda received: self.bench.read(
-            at, register, car.transaction, car.connector, received=received, power_w=power_w, state="charging"
+            at, register, car.transaction, car.connector, received=received, power_w=power_w, state=state
         )
 
     def _say(self, held: bool, send: Callable[[float], None]) -> Message:

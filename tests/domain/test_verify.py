@@ -44,6 +44,41 @@ def test_the_published_cdrs_are_checked_right(name: str, reference_file: Callabl
         assert (verdict.verdict, codes(verdict)) == ("OK", [])
 
 
+def as_211(document: dict[str, Any]) -> None:
+    document["stop_date_time"] = document.pop("end_date_time")
+    for name in [name for name in document if name.endswith("_cost")]:
+        document[name] = document[name]["excl_vat"]
+
+
+def as_credit(document: dict[str, Any]) -> None:
+    document |= {"credit": True, "credit_reference_id": "CDR-0"}
+    document["total_cost"] = {name: -value for name, value in document["total_cost"].items()}
+
+
+def as_full_credit(document: dict[str, Any]) -> None:
+    document |= {"credit": True, "credit_reference_id": "CDR-0"}
+    for name in [name for name in document if name.endswith("_cost")]:
+        document[name] = {part: -value for part, value in document[name].items()}
+
+
+@pytest.mark.parametrize("change", [as_211, as_credit, as_full_credit])
+@pytest.mark.parametrize("name", CORRECT)
+def test_the_published_cdrs_are_checked_alike_in_other_shapes(
+    name: str, change: Change, reference_file: Callable[[str], Path]
+) -> None:
+    """As OCPI 2.1.1, as the credit of itself, and as a credit whose parts are negated as well."""
+    path = reference_file(f"{VECTORS}/{name}.json")
+    tariffs = decode_tariffs((path.parent / "tariff.json").read_bytes(), "tariff.json")
+    document = json.loads(path.read_bytes())
+    basis = Basis(tariffs=tariffs, zone="UTC")
+    before = verify(decode_cdr(json.dumps(document).encode(), path.name), basis)
+    change(document)
+    after = verify(decode_cdr(json.dumps(document).encode(), path.name), basis)
+    assert (after.verdict, after.bill) == (before.verdict, before.bill)
+    without_tax = [code for code in codes(before) if change is not as_211 or code != "TOTAL_INCL"]
+    assert codes(after) == without_tax
+
+
 def test_the_truncated_cdr_is_found_out(reference_file: Callable[[str], Path]) -> None:
     data = reference_file("ocpi/cdr_nl_hourly/cdr.json").read_bytes()
     verdict = verify(decode_cdr(data, "cdr.json"), Basis(zone="Europe/Amsterdam"))

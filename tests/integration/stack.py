@@ -21,7 +21,9 @@ from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform, running
 from pipeline.edge.backlog import Backlog
+from pipeline.runtime.logic import Output
 from pipeline.settings import PREFIX, Settings
+from tests.invariants import Heard
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("assemble", "occupy", "store")
@@ -52,6 +54,9 @@ def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Of a process: this one's, with these settings (names without their prefix) and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}  # noqa: TID251 - handed on
     return kept | {PREFIX + name.upper(): value for name, value in settings.items()}
+
+
+TOLD = [topic.name for topic in (topics.SESSIONS, topics.SESSION_UPDATES, topics.ANOMALIES, topics.RECEIPTS)]
 
 
 class Stack:
@@ -149,14 +154,28 @@ class Stack:
 
 @contextmanager
 def started(folder: Path, **settings: str) -> Iterator[Stack]:
-    """A stack whose workers run; everything ends with the block. `settings` as of the environment, without prefix."""
+    """A stack whose workers run; everything ends with the block. `settings` as of the environment, without prefix.
+
+    What they told until then must be as tests/invariants.py says.
+    """
     with running(folder, kafka_port=0, clickhouse_port=0) as platform:
         stack = Stack(platform, folder, **settings)
         stack.start_workers()
         try:
             yield stack
+            stack.stop_workers()
+            complaints = heard(stack).verdict()
+            assert not complaints, complaints
         finally:
             stack.stop_workers()
+
+
+def heard(stack: Stack) -> Heard:
+    found = Heard()
+    for topic in TOLD:
+        for message in stack.records(topic):
+            found.output(Output(topic, message.key() or b"", message.value()))
+    return found
 
 
 def json_lines(text: str) -> Sequence[dict[str, Any]]:

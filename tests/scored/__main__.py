@@ -2,6 +2,9 @@
 
 Generates and assembles in one process, fleet by fleet, until there are as many sessions as asked for. Exit 1: an
 energy ledger does not balance, a fault went unnoticed, or a session suffers from what it should not.
+
+With --quirks: virtual chargers that speak OCPP frames as real firmware does, every quirk alone and every pair. Exit 1:
+a final and complete bill is not true, a ledger does not balance, or sound evidence was not believed (quirk_score.py).
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli.progress import progress
+from tests.scored import quirk_run
 from tests.scored.fleets import plan_of, run
 from tests.scored.score import Finds, Verdict
 
@@ -24,13 +28,24 @@ SHOWN = 20
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.scored", description=__doc__)
-    parser.add_argument("--sessions", type=int, default=100_000, help="at least so many (default 100,000)")
+    parser.add_argument("--sessions", type=int, help="at least so many (default 100,000; of one quirk or pair 1,000)")
     parser.add_argument("--seed", type=int, default=1, help="of the first fleet; the others count on from it")
     parser.add_argument("--faults", default="all", help="as of `chargeline simulate`")
+    parser.add_argument("--quirks", action="store_true", help="virtual chargers with quirks in place of faults")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--quirk", metavar="NAME", help="only this quirk, alone")
+    one.add_argument("--pair", metavar="A,B", help="only these quirks, together")
     parser.add_argument("--json", action="store_true", dest="as_json")
     given = parser.parse_args()
+    if given.sessions is None:
+        given.sessions = 1_000 if given.quirk or given.pair else 100_000
     if given.sessions < 1:
         parser.error("--sessions must be at least 1")
+    if given.quirks or given.quirk or given.pair:
+        try:
+            return quirk_run.main(given.sessions, given.seed, given.quirk, given.pair, given.as_json)
+        except ValueError as error:
+            parser.error(str(error))
     began, verdict, seed = time.monotonic(), Verdict(), given.seed
     with progress("scoring", None, "events") as bar:
         while verdict.sessions < given.sessions:

@@ -26,6 +26,7 @@ from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sessions import decode_session
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
+from tests.invariants import Heard
 
 STATIONS, DAYS = 24, 14
 
@@ -46,7 +47,8 @@ class Emitted:
 
 @dataclass(slots=True)
 class Scored:
-    """One fleet at its end. `truths` and `emitted` by transaction id; `unbalanced` in words."""
+    """One fleet at its end. `truths` and `emitted` by transaction id; `unbalanced` in words, with all that
+    tests/invariants.py objects to."""
 
     seed: int
     events: int = 0
@@ -80,6 +82,7 @@ def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored
     rating, keyring = _rating(plan)
     stage: Offline[Station] = Offline(Assembly(rating, Decoder(keyring, ids)))
     latest: dict[str, Emitted] = {}
+    heard = Heard()
 
     def remember(truth: Truth) -> None:
         scored.truths[truth.transaction_id] = truth
@@ -87,6 +90,7 @@ def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored
     for _, key, value in simulate(plan, remember):
         scored.events += key is not None
         for output in stage.feed(key, value):
+            heard.output(output)
             if output.topic == SESSIONS and output.value is not None:
                 record = decode_session(output.value)
                 if record.status == "void":
@@ -104,6 +108,7 @@ def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored
             scored.doubled.append(transaction)
         scored.emitted[transaction] = emitted
     scored.unbalanced = list(_unbalanced(stage, scored))
+    scored.unbalanced += [f"{check}: {text}" for check, text in heard.verdict()]
     return scored
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.domain.events import ChargeEvent, SessionConfirmed, SessionStarted
 from pipeline.wire.calls import KEEP_US, MOST_KEPT, MOST_LINKS, Calls, deadline_us, expire
@@ -17,7 +19,7 @@ TICK = 5
 """Seconds between two of the numbered moments of a test."""
 
 
-def moment(number: int) -> str:
+def moment(number: float) -> str:
     return (datetime(2026, 3, 2, 8, tzinfo=UTC) + timedelta(seconds=number * TICK)).isoformat()
 
 
@@ -27,7 +29,7 @@ def start(at: int, tag: str = "A", message_id: str = "1", **changed: object) -> 
     return call("StartTransaction", payload, message_id, received_at=moment(at))
 
 
-def confirmed(at: int, transaction: int, message_id: str = "1") -> bytes:
+def confirmed(at: float, transaction: int, message_id: str = "1") -> bytes:
     return answer(
         {"transactionId": transaction, "idTagInfo": {"status": "Accepted"}}, message_id, received_at=moment(at)
     )
@@ -37,11 +39,11 @@ def other(at: int, action: str = "Heartbeat", message_id: str = "1") -> bytes:
     return call(action, {}, message_id, received_at=moment(at))
 
 
-def acknowledged(at: int, message_id: str = "1") -> bytes:
+def acknowledged(at: float, message_id: str = "1") -> bytes:
     return answer({"currentTime": "2026-03-02T08:00:00Z"}, message_id, received_at=moment(at))
 
 
-def link(at: int, state: str) -> bytes:
+def link(at: float, state: str) -> bytes:
     return enveloped(None, direction=None, link=state, received_at=moment(at))
 
 
@@ -106,6 +108,8 @@ def test_another_call_under_the_id_of_an_open_start_ends_it() -> None:
     assert not [event for event in found if isinstance(event, SessionConfirmed)]
     assert (calls.starts, calls.unanswered, calls.answered) == ({}, 1, 1)
     assert pairs(other(1), start(4), confirmed(5, 77)) == {("A", "77")}
+    calls, _ = after(other(1), start(4), confirmed(5, 77))
+    assert (calls.others, calls.unanswered, calls.answered) == ({}, 1, 1)
 
 
 def test_an_answer_of_another_kind_does_not_confirm_a_start() -> None:
@@ -116,6 +120,17 @@ def test_an_answer_of_another_kind_does_not_confirm_a_start() -> None:
     ]
     assert (calls.surplus, calls.answered) == (1, 1)
     assert pairs(acknowledged(2), start(1), confirmed(3, 77)) == {("A", "77")}
+
+
+def test_the_answer_to_a_start_whose_id_was_used_again_confirms_nobody() -> None:
+    """It may be logged late; the start that has the id now is another one."""
+    calls, found = after(start(1, "A"), start(4, "B"), confirmed(2, 77))
+    assert not [event for event in found if isinstance(event, SessionConfirmed)]
+    assert (calls.unanswered, list(calls.starts.values())) == (1, [RECEIVED_US + 3 * TICK * 1_000_000])
+
+
+def test_of_two_early_answers_the_one_that_was_received_first_counts() -> None:
+    assert pairs(confirmed(5, 78), confirmed(2, 77), start(1)) == {("A", "77")}
 
 
 def test_an_answer_that_was_received_before_the_call_is_not_its_answer() -> None:
@@ -189,9 +204,71 @@ def test_names_and_links_are_forgotten_and_stay_few() -> None:
     expire(calls, RECEIVED_US + KEEP_US + 3600 * 1_000_000)
     assert (calls.names, calls.confirmed, deadline_us(calls)) == ({}, {}, None)
     assert len(calls.links) == 1, "the last one tells whether a connection is open"
+    calls, _ = after(link(0, "up"), link(1, "down"), link(2, "up"), link(900, "up"), link(902, "down"))
+    expire(calls, RECEIVED_US + KEEP_US + 3600 * 1_000_000)
+    assert len(calls.links) == 3
+    assert len(events(start(901), calls) + events(confirmed(903, 77), calls)) == 2, "the end was of an older connection"
     calls, _ = after(*(link(number, "up") for number in range(MOST_LINKS + 9)))
     assert len(calls.links) == MOST_LINKS
     starts = (start(2 * n, message_id=str(n)) for n in range(3 * MOST_KEPT))
     answers = (confirmed(2 * n + 1, 77, str(n)) for n in range(3 * MOST_KEPT))
     calls, _ = after(*(value for pair in zip(starts, answers, strict=True) for value in pair))
     assert (len(calls.names), len(calls.confirmed)) == (2 * MOST_KEPT, MOST_KEPT)
+
+
+# --- laws ------------------------------------------------------------------------------------------------------------
+
+MOMENTS, IDS = st.integers(min_value=0, max_value=40), st.sampled_from(["1", "2"])
+ANSWERED, LINKED = MOMENTS.map(lambda at: at + 0.25), MOMENTS.map(lambda at: at + 0.5)
+"""No answer and no link marker at the very moment of a call: which of the two was first would be a guess."""
+FRAMES = st.one_of(
+    st.builds(start, MOMENTS, st.sampled_from("ABC"), IDS),
+    st.builds(confirmed, ANSWERED, st.integers(min_value=70, max_value=80), IDS),
+    st.builds(other, MOMENTS, st.just("Heartbeat"), IDS),
+    st.builds(acknowledged, ANSWERED, IDS),
+    st.builds(link, LINKED, st.sampled_from(["up", "down"])),
+)
+
+
+@given(st.lists(FRAMES, max_size=12))
+def test_whatever_happens_an_answer_confirms_a_start_that_was_received_before_it_on_its_connection(
+    log: list[bytes],
+) -> None:
+    calls, found = after(*log)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(calls), type=Calls) == calls
+    sent = [msgspec.json.decode(value) for value in log]
+    ups = [datetime.fromisoformat(each["received_at"]).timestamp() for each in sent if each.get("link") == "up"]
+    in_order = log == sorted(log, key=received)  # a marker that is logged late cannot divide what was paired before it
+    begun: dict[str | None, list[float]] = {}
+    for event in found:
+        at = event.received_time_us / 1_000_000
+        if isinstance(event, SessionStarted):
+            begun.setdefault(event.call, []).append(at)
+        elif isinstance(event, SessionConfirmed):
+            calls_before = [called for called in begun[event.call] if called <= at]
+            assert calls_before
+            assert not in_order or any(not any(called < up <= at for up in ups) for called in calls_before)
+
+
+def received(value: bytes) -> str:
+    return str(msgspec.json.decode(value)["received_at"])
+
+
+@given(st.lists(FRAMES, max_size=12).map(lambda log: sorted(log, key=received)))
+def test_doubled_frames_give_the_same_pairs(log: list[bytes]) -> None:
+    assert pairs(*log) == pairs(*(value for value in log for _ in range(2)))
+
+
+@given(st.data())
+def test_any_order_of_a_log_with_unique_ids_gives_the_same_pairs(data: st.DataObject) -> None:
+    log = []
+    for number, tag in enumerate(data.draw(st.lists(st.sampled_from("ABC"), max_size=4, unique=True))):
+        at = data.draw(MOMENTS)
+        log += [start(at, tag, f"s-{number}"), confirmed(at + data.draw(ANSWERED), 70 + number, f"s-{number}")]
+    log += [value for n, at in enumerate(data.draw(st.lists(MOMENTS, max_size=3)))
+            for value in (other(at, message_id=f"h-{n}"), acknowledged(at + 1, f"h-{n}"))]  # fmt: skip
+    log += data.draw(st.lists(st.builds(link, LINKED, st.just("up")), max_size=2))
+    in_order = pairs(*sorted(log, key=received))
+    shuffled = data.draw(st.permutations(log))
+    links_first = sorted(shuffled, key=lambda value: b'"link"' not in value)
+    assert pairs(*links_first) == in_order

@@ -139,6 +139,16 @@ def test_a_record_without_an_end_is_told_both_names() -> None:
     assert same.claim == decode(CDR_211).claim
 
 
+def test_a_tariff_that_the_record_names_and_nobody_gave_is_missing_and_no_contradiction(tmp_path: Path) -> None:
+    """The record is not wrong because another tariff was given."""
+    periods = [each | {"tariff_id": "12"} for each in CDR_211["charging_periods"]]
+    (tmp_path / "cdr.json").write_text(json.dumps(CDR_211 | {"charging_periods": periods}))
+    (tmp_path / "tariff.json").write_text(json.dumps(TARIFF_211 | {"id": "13"}))
+    given = ["--time-zone", "Europe/Brussels"]
+    assert run(["verify", str(tmp_path / "cdr.json"), *given]) == 0
+    assert run(["verify", str(tmp_path / "cdr.json"), *given, "--tariff", str(tmp_path / "tariff.json")]) == 3
+
+
 BROKEN = {
     "no list": '"none"',
     "null": "null",
@@ -170,7 +180,9 @@ def test_a_given_tariff_replaces_a_broken_one(
         assert json.loads(capsys.readouterr().out)["total"]["excl_vat"] == "7.3355"
     if broken != "null":
         assert run(["verify", str(tmp_path / "cdr.json"), *given[:2]]) == 2
-        assert "cdr.json" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "cdr.json: tariffs" in said or "twice" in said or "not a JSON number" in said
+        assert ("--tariff FILE replaces" in said) is ("cdr.json: tariffs" in said)
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"a": [{"b": 1, "b": 2}]}', "[NaN]", '{"a": {"b": -Infinity}}'])

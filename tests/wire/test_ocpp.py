@@ -255,3 +255,21 @@ def test_a_token_is_concealed_wherever_it_is_presented() -> None:
     found = events(call("TransactionEvent", {**info, "idToken": {"idToken": "SECRETTAG", "type": "Central"}}))
     assert isinstance(found[0], SessionAuthorized)
     assert all(b"SECRETTAG" not in msgspec.json.encode(event) for event in found)
+
+
+def test_a_send_of_version_21_is_read_and_waits_for_no_answer() -> None:
+    calls, found = after(enveloped([6, "m-1", "StatusNotification", STATUS_201], protocol="ocpp2.1"))
+    (reported,) = found
+    assert isinstance(reported, StatusReported)
+    assert (reported.connector_id, calls) == (2, Calls())
+    assert events(enveloped([6, "m-1", "Anything", {}], direction="csms->cp", protocol="ocpp2.1"), calls) == []
+
+
+def test_an_answer_that_could_not_be_read_stays_an_answer() -> None:
+    """CALLRESULTERROR of OCPP 2.1."""
+    calls, _ = after(START, CONFIRMED)
+    before = msgspec.msgpack.encode(calls)
+    (seen,) = events(enveloped([5, "m-1", "FormatViolation", "", {}]), calls)
+    assert isinstance(seen, StationSeen)
+    assert events(enveloped([5, "m-1", "FormatViolation", "", {}], direction="csms->cp"), calls) == []
+    assert msgspec.msgpack.encode(calls) == before

@@ -92,7 +92,7 @@ GAPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a weekday": (
         tariff(restricted(day_of_week=["MONDAY", "TUESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"])),
-        "on 52 of 365 days, first on Wednesday 2026-01-07 00:00 to 00:00",
+        "on 52 of 365 days, first on Wednesday 2026-01-07 all day",
     ),
     "the night after the last day of a wrapped window": (
         tariff(restricted(**NIGHT, day_of_week=["FRIDAY"]), restricted(start_time="06:00", end_time="22:00"),
@@ -101,7 +101,7 @@ GAPS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a season": (
         tariff(restricted(start_date="2026-01-01", end_date="2026-12-31")),
-        "on 1 of 365 days, first on Thursday 2026-12-31 00:00 to 00:00",
+        "on 1 of 365 days, first on Thursday 2026-12-31 all day",
     ),
     "one dimension only": (
         tariff(ALWAYS, {"price_components": [IDLE], "restrictions": {"start_time": "08:00", "end_time": "20:00"}}),

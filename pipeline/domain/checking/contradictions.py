@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from pipeline.domain.checking.cdr import Cdr
 from pipeline.domain.checking.figures import COST_LINES, Finding, Tolerance, half_place, sum_of, text
-from pipeline.domain.checking.unstated import LAG_US, Unknown, energy_is_open, negative, split_is_open
+from pipeline.domain.checking.unstated import LAG_US, Unknown, energy_is_open, open_times
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import MWH_PER_KWH, US_PER_HOUR, utc_text
@@ -64,7 +64,7 @@ def _negative(cdr: Cdr) -> list[Finding]:
     found = [
         _found("NEGATIVE_VOLUME", f"charging_periods[{place}]", f"{name} is negative")
         for place, period in enumerate(cdr.claim.periods)
-        for name, _ in negative(period)
+        for name in period.negative
     ]
     return found + [
         _found("NEGATIVE_VOLUME", name, f"is negative: {value}") for name, value in cdr.volumes.items() if value < 0
@@ -76,7 +76,7 @@ def _times(cdr: Cdr) -> list[Finding]:
     found, claim = [], cdr.claim
     for place, (period, end_us) in enumerate(zip(claim.periods, claim.ends(), strict=True)):
         stated = [us for us in (period.time_us, period.parking_us, period.reservation_us) if us is not None]
-        if not stated or negative(period):
+        if not stated or period.negative:
             continue
         more_us, slack_us = sum(stated) - (end_us - period.start_us), LAG_US + period.written_to_us
         if more_us > slack_us or (len(stated) > 1 and more_us < -slack_us):
@@ -93,7 +93,7 @@ def _times(cdr: Cdr) -> list[Finding]:
 def _volumes(cdr: Cdr) -> list[Finding]:
     """More than is stated in sum may be in periods that do not state it."""
     found: list[Finding] = []
-    is_split_open = split_is_open(cdr)
+    times = open_times(cdr)
     periods = [period for period in cdr.claim.periods if period.reservation_us is None]
     energy = [period.energy_mwh for period in periods if period.energy_mwh is not None]
     stated = cdr.volumes.get("total_energy")
@@ -104,14 +104,14 @@ def _volumes(cdr: Cdr) -> list[Finding]:
     stated = cdr.volumes.get("total_parking_time")
     if stated is not None and parking:
         total, slack = Fraction(sum(parking), US_PER_HOUR), Fraction(1, 10_000) * len(parking)
-        if not is_split_open or stated < total:
+        if "PARKING_TIME" not in times or stated < total:
             found += _compared("TIME_DOES_NOT_ADD_UP", "total_parking_time", stated, total, slack, "h")
     time = [(period.time_us or 0) + (period.parking_us or 0) for period in periods]
     is_stated = all(period.time_us is not None or period.parking_us is not None for period in periods)
     stated = cdr.volumes.get("total_time")
     if stated is not None and periods and is_stated:
         total, slack = Fraction(sum(time), US_PER_HOUR), Fraction(1, 10_000) * len(time)
-        if not is_split_open or stated < total:
+        if not times or stated < total:
             found += _compared("TIME_DOES_NOT_ADD_UP", "total_time", stated, total, slack, "h")
     return found
 
@@ -131,7 +131,7 @@ def _tax(cdr: Cdr) -> list[Finding]:
 
 
 def _tariffs(cdr: Cdr, tariffs: Sequence[Tariff]) -> list[Finding]:
-    found, known = [], {tariff.id for tariff in tariffs}
+    found, known = [], {tariff.id for tariff in (*tariffs, *cdr.tariffs)}
     for place, period in enumerate(cdr.claim.periods):
         if cdr.tariffs and period.tariff_id is not None and period.tariff_id not in known:
             where = f"charging_periods[{place}].tariff_id"

@@ -36,6 +36,8 @@ class Period(NamedTuple):
     tariff_id: str | None = None
     written_to_us: int = US_PER_HOUR // 10_000
     """How far a stated time may be off because of the decimals it was written with."""
+    negative: tuple[str, ...] = ()
+    """Dimensions that are stated below 0 and cannot be, by OCPI name."""
 
 
 class Claim(NamedTuple):

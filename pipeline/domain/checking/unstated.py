@@ -7,6 +7,7 @@ is parking only; the split into charging and parking where the stated parking ti
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -25,55 +26,45 @@ _ALL_COSTS = frozenset({"total_cost", *COST_LINES})
 class Unknown(NamedTuple):
     """What cannot be checked: stated figures by OCPI name, and why."""
 
-    figures: frozenset[str] = frozenset()
-    missing: tuple[Finding, ...] = ()
-
-    @property
-    def is_total(self) -> bool:
-        """The total is among them: no bill can be made."""
-        return "total_cost" in self.figures
+    figures: frozenset[str]
+    missing: tuple[Finding, ...]
+    total: Finding | None
+    """Why the total is among them, so that no bill can be made."""
 
 
 def unknown(cdr: Cdr, tariffs: Sequence[Tariff]) -> Unknown:
     """`tariffs`: those that price a period. Figures that the CDR does not state are not missed."""
     figures: set[str] = set()
     missing: list[Finding] = []
-    for code, is_open, touched, text in (
-        ("ENERGY_UNKNOWN", energy_is_open(cdr), _by_energy(tariffs), "a charging period does not state ENERGY"),
-        (
-            "TIME_UNKNOWN",
-            split_is_open(cdr),
-            _by_split(tariffs),
-            "a charging period does not state TIME or PARKING_TIME",
-        ),
+    total: Finding | None = None
+    times = open_times(cdr)
+    by_time = _by_time(tariffs, Dimension.TIME, "total_time_cost") | (times & {"total_time"})
+    by_parking = _by_time(tariffs, Dimension.PARKING_TIME, "total_parking_cost") | {"total_parking_time"}
+    for name, is_open, touched in (
+        ("ENERGY", energy_is_open(cdr), _by_energy(tariffs)),
+        ("TIME", "TIME" in times, by_time),
+        ("PARKING_TIME", "PARKING_TIME" in times, by_parking | (times & {"total_time"})),
     ):
         stated = touched & (cdr.costs.keys() | cdr.volumes.keys())
         if is_open:
             figures |= touched
         if is_open and (stated or "total_cost" in touched):
-            missing.append(Finding(kind="MISSING", code=code, where=", ".join(sorted(stated)), text=text))
-    return Unknown(frozenset(figures), tuple(missing))
+            text = f"not known, because a charging period does not state {name}"
+            where = ", ".join(sorted(stated))
+            missing.append(Finding(kind="MISSING", code=f"{name}_UNKNOWN", where=where, text=text))
+            if "total_cost" in touched:
+                total = total or missing[-1]
+    return Unknown(frozenset(figures), tuple(missing), total)
 
 
 def require_volumes(cdr: Cdr, tariffs: Sequence[Tariff]) -> None:
     """Raises CannotPrice if a volume that decides the price is negative or not stated."""
     for place, period in enumerate(cdr.claim.periods):
-        for name, _ in negative(period):
+        for name in period.negative:
             raise CannotPrice("NEGATIVE_VOLUME", f"charging_periods[{place}]: {name} is negative; correct the record")
-    found = unknown(cdr, tariffs)
-    if found.is_total:
-        raise CannotPrice(found.missing[0].code, found.missing[0].text)
-
-
-def negative(period: Period) -> list[tuple[str, int]]:
-    """Names and values of its volumes below 0."""
-    volumes = {
-        "ENERGY": period.energy_mwh,
-        "TIME": period.time_us,
-        "PARKING_TIME": period.parking_us,
-        "RESERVATION_TIME": period.reservation_us,
-    }
-    return [(name, value) for name, value in volumes.items() if value is not None and value < 0]
+    found = unknown(cdr, tariffs).total
+    if found is not None:
+        raise CannotPrice(found.code, f"the price is {found.text}")
 
 
 def energy_is_open(cdr: Cdr) -> bool:
@@ -88,15 +79,37 @@ def energy_is_open(cdr: Cdr) -> bool:
     return total is None or Fraction(total) - Fraction(sum(named), MWH_PER_KWH) > max(slack, half_place(total))
 
 
-def split_is_open(cdr: Cdr) -> bool:
-    """Some time of a period is neither stated to be charging nor to be parking."""
+def open_times(cdr: Cdr) -> frozenset[str]:
+    """Of TIME and PARKING_TIME: what some period may hold more of than it states; `total_time` if their sum is open.
+
+    A period that states neither lasts as long as its timestamps say, so only its split is open.
+    """
     charging = _charging(cdr.claim)
-    if not any(_is_silent_on_time(period, lasted_us) for period, lasted_us in charging):
+    parking = [period.parking_us for period, _ in charging if period.parking_us is not None]
+    times = [period.time_us for period, _ in charging if period.time_us is not None]
+    is_parking_complete = _is_sum(cdr.volumes.get("total_parking_time"), parking)
+    is_complete = _is_sum(cdr.volumes.get("total_time"), [*parking, *times])
+    found: set[str] = set()
+    for period, lasted_us in charging:
+        stated_us = (period.time_us or 0) + (period.parking_us or 0)
+        if period.negative or stated_us + period.written_to_us + (LAG_US if stated_us else 0) >= lasted_us:
+            continue
+        if stated_us and (is_complete or None not in (period.time_us, period.parking_us)):
+            continue
+        is_time_open = period.time_us is None and (period.parking_us is not None or not is_parking_complete)
+        is_parking_open = period.parking_us is None and not is_parking_complete
+        found |= {name for name, is_open in (("TIME", is_time_open), ("PARKING_TIME", is_parking_open)) if is_open}
+        if stated_us and (is_time_open or is_parking_open):
+            found.add("total_time")
+    return frozenset(found)
+
+
+def _is_sum(total: Decimal | None, named: Sequence[int]) -> bool:
+    """The stated hours are those that the periods name, so no period hides any."""
+    if total is None:
         return False
-    total = cdr.volumes.get("total_parking_time")
-    named = [period.parking_us for period, _ in charging if period.parking_us is not None]
-    slack = Fraction(1, 10_000) * max(1, len(named))
-    return total is None or abs(Fraction(total) - Fraction(sum(named), US_PER_HOUR)) > max(slack, half_place(total))
+    slack = max(Fraction(1, 10_000) * max(1, len(named)), half_place(total))
+    return abs(Fraction(total) - Fraction(sum(named), US_PER_HOUR)) <= slack
 
 
 def _charging(claim: Claim) -> list[tuple[Period, int]]:
@@ -108,13 +121,6 @@ def _charging(claim: Claim) -> list[tuple[Period, int]]:
     ]
 
 
-def _is_silent_on_time(period: Period, lasted_us: int) -> bool:
-    if (period.time_us is not None and period.parking_us is not None) or negative(period):
-        return False
-    stated_us = (period.time_us or 0) + (period.parking_us or 0)
-    return stated_us + period.written_to_us + (LAG_US if stated_us else 0) < lasted_us
-
-
 def _by_energy(tariffs: Sequence[Tariff]) -> frozenset[str]:
     """Figures that depend on energy under these tariffs."""
     touched = frozenset({"total_energy"})
@@ -123,14 +129,11 @@ def _by_energy(tariffs: Sequence[Tariff]) -> frozenset[str]:
     return touched | {"total_cost", "total_energy_cost"} if _prices(tariffs, Dimension.ENERGY) else touched
 
 
-def _by_split(tariffs: Sequence[Tariff]) -> frozenset[str]:
-    """Figures that depend on what of the time was charging."""
-    touched = frozenset({"total_parking_time"})
+def _by_time(tariffs: Sequence[Tariff], dimension: Dimension, *figures: str) -> frozenset[str]:
+    """Figures that depend on how much of the time was charging, or parking, under these tariffs."""
     if _has_condition(tariffs, SinceCharging):
-        return touched | _ALL_COSTS
-    if _prices(tariffs, Dimension.TIME) or _prices(tariffs, Dimension.PARKING_TIME):
-        return touched | {"total_cost", "total_time_cost", "total_parking_cost"}
-    return touched
+        return _ALL_COSTS
+    return frozenset({"total_cost", *figures}) if _prices(tariffs, dimension) else frozenset()
 
 
 def _prices(tariffs: Sequence[Tariff], dimension: Dimension) -> bool:

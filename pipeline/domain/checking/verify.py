@@ -72,7 +72,7 @@ def _verify(cdr: Cdr, basis: Basis) -> Verdict:
     except CannotPrice as missing:
         return _without_price(cdr, tariffs, basis, tolerance, findings, missing)
     open_ = unknown(cdr, used(cdr, tariff, tariffs))
-    bill = None if open_.is_total else priced.bill
+    bill = priced.bill if open_.total is None else None
     findings += costs_do_not_add_up(cdr, priced.bill, tariff, tolerance, open_)
     if priced.bill.state == "HELD":
         findings.append(_missing(priced.bill.held_reason or "", "decides the price and is not stated"))

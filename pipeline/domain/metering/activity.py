@@ -33,8 +33,10 @@ States = Sequence[tuple[int, str]]
 
 class Observed(NamedTuple):
     stretches: list[Stretch]
-    is_contradicted: bool
+    is_contradicted: bool = False
     """The register moved while the station reported that the vehicle takes no power."""
+    is_unclear: bool = False
+    """The register stood still and no power flowed while the station reported that it charges."""
 
 
 def observe(
@@ -43,13 +45,30 @@ def observe(
     """The activity from start to end; `points`: registers as they were read, (us, Wh), rising; `powers` at each, W."""
     if not states:
         times, registers = [at for at, _ in points], [register for _, register in points]
-        return Observed(infer_activity(times, registers, powers, started, until), False)
+        return Observed(infer_activity(times, registers, powers, started, until))
     told = _told(states, started, until)
+    is_unclear = _stands_still(points, powers, told, until)
     if all(each.activity == "charging" for each in told):
-        return Observed(told, False)
+        return Observed(told, is_unclear=is_unclear)
     moving = _moving(points, told, until, bound, beat_us)
     stretches = _overruled(told, moving, until) if moving else told
-    return Observed(_seen(stretches, points, until), bool(moving))
+    begins = [each.from_us for each in told if each.activity == "charging"]
+    late = [any(since <= begin <= at + LATE_REFRESH for begin in begins) for since, at in moving]
+    return Observed(_seen(stretches, points, until), not all(late), is_unclear)
+
+
+def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int) -> bool:
+    """Was the register flat, longer than its beat explains, and no power stated, while it is said to charge?"""
+    shortest = max(SHORTEST_GAP, 2 * beat(points))
+    ends = [each.from_us for each in told[1:]] + [until]
+    charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
+    since = 0
+    for index, (at, register) in enumerate(points):
+        if register != points[since][1] or powers[index] > STANDBY_W:
+            since = index
+        elif any(min(at, b) - max(points[since][0], a) > shortest for a, b in charging):
+            return True
+    return False
 
 
 def _seen(stretches: list[Stretch], points: list[Point], until: int) -> list[Stretch]:

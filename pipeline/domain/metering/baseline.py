@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from pipeline.domain.metering.evidence import Evidence
+from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small
 from pipeline.domain.station import HOUR, MINUTE
 
@@ -29,6 +29,7 @@ class Baseline:
     """What was added to the samples (session-relative ones)."""
     before_wh: int = 0
     """At most so much flowed before `start_wh` was read, in this session ..."""
+    before_us: int = 0
     spare_wh: int = 0
     """... and at most so much of what was counted from there on flowed before it."""
     hypotheses: dict[str, int] = field(default_factory=dict)
@@ -42,8 +43,8 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     if found.started_us is None:
         base.codes.append("MISSING_START")
     is_told = start is not None and start > 0 and (previous_wh is None or start >= previous_wh - bound.step_wh)
-    if start is not None and start > 0 and _is_relative(found, start, bound):
-        _rebase(base, found, start, bound)
+    if start is not None and start > 0 and (low := _relative(found, start, bound)):
+        _rebase(base, found, start, low, bound)
         return base
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
@@ -113,30 +114,41 @@ def _goes_on_from_0(found: Evidence, bound: Bound) -> bool:
     return not watts or register <= fastest * 5 // 4 * (at - found.since_us) // HOUR + 2 * bound.step_wh
 
 
-def _is_relative(found: Evidence, start: int, bound: Bound) -> bool:
-    """Do the samples count from about 0, and end below what the stop says?"""
-    samples = found.registers
-    if not samples or samples[0][1] >= start - small(bound):
-        return False
+def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:
+    """Samples that count from about 0 and end below what the stop says; those at both ends may be lifetime values."""
+    inside = [each for each in found.registers if found.since_us < each[0] < found.until_us]
+    for samples in (found.registers, inside):
+        if samples and _counts_from_0(found, samples, start, bound):
+            return samples
+    return []
+
+
+def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bound) -> bool:
     (at, first), (ended, last) = samples[0], samples[-1]
-    if first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh or any(
-        after[1] < before[1] - bound.step_wh for before, after in pairwise(samples)
+    if (
+        first >= start - small(bound)
+        or first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh
+        or any(after[1] < before[1] - bound.step_wh for before, after in pairwise(samples))
     ):
         return False
-    if found.stop_wh is None:
-        return last < start
     tail = max(found.until_us - ended, LAG)
-    return bound.allows(found.stop_wh - start - last, tail) or (
-        found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
-    )
+    if found.stop_wh is not None and bound.allows(found.stop_wh - start - last, tail):
+        return True
+    if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
+        return False  # a meter that was reset or replaced before it would look the same
+    return last < start if found.stop_wh is None else found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
 
 
-def _rebase(base: Baseline, found: Evidence, start: int, bound: Bound) -> None:
-    base.samples = [(at, register + start) for at, register in found.registers]
+def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound: Bound) -> None:
+    counted = set(low)
+    base.samples = [
+        (at, register + start if (at, register) in counted else register) for at, register in found.registers
+    ]
     base.raised_wh = start
     base.codes.append("REBASED_SAMPLES")
     if found.stop_wh is None or found.stop_wh < start:  # a register that was reset just then would look the same
-        base.before_wh = bound.most_wh(found.registers[0][0] - found.since_us)
+        base.before_us = found.registers[0][0] - found.since_us
+        base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
 
 
 def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | None, *, exact: bool = False) -> Baseline:
@@ -147,12 +159,13 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     if not found.registers:
         if known_wh is not None and found.stop_wh is not None and fits(found, known_wh, bound):
             base.start_wh, base.fact = found.stop_wh, FIRST
-            base.before_wh = found.stop_wh - known_wh
+            base.before_wh, base.before_us = found.stop_wh - known_wh, found.until_us - found.since_us
             base.codes.append("BASELINE_REPLACED")
         return base
     at, first = next((each for each in found.registers if each[1] > 0), found.registers[0])
     base.start_wh, base.fact = first, FIRST
-    base.before_wh = bound.most_wh(at - found.since_us)
+    base.before_us = at - found.since_us
+    base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
     spare = first - known_wh if known_wh is not None else -1
     if 0 <= spare <= bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
         base.start_wh, base.fact, base.before_wh, base.spare_wh = known_wh, PREVIOUS, 0, spare

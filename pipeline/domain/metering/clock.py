@@ -42,7 +42,12 @@ PROOF = 3
 """So many messages show a level ..."""
 LASTING = MINUTE
 """... received over at least this long."""
+BUCKET = 20 * SECOND
+"""Of messages with one lag, one is remembered in this time ..."""
 MOST_LAGS = 128
+"""... and so many in all."""
+ZONE = 15 * MINUTE
+"""Wall-clock stamps are off by whole quarters of an hour."""
 
 
 class Level(NamedTuple):
@@ -62,13 +67,15 @@ def note_lag(station: Station, at: int, received: int) -> None:
     """Remembers the lag of a message, in order of receipt; one that says nothing new is left out."""
     if not received:
         return
-    lag, lags = received - at, station.lags
+    lags, lag = station.lags, received - at
     place = len(lags)
-    while place and lags[place - 1][0] > received:
+    while place and lags[place - 1][0] >= received - received % BUCKET:
         place -= 1
-    if place and abs(lags[place - 1][1] - lag) <= SECOND and received - lags[place - 1][0] < LASTING // PROOF:
-        return
-    lags.insert(place, (received, lag))
+        if abs(lags[place][1] - lag) <= SECOND:  # says nothing new; which one came first must not matter
+            lags[place] = min(lags[place][0], received), min(lags[place][1], lag)
+            return
+    lags.append((received, lag))
+    lags.sort()
     del lags[:-MOST_LAGS]
 
 
@@ -80,23 +87,35 @@ def believed(station: Station, at: int, received: int) -> int:
 
 
 def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
-    """Levels of the clock by (time received, lag), in order of receipt."""
+    """Levels of the clock by (time received, lag), in order of receipt.
+
+    A smaller lag ends a level: no message is received sooner after it happened than the clock is off.
+    """
+    ended: list[list[tuple[int, int]]] = []
     runs: list[list[tuple[int, int]]] = []
     for received, lag in sorted(observations):
-        for run in reversed(runs[-4:]):
+        ended += [run for run in runs if lag < run[0][1] - RIGHT]
+        runs = [run for run in runs if lag >= run[0][1] - RIGHT]
+        for run in reversed(runs):
             if abs(run[0][1] - lag) <= STEADY:
                 run.append((received, lag))
                 break
         else:
             runs.append([(received, lag)])
     found = []
-    for run in runs:
+    for run in [*ended, *runs]:
         least = min(lag for _, lag in run)
         proven = len(run) >= PROOF and run[-1][0] - run[0][0] >= LASTING
         if proven or least < -CLOCK_TOLERANCE:
-            offset = least if abs(least) > CLOCK_TOLERANCE else 0
+            offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
             found.append(Level(run[0][0], run[-1][0], offset))
     return sorted(found)
+
+
+def _settled(lag: int) -> int:
+    """The least lag as an offset: the zone that it stands for, else whole seconds; the rest is the network's delay."""
+    zone = (lag + ZONE // 2) // ZONE * ZONE
+    return zone if 0 <= lag - zone <= RIGHT or -SECOND <= lag - zone < 0 else lag // SECOND * SECOND
 
 
 def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
@@ -116,7 +135,7 @@ def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
 
 
 def _in_force(levels: Sequence[Level], received: int) -> Level | None:
-    """The level around this time, else the one before it, else the first one."""
+    """The first level around this time, else the one that ended last before it, else the first one."""
     before = None
     for level in levels:
         if level.from_us <= received <= level.until_us:
@@ -144,7 +163,7 @@ def judge(station: Station, session: Session) -> bool:
 
 
 def session_levels(station: Station, session: Session) -> list[Level]:
-    """Levels by the latest messages of the station and all of the session itself."""
+    """Levels that its own messages show, then those of the station's latest messages."""
     readings = session.readings
     own = [
         (received, received - at)
@@ -152,14 +171,13 @@ def session_levels(station: Station, session: Session) -> list[Level]:
         if received
     ]
     ends = _ends(session)
-    levels = levels_of([*station.lags, *own, *ends])
+    levels = levels_of([*own, *ends])
     if len(ends) == 2:
         (began, first), (ended, last) = ends[0], ends[1]
         least, happened = min(first, last), (ended - last) - (began - first)
-        lasting = any(level.from_us <= ended and level.until_us >= began for level in levels)
-        if not lasting and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
-            return [Level(began, ended, least)]
-    return levels
+        if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
+            levels = [Level(began, ended, _settled(least))]
+    return [*levels, *levels_of([*station.lags, *ends])]
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:
@@ -203,7 +221,7 @@ def states(station: Station, session: Session) -> list[tuple[int, str]]:
     if not session.suspect:
         return session.states
     readings, levels = session.readings, session_levels(station, session)
-    received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True))
+    received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)) | dict(session.stamps)
     return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
 
 

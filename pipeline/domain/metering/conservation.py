@@ -19,7 +19,7 @@ from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Statio
 def book(connector: Connector, session: Session, measured: Measured) -> None:
     """Puts an ended session into the ledger, in place of what it had booked before."""
     before = session.booked
-    give_back(connector, session)
+    withdraw(connector, session)
     start, stop = measured.start_register_wh, measured.stop_register_wh
     if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
@@ -39,8 +39,8 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
         connector.register_wh, connector.register_at_us = stop, measured.until_us
 
 
-def give_back(connector: Connector, session: Session) -> None:
-    """Takes out of the ledger what the session had booked: it is booked anew, or has become part of another one."""
+def withdraw(connector: Connector, session: Session) -> None:
+    """Gives back what a session had booked: it is booked anew, or is another one now, joined or with its own start."""
     if session.booked is not None:
         _give_back(connector, session.booked, session.unbilled_wh)
         session.booked, session.unbilled_wh = None, 0

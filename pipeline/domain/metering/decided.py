@@ -74,13 +74,14 @@ def _judged(
             return None
     elif energy is None:
         judged = judge(gathered(), bound, previous_wh)
-        if judged.energy_wh is not None:
+        if judged.energy_wh is not None and judged.registers[-1] - judged.registers[0] == judged.energy_wh:
             return judged
         registers = found.start_wh, found.stop_wh
         if None in registers or (decided.start_register_wh, decided.stop_register_wh) == (None, None):
             return None
         energy = (found.stop_wh or 0) - (found.start_wh or 0)
-    if not bound.allows(energy, found.until_us - found.since_us) or energy < 0:
+    lasted = found.until_us - found.since_us
+    if energy < 0 or (energy and not lasted) or not bound.allows(energy, lasted):
         return None
     return _of_energy(found, energy)
 

@@ -61,9 +61,12 @@ def judge(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
     if phases:
         _explain_phases(found, phases)
         return _unknown(found, ["PHASES_PARTIAL"])
+    codes = ["MISSING_START"] if found.started_us is None else []
+    if found.by_stop and found.until_us > found.since_us + AT_THE_END:
+        return _unknown(found, [*codes, "STOP_REGISTER_MISSING"])  # nothing was measured, which never means 0
     if found.start_wh is not None or found.begins:
         return _of_registers(found, bound, previous_wh)
-    return _unknown(found, ["MISSING_START"] if found.started_us is None else [])
+    return _unknown(found, codes)
 
 
 def _of_power(found: Evidence, bound: Bound) -> Judgement:
@@ -195,7 +198,8 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     account.facts["baseline"] = base.fact
     if base.hypotheses:
         return _held_for_baseline(found, base, bound)
-    way = risen([(found.since_us, start), *base.samples], bound)
+    closing = None if found.stop_wh is None else (found.until_us, found.stop_wh)
+    way = risen([(found.since_us, start), *base.samples], bound, closing)
     codes = [*base.codes, *way.codes]
     before = account.left_out.get("BEFORE_START")
     if before is not None and any(each.unit == "Wh" and each.value > start + bound.step_wh for each in before.first):
@@ -221,8 +225,8 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     low, high = energy - base.spare_wh, energy + base.before_wh
     for _, register in strange:
         low, high = min(low, stop - register), max(high, stop - register)
-    unseen = sum(until - since for since, until in way.unseen)
-    high += sum(bound.most_wh(until - since) + bound.step_wh for since, until in way.unseen)
+    unseen = sum(until - since for since, until in way.unseen) + base.before_us
+    high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,
@@ -295,7 +299,7 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     stop = found.stop_wh + way.dropped_wh
     if base.raised_wh and found.stop_wh < base.raised_wh:
         stop = found.stop_wh + base.raised_wh  # session-relative, too
-    if stop >= last - bound.step_wh and (stop >= way.points[0][1] or len(way.points) == 1):
+    if stop >= last - bound.step_wh:
         return max(stop, way.points[0][1])
     if stop >= last - small(bound) and stop >= way.points[0][1]:
         if any(register > stop + bound.step_wh for _, register in way.points):
@@ -402,7 +406,7 @@ def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
         registers=registers,
         energy_wh=energy,
         low_wh=energy,
-        high_wh=energy + (bound.most_wh(unseen) + bound.step_wh if unseen else 0),
+        high_wh=energy + (bound.unseen_wh(unseen) if unseen else 0),
         estimated_wh=energy,
         codes=codes,
         unseen_us=unseen,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pipeline.domain.events import BillDecided
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import Account
+from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.registers import Point
 from pipeline.domain.station import (
     ABSENT,
@@ -88,7 +89,7 @@ def gather(station: Station, session: Session, ended_us: int | None, decided: Bi
     )
     found.has_loose = has_loose
     if decided is not None:
-        _decide(found, decided)
+        _decide(found, decided, previous_end(station, session), next_start(station, session))
     for index in range(0, len(readings), STRIDE):
         _sort_in(found, readings, index)
     if len(station.connector(session.connector_id).loose):
@@ -99,9 +100,11 @@ def gather(station: Station, session: Session, ended_us: int | None, decided: Bi
     return found
 
 
-def _decide(found: Evidence, decided: BillDecided) -> None:
-    """Start and stop by a decision; what was told of them is left out."""
+def _decide(found: Evidence, decided: BillDecided, earliest_us: int, latest_us: int | None) -> None:
+    """Start and stop by a decision, between the sessions next to it; what was told of them is left out."""
     since, until = decided.started_at_us, decided.ended_at_us
+    since = None if since is None else max(since, earliest_us)
+    until = until if until is None or latest_us is None else min(until, latest_us)
     if since is not None or decided.start_register_wh is not None:
         found.since_us = found.since_us if since is None else since
         found.started_us = found.since_us
@@ -125,7 +128,7 @@ def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
         _leave_out(found, "BEFORE_START", at, energy, power)
         return
     at = max(at, found.since_us)
-    if found.by_stop and at > found.until_us:
+    if found.ended_us is not None and at > found.until_us:
         if at > found.until_us + AT_THE_END:
             _leave_out(found, "AFTER_STOP", at, energy, power)
             if kind == REGISTER and energy != ABSENT:

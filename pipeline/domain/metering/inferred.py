@@ -8,18 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipeline.domain.metering.registers import beat
+from pipeline.domain.metering.registers import beat, resolution
 from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.station import HOUR
 
 SHORTEST_IDLE_US = 120_000_000
 """A register that stood still for two minutes at the end may only be waiting for its next step."""
+LEAST_W = 1380
+"""The least at which a vehicle charges (IEC 61851: 6 A, one phase): so long one step of a coarse register may take."""
 
 
 def infer_activity(
     times: Sequence[int], registers: Sequence[int], powers: Sequence[int], started: int, until: int
 ) -> list[Stretch]:
     """Charging ends where the register reached its last value, if it then stood still for more than two minutes and for
-    more than twice the time between two changes of it: a register is refreshed on a beat of its own.
+    more than twice the time between two changes of it: a register is refreshed on a beat of its own. Where too few
+    changes tell that, for longer than one step of the register can take.
 
     Parallel: `times` (us, rising), `registers` (Wh) and `powers` (W stated then, -1: none; not weighed so far). Fewer
     than three tell nothing. `started`, `until`: us; what lies between the last of `times` and `until` was observed by
@@ -32,7 +36,8 @@ def infer_activity(
     while index and registers[index - 1] == registers[index]:
         index -= 1
     ended, observed = times[index], times[-1]
-    shortest = max(SHORTEST_IDLE_US, 2 * beat(list(zip(times, registers, strict=True))))
+    usual = beat(list(zip(times, registers, strict=True)))
+    shortest = max(SHORTEST_IDLE_US, 2 * usual if usual else resolution(set(registers)) * HOUR // LEAST_W)
     if observed - ended <= shortest or ended <= started:
         return [charging]
     stretches = [charging, Stretch(ended, "idle")]

@@ -20,7 +20,7 @@ from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.decided import AS_MEASURED, Ruling, rule
 from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
-from pipeline.domain.metering.evidence import gather
+from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
 from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.power import FLAT_US, STANDBY_W
@@ -36,6 +36,7 @@ from pipeline.domain.station import (
     POWER,
     SECOND,
     SHORTEST_GAP,
+    SILENCE,
     STRIDE,
     TIME,
     Connector,
@@ -51,11 +52,12 @@ HELD_BY = (
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
-    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "BILL_DECIDED",
-    "DOUBLE_STOP",
+    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
+MANY = 5
+"""Of so many readings two different values tell the step of the register: a finer one would have shown more of them."""
 CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
@@ -133,7 +135,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         since = found.since_us
         judged = judge(found, _refined(bound, found), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
-        if found.has_loose:
+        if found.has_loose or session.shared:
             codes.append("TX_ID_RECONCILED")
         if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
             codes.append("CLOCK_SHIFTED")
@@ -146,7 +148,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         ruling = _ruled(station, session, ended_at, judged, doubts, bound, previous_wh)
         if ruling is not None:
             judged, since, until, settled = ruling
-            started_at, ended_at, clean = since if started_at is not None else _decided_start(session), until, False
+            is_told = started_at is not None or _decided_start(session) is not None
+            started_at, ended_at, clean = since if is_told else None, until, False
         codes.extend(code for code in judged.codes if code not in codes)
     started = since if since is not None else until
     times, registers = judged.times, judged.registers
@@ -167,6 +170,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     observed = activity.observe(states, points, powers, started, until, bound, connector.beat_us)
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
+    if observed.is_unclear:
+        codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     charging = sum(
         (after.from_us if after else until) - stretch.from_us
@@ -174,6 +179,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         if stretch.activity != "idle"
     )
     highest = max(session.readings[POWER::STRIDE], default=-1)
+    if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
+        _bound_open_end(station, session, connector, judged, until, bound)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
@@ -220,8 +227,8 @@ def _gathered(station: Station, session: Session, ended_at: int | None, decided:
 
 def _refined(bound: Bound, found: Gathered) -> Bound:
     """With the step that the registers of this session show."""
-    sent = {register for _, register in found.registers}
-    step = max(bound.step_wh, resolution(sent, 3), resolution(sent | {found.start_wh or 0, found.stop_wh or 0}, 3))
+    least = 2 if len(found.registers) >= MANY else 3
+    step = max(bound.step_wh, resolution({register for _, register in found.registers}, least))
     return bound._replace(step_wh=step)
 
 
@@ -257,7 +264,7 @@ def _ended_at(station: Station, session: Session, codes: list[str]) -> int | Non
         return None
     ended, started = session.ended_at_us, session.started_at_us
     if ended is None or session.closed_by != "STOP":
-        ended = max(session.last_at_us, started or 0)  # evidence that came after the rule had closed it counts
+        ended = _last_evidence(station, session)  # what came after the rule had closed it counts
     elif started is not None and ended < started:
         if started - ended > 5 * MINUTE:
             codes.append("NEGATIVE_DURATION")
@@ -273,13 +280,40 @@ def _ended_at(station: Station, session: Session, codes: list[str]) -> int | Non
     return ended
 
 
+def _bound_open_end(
+    station: Station, session: Session, connector: Connector, judged: Judgement, until: int, bound: Bound
+) -> None:
+    """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
+    reports = clock.reported(station, session, connector)
+    freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
+    last = max(min(freed, session.superseded_at_us or freed), until)
+    more = bound.unseen_wh(last - until)
+    following = session.superseded_register_wh
+    if following is not None and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
+        more = min(more, following - judged.stop_register_wh)
+    judged.high_wh = (judged.high_wh or 0) + more
+    judged.unseen_us += last - until
+
+
+def _last_evidence(station: Station, session: Session) -> int:
+    if not session.suspect:
+        return max(session.last_at_us, session.started_at_us or 0)
+    return max([session.started_at_us or 0, *readings_of(station, session, None)[TIME::STRIDE][-1:]])
+
+
 def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:
     """What the connector can deliver, and the step of its register as far as it was learned."""
     watts = limits.rating_w
     if watts is None:
         seen = max(connector.highest_power_w, max(session.readings[POWER::STRIDE], default=0))
         watts = seen if seen > 0 else limits.unrated_w
-    return Bound(watts * limits.tolerance_percent // 100, max(limits.register_step_wh, connector.resolution_wh))
+    stated = max(session.readings[POWER::STRIDE], default=0)
+    sent = {*session.readings[ENERGY::STRIDE], session.start_register_wh or 0, session.stop_register_wh or 0} - {
+        ABSENT,
+        0,
+    }
+    step = max(limits.register_step_wh, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
+    return Bound(watts * limits.tolerance_percent // 100, step, max(watts, stated))
 
 
 def _clean(
@@ -386,13 +420,16 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
 
 
 def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[int, int]]:
-    """Where the register stood still and then rose by more than a step, for longer than its readings are apart."""
-    if len(times) < 4 or 0 not in map(sub, registers[1:], registers):
+    """Where it is not known when energy flowed, although no reading is missing: between a few readings that are far apart,
+    and where the register stood still and then caught up."""
+    if len(times) < 5:
+        return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
+    if 0 not in map(sub, registers[1:], registers):
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
-    points = list(zip(times, registers, strict=True))
-    return lags(points, max(bound.step_wh, resolution(set(registers), 3)), longest)
+    step = max(bound.step_wh, resolution(set(registers), 3))
+    return lags(list(zip(times, registers, strict=True)), bound._replace(step_wh=step), longest)
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:

@@ -32,7 +32,7 @@ def previous_register(station: Station, session: Session) -> int | None:
         return latest.stop_register_wh if latest.closed_by == "STOP" else _last(latest)
     started = session.started_at_us if session.started_at_us is not None else session.last_at_us
     connector = station.connector(session.connector_id)
-    return connector.register_wh if connector.register_at_us <= started else None
+    return connector.register_wh if connector.register_at_us <= started else session.previous_wh
 
 
 def previous_end(station: Station, session: Session) -> int:

@@ -22,6 +22,8 @@ FLAT_US = 10 * MINUTE
 """So long a register must stand still while power flows to be looked at."""
 CAUGHT_UP = 75
 """Percent of the stated power that a register must have moved to be right."""
+PROOF = 3
+"""So many powers must have been stated meanwhile."""
 HOLE_US = 5 * MINUTE
 """Between powers further apart than this, and than twice their usual distance, nothing is known."""
 
@@ -65,7 +67,7 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
     judged.low_wh = least - least // 50
-    judged.high_wh = most + most // 50 + bound.most_wh(unseen) + bound.step_wh
+    judged.high_wh = most + most // 50 + bound.unseen_wh(unseen)
     judged.unseen_us = found.until_us - found.since_us
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
@@ -84,7 +86,7 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
     for since, until, missing in added:
         judged.energy_wh = (judged.energy_wh or 0) + missing
         judged.estimated_wh += missing
-        judged.high_wh = (judged.high_wh or 0) + max(bound.most_wh(until - since), missing) + bound.step_wh
+        judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
         judged.unseen_us += until - since
     judged.codes.append("METER_STUCK")
     judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
@@ -115,7 +117,7 @@ def _missing(found: Evidence, since: int, until: int, following: int, moved: int
         for at, watts in found.powers
         if since <= at <= following
     ]
-    if not any(watts for _, watts in flowing):
+    if sum(watts > 0 for _, watts in flowing) < PROOF:
         return 0
     curve = _cumulated(flowing, since, following)[0]
     while_flat = max(wh for at, wh in curve if at <= until)

@@ -30,6 +30,12 @@ class Bound(NamedTuple):
 
     watts: int
     step_wh: int
+    rate_w: int = 0
+    """What it delivers at full rate, without the tolerance: what may have flowed while nobody looked."""
+
+    def unseen_wh(self, span_us: int) -> int:
+        """The most that is taken to have flowed unseen in this time."""
+        return (self.rate_w or self.watts) * max(span_us, 0) // HOUR + 1
 
     def most_wh(self, span_us: int) -> int:
         """The most that can flow in this time."""
@@ -58,9 +64,11 @@ def resolution(values: set[int], least: int = 2) -> int:
     return next(step for step in RESOLUTIONS if all(value % step == 0 for value in values))
 
 
-def risen(points: list[Point], bound: Bound) -> Way:
-    """The way of registers in order of time; the first point is believed."""
+def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:
+    """The way of registers in order of time; the first point is believed. `closing`: the register of the stop, which may
+    show that an old register returned, and is no part of the way."""
     way = Way(points[:1])
+    told = points if closing is None else [*points, closing]
     index = 1
     while index < len(points):
         at, sent = points[index]
@@ -71,19 +79,19 @@ def risen(points: list[Point], bound: Bound) -> Way:
         elif highest - register <= bound.step_wh:
             way.points.append((at, highest))
         else:
-            index = _fall(way, points, index, bound)
+            index = _fall(way, points, told, index, bound)
             continue
         index += 1
     return way
 
 
-def _fall(way: Way, points: list[Point], index: int, bound: Bound) -> int:
-    """Explains the fall at `index`; returns where to go on."""
+def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: Bound) -> int:
+    """Explains the fall at `index`; returns where to go on. `told`: the points, and the register of the stop."""
     since, highest = way.points[-1]
     at, sent = points[index]
     old = highest - way.dropped_wh
-    back = next((place for place in range(index, len(points)) if points[place][1] >= old - bound.step_wh), None)
-    if back is not None and _returns(points, index, back, (since, old), bound):
+    back = next((place for place in range(index, len(told)) if told[place][1] >= old - bound.step_wh), None)
+    if back is not None and _returns(told, index, back, (since, old), bound):
         below = points[index:back]
         is_out = max(low for _, low in below) < max(old // 10, 1)
         _leave_out(way, "REGISTER_DROPOUT" if is_out else "ROLLBACK_IGNORED", below)
@@ -152,11 +160,14 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
     ]
 
 
-def lags(points: list[Point], step_wh: int, longer_than: int) -> list[tuple[int, int]]:
-    """(from, to): the register stood still for so long and then rose by more than a step: when it flowed is not known."""
+def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
+    """(from, to): the register stood still for so long and then rose by more than flows between two readings.
+
+    When that energy flowed is not known.
+    """
     found = []
     for index, (before, after) in enumerate(pairwise(points)):
-        if after[1] - before[1] <= step_wh:
+        if after[1] - before[1] <= bound.most_wh(after[0] - before[0]) + bound.step_wh:
             continue
         since = index
         while since and points[since - 1][1] == before[1]:

@@ -67,6 +67,7 @@ class Rating:
         previous = previous_register(station, session)
         measured = measure(station, session, limits, previous)
         if session.ended():
+            session.previous_wh = previous
             book(connector, session, measured)
             learn(connector, session, measured)
         start = measured.start_register_wh

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pipeline.domain.events import SessionConfirmed
 from pipeline.domain.metering import clock
-from pipeline.domain.metering.conservation import give_back
-from pipeline.domain.session.finding import shared_key, unarchive
+from pipeline.domain.metering.conservation import withdraw
+from pipeline.domain.session.finding import is_same_place, shared_key, unarchive
 from pipeline.domain.session.neighbours import join, line_up, untangle
 from pipeline.domain.session.notes import heard, touched
 from pipeline.domain.station import Session, Station, Step
@@ -33,7 +33,11 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
     """`session` was pending and is known by `transaction` from now on; what came under that id before joins it."""
     early = station.sessions.get(transaction) or unarchive(station, transaction)
     key = transaction
-    if early is not None and early.started_at_us is not None:
+    if early is not None and early.started_at_us is None and not is_same_place(early, session):
+        key = shared_key(transaction, session.connector_id)  # evidence of the other connector came first
+        early.shared = early.slow = session.shared = session.slow = True
+        early = None
+    elif early is not None and early.started_at_us is not None:
         if early.connector_id != session.connector_id and not early.ended():  # one id for two connectors (problem 6a)
             key = shared_key(transaction, session.connector_id)
             early.shared = early.slow = session.shared = session.slow = True
@@ -58,7 +62,7 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
         elif early.revision:
             step.voided.append((session, early.session_id))
             session.revision = early.revision
-        give_back(station.connector(early.connector_id), early)
+        withdraw(station.connector(early.connector_id), early)
         join(session, early)
         clock.judge(station, session)
         line_up(station, session.connector_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
@@ -99,6 +101,10 @@ def adopt_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -
 
 def close_by(station: Station, session: Session, event: SessionEnded) -> Step | None:
     """Puts the stop to its session."""
+    other = _owner_of_another_charge(station, session, event)
+    if other is not None:
+        note(other, "TX_ID_RECONCILED")
+        session = other
     if session.closed_by == "STOP":
         return _stop_again(station, event, session)
     late = session.ended()
@@ -131,6 +137,18 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
     step.rated.append((session, "LATE_STOP" if late else "ENDED"))
     untangle(station, session.connector_id, step)
     return step
+
+
+def _owner_of_another_charge(station: Station, session: Session, event: SessionEnded) -> Session | None:
+    """A stop under the id of `session` by another tag (6a): of the one open session without id that has this tag, if
+    its register is nearer. Anybody else's tag ends `session` (problem 23)."""
+    if event.token is None or session.token in (None, event.token) or event.register_wh is None:
+        return None
+    owner = owner_of_stop(station, replace(event, transaction_id=None))
+    if owner is None or owner.transaction or owner.token != event.token:
+        return None
+    distances = [abs(event.register_wh - max(each.last_register_wh, 0)) for each in (owner, session)]
+    return owner if distances[0] < distances[1] else None
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:

@@ -32,6 +32,11 @@ def is_on(session: Session, connector_id: int | None) -> bool:
     return not connector_id or session.connector_id in (connector_id, UNKNOWN_CONNECTOR)
 
 
+def is_same_place(session: Session, other: Session) -> bool:
+    """Can both be about one connector? One that is not known yet can be any."""
+    return UNKNOWN_CONNECTOR in (session.connector_id, other.connector_id) or session.connector_id == other.connector_id
+
+
 def sharing(station: Station, transaction: str) -> list[Session]:
     """All sessions that are known by this transaction id."""
     first = station.sessions.get(transaction)

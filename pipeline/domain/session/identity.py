@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import clock
-from pipeline.domain.metering.conservation import give_back
+from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.registers import LAG
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.session.finding import sharing
@@ -20,8 +20,11 @@ from pipeline.domain.session.notes import note, touched
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     HOUR,
+    NEVER,
+    RECEIVED,
     REORDER_WINDOW,
     SETTLE,
+    TIME,
     UNKNOWN_CONNECTOR,
     Session,
     Station,
@@ -70,11 +73,14 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
     return register - known <= watts * max(at - session.last_at_us, LAG) // HOUR + STEP_WH
 
 
-def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> None:
-    """Sessions without a start take the start that was never answered on their connector, if there is just one."""
+def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
+    """Sessions without a start take the start that was never answered on their connector, if there is just one.
+
+    Returns when to look again: answers and other starts may still come for SETTLE."""
     shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
     if not shells:
-        return
+        return NEVER
+    wake = NEVER
     pending = [
         session
         for _, session in station.each_session()
@@ -83,11 +89,25 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     for _, early in shells:
         found = [session for session in pending if _continues(station, session, early, limits_of)]
         rivals = [each for _, each in shells if found and _continues(station, found[0], each, limits_of)]
-        if len(found) == 1 and len(rivals) == 1 and now >= (early.ended_at_us or early.last_at_us) - SETTLE:
-            pending.remove(found[0])
-            if early.billed is not None:  # somebody had decided about it before its start was found
-                step.merged.append((found[0], early))
-            _adopt(station, found[0], early)
+        if len(found) != 1 or len(rivals) != 1:
+            continue
+        due = max(_received(found[0]), _received(early)) + SETTLE
+        if now < due:
+            wake = min(wake, due)
+            continue
+        pending.remove(found[0])
+        if early.billed is not None:  # somebody had decided about it before its start was found
+            step.merged.append((found[0], early))
+        _adopt(station, found[0], early)
+    return wake
+
+
+def _received(session: Session) -> int:
+    """When the session was heard of first."""
+    if session.started_at_us is not None:
+        return session.start_received_us or session.start_sent_us
+    readings = session.readings
+    return (readings[RECEIVED] or readings[TIME]) if len(readings) else session.stop_received_us or session.stop_sent_us
 
 
 def _continues(station: Station, session: Session, early: Session, limits_of: LimitsOf) -> bool:
@@ -118,8 +138,8 @@ def _adopt(station: Station, session: Session, early: Session) -> None:
     if session.call is not None:
         session.call = None
         station.used += 1
-    give_back(station.connector(early.connector_id), early)
     join(session, early)
+    withdraw(station.connector(early.connector_id), early)
     note(session, "START_UNANSWERED")
     clock.judge(station, session)
     line_up(station, session.connector_id)

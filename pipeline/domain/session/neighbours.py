@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 
 from pipeline.domain.metering import clock
-from pipeline.domain.metering.conservation import give_back
+from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
 from pipeline.domain.session.timeline import note_number, note_state, put_into
@@ -81,9 +81,10 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
         if first.closed_by == "STOP" and first.stop_register_wh is not None:
             first.leave_out("EARLIER_STOP", first.stop_sent_us)
         first.closed_by = ""
-    give_back(station.connector(second.connector_id), second)
+    withdraw(station.connector(second.connector_id), second)
     join(first, second)
     clock.judge(station, first)
+    step.rated = [each for each in step.rated if each[0] is not second]
     if second.revision or second.billed is not None:
         step.merged.append((first, second))
     note(first, "TX_ID_RECONCILED")
@@ -95,7 +96,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
 
 
 def join(session: Session, early: Session) -> None:
-    """Evidence of one transaction that came under two names."""
+    """Evidence of one transaction that came under two names; `early` is no session any more."""
     for index in range(0, len(early.readings), STRIDE):
         put_into(session, early.readings[index : index + STRIDE].tolist())
     for at, state in early.states:
@@ -103,6 +104,7 @@ def join(session: Session, early: Session) -> None:
     session.codes.extend(code for code in early.codes if code not in session.codes)
     session.suspect |= early.suspect
     session.slow |= early.slow
+    session.shared |= early.shared
     if session.decided is None:
         session.decision, session.decided, session.settled = early.decision, early.decided, early.settled
     session.repeated += early.repeated

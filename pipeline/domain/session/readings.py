@@ -116,6 +116,8 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
         touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, sent, event.state)
+        if session.suspect:
+            session.stamps = [*session.stamps, (sent, received)]
     return _insert(station, session, event, at)
 
 

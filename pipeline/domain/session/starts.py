@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pipeline.domain.events import SessionAuthorized, SessionStarted
 from pipeline.domain.metering import clock
-from pipeline.domain.session.finding import find, is_on, shared_key, unarchive
+from pipeline.domain.metering.conservation import withdraw
+from pipeline.domain.session.finding import find, is_on, shared_key, shell, unarchive
 from pipeline.domain.session.neighbours import line_up, untangle
 from pipeline.domain.session.notes import alert, heard, refuse, touched
 from pipeline.domain.session.timeline import note_number
@@ -24,7 +25,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
     key = event.transaction_id if event.transaction_id is not None else f"call:{event.call or at}"
     session = station.sessions.get(key) or unarchive(station, key)
-    if session is not None and session.started_at_us is not None and not is_on(session, event.connector_id):
+    if session is not None and not is_on(session, event.connector_id):
         key = shared_key(key, connector_id)  # one id for two connectors (problem 6a)
         other, session = session, station.sessions.get(key) or unarchive(station, key)
         if session is None:
@@ -46,6 +47,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
         station.sessions[key] = session
     elif session.revision:
         step.voided.append((session, session.session_id))
+        withdraw(station.connector(session.connector_id), session)
     session.provisional = False
     session.session_id = ""
     if session.connector_id == UNKNOWN_CONNECTOR:
@@ -56,9 +58,10 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.suspect |= clock.is_suspect(at, event.received_time_us)
     session.slow |= session.suspect
     session.start_register_wh = event.register_wh
-    session.token, session.billing_token = event.token, event.billing_token
-    session.analytics_token = event.analytics_token
-    session.quote, session.reservation = event.quote, event.reservation
+    if event.token is not None:  # else a message that came before may have told it
+        session.token, session.billing_token = event.token, event.billing_token
+        session.analytics_token = event.analytics_token
+    session.quote, session.reservation = event.quote, session.reservation or event.reservation
     session.call = event.call if event.transaction_id is None else None
     clock.judge(station, session)
     at = session.started_at_us
@@ -85,8 +88,10 @@ def authorize(station: Station, event: SessionAuthorized) -> Step | None:
     heard(station, event)
     session = find(station, event.transaction_id, event.connector_id)
     if session is None:
-        station.outside += 1
-        return None
+        at = clock.believed(station, event.event_time_us, event.received_time_us)
+        if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
+            return refuse(station, "TOO_LATE", "older than the lateness horizon")
+        session = shell(station, event.transaction_id, event.connector_id, at)
     if session.token is None:
         session.token, session.billing_token = event.token, event.billing_token
         session.analytics_token = event.analytics_token
@@ -108,8 +113,8 @@ def _same_start(station: Station, event: SessionStarted) -> Session | None:
 def _is_start_of(session: Session, event: SessionStarted) -> bool:
     return (
         session.started_as_sent_us() == event.event_time_us
-        and session.connector_id == (UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id)
-        and session.token == event.token
+        and is_on(session, event.connector_id)
+        and event.token in (None, session.token)
         and session.start_register_wh == event.register_wh
     )
 

@@ -23,6 +23,7 @@ from pipeline.domain.station import (
     LATENESS_HORIZON,
     MINUTE,
     NEVER,
+    RECEIVED,
     REORDER_WINDOW,
     SETTLE,
     SILENCE,
@@ -41,8 +42,7 @@ FAULT_LASTS = MINUTE
 def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
     """Time has reached `now` (us UTC) on the station's clock."""
     step = Step()
-    wake = NEVER
-    adopt_unanswered(station, now, limits_of, step)
+    wake = adopt_unanswered(station, now, limits_of, step)
     if station.orphans:
         adopt_orphans(station, now, limits_of, step)
         wake = min((each.event_time_us + REORDER_WINDOW for each in station.orphans), default=NEVER)
@@ -75,6 +75,9 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     if now < over:
         return over
     _keep_states(station, session)
+    if session.call is not None:
+        session.call = None  # it ended without an id; nobody waits for the answer any more
+        station.used += 1
     for name in (key, *session.aliases):
         station.sessions.pop(name, None)
     step.archived.append((key, session))
@@ -98,8 +101,11 @@ def _keep_states(station: Station, session: Session) -> None:
         ),
         default=ended,
     )
-    first = max((i for i, (at, _, _) in enumerate(connector.reports) if at <= min(oldest, ended)), default=0)
-    del connector.reports[:first]
+    kept_from = min(oldest, ended)
+    before = [
+        i for i, (at, _, received) in enumerate(connector.reports) if clock.believed(station, at, received) <= kept_from
+    ]
+    del connector.reports[: max(before, default=0)]
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
@@ -128,7 +134,7 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
     freed_at = _freed_at(station, session)
     if freed_at is not None and now >= freed_at + SETTLE:
         return _close(station, session, "MISSING_STOP", step)
-    quiet_until = session.last_at_us + SILENCE
+    quiet_until = _heard_at(session) + SILENCE
     if now >= quiet_until:
         return _close(station, session, "MISSING_STOP", step)
     wake = min(
@@ -139,11 +145,16 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
     return min(wake, _durations(station, session, now, limits, step))
 
 
+def _heard_at(session: Session) -> int:
+    """The session's last sign, by receipt where that is later: messages may be late, and clocks may be years behind."""
+    return max(session.last_at_us, session.start_received_us, *session.readings[-STRIDE:][RECEIVED:])
+
+
 def _freed_at(station: Station, session: Session) -> int | None:
     """When the connector was reported Available after the session's last evidence; None: it was not."""
     for sent, state, received in station.connector(session.connector_id).reports:
         at = clock.believed(station, sent, received)
-        if state == "available" and at >= session.last_at_us:
+        if state == "available" and at >= max(session.last_at_us, session.started_at_us or 0):
             return at
     return None
 
