@@ -7,6 +7,7 @@ import pytest
 from pipeline.domain.events import SessionAuthorized, SessionConfirmed, SessionStarted
 from pipeline.domain.metering.conservation import difference, tally
 from pipeline.domain.session.advance import advance
+from pipeline.domain.station_codec import decode_station, encode_station
 from tests.builders import Bench, us
 
 DAY = 86_400
@@ -218,3 +219,28 @@ def test_4a_evidence_of_another_connector_is_not_joined_to_a_start_of_the_same_i
     found = {session.connector_id: session for _, session in bench.station.each_session()}
     assert found[1].readings[1] == 10_060
     assert found[2].readings[1] == 700_100
+
+
+def test_4c_a_number_of_the_stations_own_belongs_to_the_start_that_nothing_was_measured_under(bench: Bench) -> None:
+    bench.start(0, 10_000, "central")
+    bench.reads(((at, 10_000 + at) for at in range(60, 1200, 60)), "own")
+    bench.tick(1200)
+    bench.reads(((at, 10_000 + at) for at in range(1200, 3600, 60)), "own")
+    bench.stop(3600, 13_600, "central")
+    result = bench.result("central")
+    assert (result.energy_wh, result.quality) == (3_600, ("TX_ID_RECONCILED",))
+    assert bench.session("own") is bench.session("central")
+
+
+def test_4c_evidence_of_an_unknown_id_hours_after_a_silent_start_is_not_its(bench: Bench) -> None:
+    bench.start(0, 10_000, "central")
+    bench.reads(((at, 10_000 + at) for at in range(7_200, 9_000, 60)), "later")
+    bench.tick(9_000)
+    assert bench.session("later").started_at_us is None
+
+
+def test_a_session_with_two_names_is_one_after_its_state_was_read_again(bench: Bench) -> None:
+    bench.start(0, 10_000, "x")
+    bench.start(0, 10_000, "y")
+    station = decode_station(encode_station(bench.station))
+    assert station.sessions["y"] is station.sessions["x"]
