@@ -244,3 +244,28 @@ def test_a_session_with_two_names_is_one_after_its_state_was_read_again(bench: B
     bench.start(0, 10_000, "y")
     station = decode_station(encode_station(bench.station))
     assert station.sessions["y"] is station.sessions["x"]
+
+
+def test_4d_stops_without_id_in_any_order_end_the_sessions_of_their_time(bench: Bench) -> None:
+    late = {"tx_hint": "unacknowledged", "token": ALICE}
+    bench.start(0, 1_000, None, received=9_000)
+    bench.stop(7_000, 9_000, None, received=9_003, **late)
+    bench.stop(3_600, 4_000, None, received=9_001, **late)
+    bench.start(3_660, 4_000, None, received=9_002)
+    bench.tick(2 * DAY)
+    assert sorted(record.energy_wh or 0 for record in bench.records) == [3_000, 5_000]
+    assert bench.refused == []
+
+
+def test_35_a_boot_from_before_the_start_is_none_in_the_session(bench: Bench) -> None:
+    bench.start(0, 1_000, received=0)
+    bench.boot(-60)
+    assert "REBOOT_IN_SESSION" not in bench.session().codes
+    bench.boot(60)
+    assert "REBOOT_IN_SESSION" in bench.session().codes
+
+
+def test_35_a_boot_that_was_heard_of_before_the_start_of_its_session_is_noted(bench: Bench) -> None:
+    bench.boot(60)
+    bench.start(0, 1_000)
+    assert "REBOOT_IN_SESSION" in bench.session().codes

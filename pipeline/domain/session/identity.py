@@ -52,8 +52,21 @@ def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None
     else:
         known = [session for _, session in station.each_session()]
     found = [session for session in known if _fits(station, session, stop, limits_of)]
+    found = _in_their_time(found, stop.event_time_us)
     unanswered = [session for session in found if not session.transaction]
     return unanswered if stop.transaction_id is None and unanswered else found
+
+
+def _in_their_time(found: list[Session], at: int) -> list[Session]:
+    """One connector charges one car at a time: of its sessions the one that began last before `at`, if any did."""
+    latest: dict[int, int] = {}
+    for session in found:
+        if session.start_sent_us <= at:
+            connector_id = session.connector_id
+            latest[connector_id] = max(latest.get(connector_id, 0), session.start_sent_us)
+    return [
+        session for session in found if session.start_sent_us == latest.get(session.connector_id, session.start_sent_us)
+    ]
 
 
 def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: LimitsOf | None) -> bool:
@@ -164,9 +177,16 @@ def _adopt(station: Station, session: Session, early: Session) -> None:
     session.dirty, session.dirty_reason = session.ended(), "START_ARRIVED"
 
 
+def settled_at(stop: SessionEnded) -> int:
+    """From when on all starts are known that a stop without an id can end."""
+    return (stop.received_time_us or stop.event_time_us) + SETTLE
+
+
 def settle_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> Iterable[tuple[SessionEnded, Session]]:
     """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
-    for stop in list(station.orphans):
+    for stop in sorted(station.orphans, key=lambda stop: stop.event_time_us):
+        if stop.transaction_id is None and now < settled_at(stop):
+            continue
         session = owner_of_stop(station, stop, limits_of)
         if session is not None:
             station.orphans.remove(stop)
