@@ -58,17 +58,32 @@ def observe(
 
 
 def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int) -> bool:
-    """Was the register flat, longer than its beat explains, and no power stated, while it is said to charge?"""
-    shortest = max(SHORTEST_GAP, 2 * beat(points))
+    """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
+    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    apart, usual = spans[len(spans) // 2] if spans else 0, beat(points)
+    shortest = SHORTEST_GAP - apart if usual * 2 <= apart * 3 else 2 * usual
     ends = [each.from_us for each in told[1:]] + [until]
     charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
-    since = 0
+    flat_since, idle_since = 0, 1
     for index, (at, register) in enumerate(points):
-        if register != points[since][1] or powers[index] > STANDBY_W:
-            since = index
-        elif any(min(at, b) - max(points[since][0], a) > shortest for a, b in charging):
+        if register != points[flat_since][1] or powers[index] > STANDBY_W:
+            flat_since = index
+        elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
+            return True
+        if not 0 <= powers[index] <= STANDBY_W:
+            idle_since = index + 1
+        elif (
+            0 < index < len(points) - 1
+            and (index + 1 - idle_since) * apart > SHORTEST_GAP
+            and any(a < points[idle_since][0] and at < b for a, b in charging)
+        ):
             return True
     return False
+
+
+def _longest(since: int, until: int, stretches: list[tuple[int, int]]) -> int:
+    """The longest part of a stretch inside one of others."""
+    return max((min(until, b) - max(since, a) for a, b in stretches), default=0)
 
 
 def _seen(stretches: list[Stretch], points: list[Point], until: int) -> list[Stretch]:

@@ -93,7 +93,7 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
     """
     ended: list[list[tuple[int, int]]] = []
     runs: list[list[tuple[int, int]]] = []
-    for received, lag in sorted(observations):
+    for received, lag in sorted(set(observations)):
         ended += [run for run in runs if lag < run[0][1] - RIGHT]
         runs = [run for run in runs if lag >= run[0][1] - RIGHT]
         for run in reversed(runs):
@@ -115,7 +115,7 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
 def _settled(lag: int) -> int:
     """The least lag as an offset: the zone that it stands for, else whole seconds; the rest is the network's delay."""
     zone = (lag + ZONE // 2) // ZONE * ZONE
-    return zone if 0 <= lag - zone <= RIGHT or -SECOND <= lag - zone < 0 else lag // SECOND * SECOND
+    return zone if -SECOND <= lag - zone <= STEADY else lag // SECOND * SECOND
 
 
 def offset_of(levels: Sequence[Level], at: int, received: int) -> int:

@@ -126,7 +126,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         step = max(bound.step_wh, resolution({register for _, register in found.registers}, least))
         judged = judge(found, bound._replace(step_wh=step), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
-        if found.has_loose or session.shared:
+        if found.has_loose:
             codes.append("TX_ID_RECONCILED")
         if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
             codes.append("CLOCK_SHIFTED")

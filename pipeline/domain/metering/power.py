@@ -6,6 +6,7 @@ Standby draw is no charging.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -76,24 +77,33 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
 
 def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:
     """`points` with the energy of the stretches in which the register stood still for good while power flowed."""
-    added = [
-        (since, until, missing)
-        for since, until, following, moved in _flat(points)
-        if until - since >= FLAT_US and (missing := _missing(found, since, until, following, moved, bound))
-    ]
+    added: list[tuple[int, int, list[Point]]] = []
+    for since, until, following, moved in _flat(points):
+        curve = _missing(found, since, until, following, moved, bound) if until - since >= FLAT_US else []
+        if curve:
+            added.append((since, until, curve))
     if not added:
         return points
-    for since, until, missing in added:
+    for since, until, curve in added:
+        missing = curve[-1][1]
         judged.energy_wh = (judged.energy_wh or 0) + missing
         judged.estimated_wh += missing
         judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
         judged.unseen_us += until - since
     judged.codes.append("METER_STUCK")
     judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
-    return [
-        (at, register + sum(wh if at >= b else wh * (at - a) // (b - a) for a, b, wh in added if at > a))
-        for at, register in points
-    ]
+    return [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
+
+
+def _by_then(curve: list[Point], at: int) -> int:
+    """Energy of the curve at a time, Wh; it flows evenly between its points."""
+    index = bisect_right([point[0] for point in curve], at)
+    if index == 0:
+        return 0
+    if index == len(curve):
+        return curve[-1][1]
+    (since, before), (until, after) = curve[index - 1], curve[index]
+    return before + (after - before) * (at - since) // (until - since)
 
 
 def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
@@ -110,17 +120,20 @@ def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> int:
-    """Wh that flowed while the register stood still and that its next change does not hold; 0: none that is proven."""
+def _missing(
+    found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound
+) -> list[Point]:
+    """What flowed while the register stood still and its next change does not hold, (us, Wh by then); empty: nothing."""
     flowing = [
         (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
         for at, watts in found.powers
         if since <= at <= following
     ]
     if sum(watts > 0 for _, watts in flowing) < PROOF:
-        return 0
+        return []
     curve = _cumulated(flowing, since, following)[0]
-    while_flat = max(wh for at, wh in curve if at <= until)
-    if while_flat <= 2 * bound.step_wh or moved * 100 >= curve[-1][1] * CAUGHT_UP:
-        return 0
-    return max(min(curve[-1][1] - moved, while_flat), 0)
+    flowed, while_flat = curve[-1][1], max(wh for at, wh in curve if at <= until)
+    missing = min(flowed - moved, while_flat)
+    if while_flat <= 2 * bound.step_wh or moved * 100 >= flowed * CAUGHT_UP or missing <= 0:
+        return []
+    return [(at, wh * missing // while_flat) for at, wh in curve if at <= until]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pipeline.domain import anomalies
 from pipeline.domain.limits import Limits
@@ -124,5 +125,6 @@ def _lasted(measured: Measured) -> int:
 
 def _price_changed_in(gaps: Sequence[tuple[int, int]], bill: Bill) -> bool:
     """Does a bound between two energy prices lie where nothing was read?"""
-    bounds = [line.to_us for line in bill.lines if line.dimension == "ENERGY"]
-    return any(begin < bound < end for bound in bounds[:-1] for begin, end in gaps)
+    energy = [line for line in bill.lines if line.dimension == "ENERGY"]
+    bounds = [line.to_us for line, after in pairwise(energy) if line.unit_price != after.unit_price]
+    return any(begin < bound < end for bound in bounds for begin, end in gaps)
