@@ -123,7 +123,9 @@ def decode_station(value: bytes) -> Station:
         if connector.states_v4:
             connector.reports = [(at, state, 0) for at, state in connector.states_v4]
             connector.states_v4 = []
-    for session in list(station.sessions.values()):
+    for key, session in list(station.sessions.items()):
+        if key in session.aliases:
+            continue  # a copy under another name
         session.slow = session.slow or session.ended()  # older records do not say
         _upgrade(session)
         for alias in session.aliases:

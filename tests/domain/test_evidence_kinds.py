@@ -7,6 +7,7 @@ import pytest
 from pipeline.domain.events import SessionAuthorized, SessionConfirmed, SessionStarted
 from pipeline.domain.metering.conservation import difference, tally
 from pipeline.domain.session.advance import advance
+from pipeline.domain.station_codec import decode_station, encode_station
 from tests.builders import Bench, us
 
 DAY = 86_400
@@ -218,3 +219,53 @@ def test_4a_evidence_of_another_connector_is_not_joined_to_a_start_of_the_same_i
     found = {session.connector_id: session for _, session in bench.station.each_session()}
     assert found[1].readings[1] == 10_060
     assert found[2].readings[1] == 700_100
+
+
+def test_4c_a_number_of_the_stations_own_belongs_to_the_start_that_nothing_was_measured_under(bench: Bench) -> None:
+    bench.start(0, 10_000, "central")
+    bench.reads(((at, 10_000 + at) for at in range(60, 1200, 60)), "own")
+    bench.tick(1200)
+    bench.reads(((at, 10_000 + at) for at in range(1200, 3600, 60)), "own")
+    bench.stop(3600, 13_600, "central")
+    result = bench.result("central")
+    assert (result.energy_wh, result.quality) == (3_600, ("TX_ID_RECONCILED",))
+    assert bench.session("own") is bench.session("central")
+
+
+def test_4c_evidence_of_an_unknown_id_hours_after_a_silent_start_is_not_its(bench: Bench) -> None:
+    bench.start(0, 10_000, "central")
+    bench.reads(((at, 10_000 + at) for at in range(7_200, 9_000, 60)), "later")
+    bench.tick(9_000)
+    assert bench.session("later").started_at_us is None
+
+
+def test_a_session_with_two_names_is_one_after_its_state_was_read_again(bench: Bench) -> None:
+    bench.start(0, 10_000, "x")
+    bench.start(0, 10_000, "y")
+    station = decode_station(encode_station(bench.station))
+    assert station.sessions["y"] is station.sessions["x"]
+
+
+def test_4d_stops_without_id_in_any_order_end_the_sessions_of_their_time(bench: Bench) -> None:
+    late = {"tx_hint": "unacknowledged", "token": ALICE}
+    bench.start(0, 1_000, None, received=9_000)
+    bench.stop(7_000, 9_000, None, received=9_003, **late)
+    bench.stop(3_600, 4_000, None, received=9_001, **late)
+    bench.start(3_660, 4_000, None, received=9_002)
+    bench.tick(2 * DAY)
+    assert sorted(record.energy_wh or 0 for record in bench.records) == [3_000, 5_000]
+    assert bench.refused == []
+
+
+def test_35_a_boot_from_before_the_start_is_none_in_the_session(bench: Bench) -> None:
+    bench.start(0, 1_000, received=0)
+    bench.boot(-60)
+    assert "REBOOT_IN_SESSION" not in bench.session().codes
+    bench.boot(60)
+    assert "REBOOT_IN_SESSION" in bench.session().codes
+
+
+def test_35_a_boot_that_was_heard_of_before_the_start_of_its_session_is_noted(bench: Bench) -> None:
+    bench.boot(60)
+    bench.start(0, 1_000)
+    assert "REBOOT_IN_SESSION" in bench.session().codes

@@ -49,6 +49,17 @@ def test_the_short_way_equals_the_bill_at_every_reading(name: str, monkeypatch: 
     assert taken() > 50 or name == "with a limit", "the short way was not taken"
 
 
+def test_two_readings_of_one_instant_stop_no_running_cost() -> None:
+    """The clock of a station that was set back is not known well at once."""
+    rating, station, session = _open_session(10_000)
+    for at_us, register in ((60, 11_000), (60, 14_000), (120, 13_000)):
+        session.readings.extend((START_US + at_us * 1_000_000, register, -1, -1, 0, 0))
+    session.suspect = True
+    running = follow(rating.terms, station, session)
+    assert running is not None
+    assert running.highest_wh == 13_000
+
+
 @pytest.mark.parametrize(
     ("batches", "highest_wh"),
     [

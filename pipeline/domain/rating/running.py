@@ -63,16 +63,17 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
         running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
         return running
     read, needs_power = running.fold.reading, running.fold.needs_power
+    last = started or 0
     for position in range(fed, len(readings), STRIDE):
         at, power = readings[position], readings[position + POWER] if needs_power else ABSENT
         register = readings[position + ENERGY] if readings[position + KIND] == REGISTER else ABSENT
-        if register >= highest and at > (started or 0):
+        if register >= highest and at > last:  # two of one instant: their clock is not known well yet
             read(at, register * MWH_PER_WH, None if power < 0 else power)
-            highest = register
+            highest, last = register, at
         elif power >= 0:  # its register is not used, what it states of power is
-            if at == started:
+            if at == started == last:
                 read(started, highest * MWH_PER_WH, power)
-            elif at > (started or 0):
+            elif at > last:
                 running.fold.power(at, power)
     running.highest_wh = highest
     return running

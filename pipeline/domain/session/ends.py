@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
-from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans
+from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import note_number, put_into
@@ -45,7 +45,7 @@ def end(station: Station, event: SessionEnded) -> Step | None:
 
 def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
     """Problem 19: by connector, tag, register and time; it waits while none or several fit."""
-    session = owner_of_stop(station, event)
+    session = owner_of_stop(station, event) if event.transaction_id is not None else None
     if session is not None:
         note(session, "TX_ID_RECONCILED")
         _take_loose(station, session, event)
@@ -56,7 +56,7 @@ def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
         station.duplicates += 1
         return None
     station.orphans = [*station.orphans, event]
-    station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
+    station.wake_us = min(station.wake_us, settled_at(event), at + REORDER_WINDOW)
     return None
 
 

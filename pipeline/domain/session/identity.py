@@ -20,6 +20,7 @@ from pipeline.domain.session.notes import note, touched
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     HOUR,
+    MINUTE,
     NEVER,
     RECEIVED,
     REORDER_WINDOW,
@@ -32,6 +33,8 @@ from pipeline.domain.station import (
 )
 
 LimitsOf = Callable[[str, int], Limits]
+BEGINNING = 15 * MINUTE
+"""A station that measures under a number of its own does so from the beginning on."""
 STEP_WH = 100
 """Registers that fit to within so much fit."""
 
@@ -49,8 +52,21 @@ def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None
     else:
         known = [session for _, session in station.each_session()]
     found = [session for session in known if _fits(station, session, stop, limits_of)]
+    found = _in_their_time(found, stop.event_time_us)
     unanswered = [session for session in found if not session.transaction]
     return unanswered if stop.transaction_id is None and unanswered else found
+
+
+def _in_their_time(found: list[Session], at: int) -> list[Session]:
+    """One connector charges one car at a time: of its sessions the one that began last before `at`, if any did."""
+    latest: dict[int, int] = {}
+    for session in found:
+        if session.start_sent_us <= at:
+            connector_id = session.connector_id
+            latest[connector_id] = max(latest.get(connector_id, 0), session.start_sent_us)
+    return [
+        session for session in found if session.start_sent_us == latest.get(session.connector_id, session.start_sent_us)
+    ]
 
 
 def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: LimitsOf | None) -> bool:
@@ -74,7 +90,8 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
 
 
 def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
-    """Sessions without a start take the start that was never answered on their connector, if there is just one.
+    """Sessions without a start take the one start on their connector that was never answered, or whose own id nothing
+    was measured under: firmware may send a number of its own.
 
     Returns when to look again: answers and other starts may still come for SETTLE."""
     shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
@@ -84,7 +101,8 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     pending = [
         session
         for _, session in station.each_session()
-        if not session.transaction and session.started_at_us is not None and session.closed_by != "STOP"
+        if session.started_at_us is not None
+        and (not len(session.readings) if session.transaction else session.closed_by != "STOP")
     ]
     for _, early in shells:
         found = [session for session in pending if _continues(station, session, early, limits_of)]
@@ -120,6 +138,8 @@ def _continues(station: Station, session: Session, early: Session, limits_of: Li
         return False
     if None not in (early.stop_token, session.token) and early.stop_token != session.token:
         return False
+    if session.transaction and not _is_beside(session, early, since):
+        return False
     if register is None or register < 0 or session.start_register_wh is None:
         return True
     limits = limits_of(station.station_id, session.connector_id)
@@ -128,31 +148,49 @@ def _continues(station: Station, session: Session, early: Session, limits_of: Li
     return -STEP_WH <= flowed <= watts * max(since - session.start_sent_us, LAG) // HOUR + STEP_WH
 
 
+def _is_beside(session: Session, early: Session, since: int) -> bool:
+    """Can evidence under another id belong to a session that has an id? While it lasted, or from its beginning on."""
+    if early.connector_id != session.connector_id and None in (early.stop_token, session.token):
+        return False
+    if session.closed_by == "STOP":
+        return early.closed_by != "STOP" and since <= session.stop_sent_us
+    return since <= session.start_sent_us + BEGINNING
+
+
 def _adopt(station: Station, session: Session, early: Session) -> None:
-    """The start that was never answered is that of `early`: one session, under the id of `early`."""
+    """The start is that of `early`: one session, under the id that it was given, else under that of `early`."""
+    answered = session.transaction
+    session.transaction = answered or early.transaction
     for key in [key for key, known in station.sessions.items() if known is session or known is early]:
         station.sessions[key] = session
-        if key != early.transaction and key not in session.aliases:
+        if key != session.transaction and key not in session.aliases:
             session.aliases.append(key)
-    session.transaction = early.transaction
     if session.call is not None:
         session.call = None
         station.used += 1
     join(session, early)
     withdraw(station.connector(early.connector_id), early)
-    note(session, "START_UNANSWERED")
+    note(session, "TX_ID_RECONCILED" if answered else "START_UNANSWERED")
     clock.judge(station, session)
     line_up(station, session.connector_id)
-    session.revision = max(session.revision, early.revision)
-    session.session_id = ""
+    if not answered:
+        session.revision = max(session.revision, early.revision)
+        session.session_id = ""
     session.dirty, session.dirty_reason = session.ended(), "START_ARRIVED"
+
+
+def settled_at(stop: SessionEnded) -> int:
+    """From when on all starts are known that a stop without an id can end."""
+    return (stop.received_time_us or stop.event_time_us) + SETTLE
 
 
 def settle_orphans(
     station: Station, now: int, limits_of: LimitsOf, step: Step
 ) -> Iterable[tuple[SessionEnded, Session]]:
     """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
-    for stop in list(station.orphans):
+    for stop in sorted(station.orphans, key=lambda stop: stop.event_time_us):
+        if stop.transaction_id is None and now < settled_at(stop):
+            continue
         session = owner_of_stop(station, stop, limits_of)
         if session is not None:
             station.orphans.remove(stop)

@@ -7,7 +7,7 @@ from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.session.finding import find, is_on, shared_key, shell, unarchive
 from pipeline.domain.session.neighbours import line_up, untangle
-from pipeline.domain.session.notes import alert, heard, refuse, touched
+from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import note_number
 from pipeline.domain.station import LATENESS_HORIZON, SETTLE, UNKNOWN_CONNECTOR, UPDATE_EVERY, Session, Station, Step
 
@@ -68,6 +68,8 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
         note_number(session, event.seq_no)
+    if not session.ended() and any(0 < session.start_received_us <= boot for boot in station.boots):
+        note(session, "REBOOT_IN_SESSION")  # it was heard of before this start
     if not session.readings:
         session.last_at_us = at
         if event.register_wh is not None:

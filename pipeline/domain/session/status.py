@@ -8,7 +8,7 @@ from pipeline.domain.events import StationSeen, StatusReported
 from pipeline.domain.metering import clock
 from pipeline.domain.session.notes import heard, note, touched
 from pipeline.domain.session.timeline import note_report
-from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, SETTLE, Session, Station, Step
+from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, RECEIVED, SETTLE, Session, Station, Step
 
 _STATES: Mapping[str, str] = {
     "Available": "available",
@@ -55,6 +55,15 @@ def _is_about(session: Session, at: int) -> bool:
     return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
 
 
+def _had_begun(session: Session, event: StationSeen) -> bool:
+    """By receipt, as far as that is known: a boot is when clocks are wrong."""
+    if session.start_received_us and event.received_time_us:
+        return session.start_received_us <= event.received_time_us
+    if session.started_at_us is None and len(session.readings):
+        return session.readings[RECEIVED] <= event.received_time_us
+    return session.started_at_us is None or session.started_at_us <= event.event_time_us
+
+
 def see(station: Station, event: StationSeen) -> Step | None:
     """A sign of life; a boot marks open sessions, two boots in short order raise an alert."""
     heard(station, event)
@@ -62,7 +71,7 @@ def see(station: Station, event: StationSeen) -> Step | None:
     if event.what == "boot":
         station.boots = [*station.boots[-9:], event.event_time_us]
         for _, session in station.each_session():
-            if not session.ended() and session.call is None:
+            if not session.ended() and session.call is None and _had_begun(session, event):
                 note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
         step = Step()
         if len(station.boots) > 1 and 0 <= station.boots[-1] - station.boots[-2] < CLOCK_TOLERANCE:

@@ -12,7 +12,7 @@ from pipeline.domain.metering.activity import of_session
 from pipeline.domain.metering.evidence import owns
 from pipeline.domain.metering.neighbours import OVERLAP, previous_end
 from pipeline.domain.session.ends import adopt_orphans
-from pipeline.domain.session.identity import LimitsOf, adopt_unanswered
+from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
 from pipeline.domain.session.neighbours import disturb_next, untangle
 from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
@@ -45,8 +45,8 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
     wake = adopt_unanswered(station, now, limits_of, step)
     if station.orphans:
         adopt_orphans(station, now, limits_of, step)
-        wake = min((each.event_time_us + REORDER_WINDOW for each in station.orphans), default=NEVER)
-        wake = min(wake, now + SETTLE) if station.orphans else wake
+        for stop in station.orphans:
+            wake = min(wake, max(settled_at(stop), now + MINUTE))
     for key, session in station.each_session():
         if session.ended():
             wake = min(wake, _settle(station, key, session, now, step))
