@@ -61,7 +61,7 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
     """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2] if spans else 0, beat(points)
-    shortest = SHORTEST_GAP - apart if usual * 2 <= apart * 3 else 2 * usual
+    shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     ends = [each.from_us for each in told[1:]] + [until]
     charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
     flat_since, idle_since = 0, 1
