@@ -15,7 +15,9 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import Keyring
-from pipeline.domain.rating import Rating
+from pipeline.domain.rating import Rated, Rating
+from pipeline.domain.rating.receipts import account_of
+from pipeline.domain.receipts import Account
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_archived
 from pipeline.errors import InvalidMessage
@@ -27,12 +29,32 @@ from pipeline.wire.sessions import decode_session, encode_facts
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class OfflineSessions:
-    """Feed it records, then read `rows`. `refused` counts what was not used, by reason."""
+class Explaining(Rating):
+    """A Rating that keeps the account of the evidence of each session, as it was judged last."""
 
-    def __init__(self, rating: Rating, keyring: Keyring) -> None:
+    def __init__(self, rating: Rating) -> None:
+        self.keyring, self.catalog, self.terms = rating.keyring, rating.catalog, rating.terms
+        self.accounts: dict[str, Account] = {}
+
+    def rate(self, station: Station, session: Session) -> Rated:
+        rated = super().rate(station, session)
+        self.accounts[rated.record.session_id] = account_of(rated.measured.account)
+        return rated
+
+
+class OfflineSessions:
+    """Feed it records, then read `rows`. `refused` counts what was not used, by reason.
+
+    `explain`: each row has the `account` of its evidence, too.
+    """
+
+    def __init__(self, rating: Rating, keyring: Keyring, *, explain: bool = False) -> None:
         self.refused: Counter[str] = Counter()
         self._ids: dict[str, str] = {}
+        self._accounts: dict[str, Account] | None = None
+        if explain:
+            rating = explaining = Explaining(rating)
+            self._accounts = explaining.accounts
         self._rating = rating
         self._latest: dict[str, StrippedSession] = {}
         self.stage: Offline[Station] = Offline(Assembly(rating, Decoder(keyring, self._ids)))
@@ -59,7 +81,10 @@ class OfflineSessions:
                 transactions[session.session_id] = self._ids.get(session.transaction, "")
         ordered = sorted(self._latest.values(), key=lambda r: (r.started_at_us or r.ended_at_us or 0, r.session_id))
         for record in ordered:
-            yield row(record, transactions.get(record.session_id) or None)
+            shown = row(record, transactions.get(record.session_id) or None)
+            if self._accounts is not None:
+                shown["account"] = msgspec.to_builtins(self._accounts.get(record.session_id))
+            yield shown
 
     def _sessions(self, station: Station) -> Iterator[Session]:
         for _, session in station.each_session():

@@ -92,7 +92,8 @@ class Records:
             held = station.held.get(session.session_id)
             if held is not None:
                 station.wait(session.session_id, held[0], name)
-            station.archive.put(name.encode(), encode_archived(session, whole=held is not None))
+            whole = held is not None or session.decided is not None  # a decision can be revised
+            station.archive.put(name.encode(), encode_archived(session, whole=whole))
         for name in step.forgotten:
             station.archive.drop(name.encode())
             for session_id in [each for each, held in station.held.items() if held[1] == name]:
@@ -143,13 +144,17 @@ class Records:
         outputs.extend(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)) for alert in alerts)
 
     def _void(self, station: Station, session: Session, voided_id: str, outputs: list[Output]) -> None:
-        facts, content_hash = encode_facts(self._rating.voided(station, session, voided_id))
+        shown = self._rating.voided(station, session, voided_id)
+        facts, content_hash = encode_facts(shown)
         record = with_revision(facts, content_hash, session.revision + 1, "START_ARRIVED")
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
         outputs.append(Output(UPDATES, voided_id.encode(), None))
+        if session.billed is not None:  # somebody had decided about it before its start came
+            credit = credit_record(session.billed, shown, session.revision + 1, "START_ARRIVED", session.billing_token)
+            outputs.append(Output(RECEIPTS, *credit))
+            session.billed = None
         session.revision, session.content_hash = 0, ""
         station.wait(voided_id, 0)
-
 
     def _merge(self, station: Station, first: Session, second: Session, outputs: list[Output]) -> None:
         """Two sessions were one charge: the second's record is void, and its bill, if it had one, is taken back."""
@@ -158,7 +163,9 @@ class Records:
         record = self._rating.voided(station, first, voided_id)
         facts, content_hash = encode_facts(record)
         revision = second.revision + 1
-        outputs.append(Output(SESSIONS, voided_id.encode(), with_revision(facts, content_hash, revision, "SAME_CHARGE")))
+        outputs.append(
+            Output(SESSIONS, voided_id.encode(), with_revision(facts, content_hash, revision, "SAME_CHARGE"))
+        )
         outputs.append(Output(UPDATES, voided_id.encode(), None))
         if second.billed is not None:
             credit = credit_record(second.billed, record, revision, "SAME_CHARGE", second.billing_token)

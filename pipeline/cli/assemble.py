@@ -5,6 +5,7 @@ It feeds the very functions of the stream with the very records of `chargeline r
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import cast
 
@@ -12,6 +13,7 @@ import click
 import orjson
 
 from pipeline.agents.offline import OfflineSessions
+from pipeline.cli.explaining import explained
 from pipeline.cli.log_files import strict_option, tell_bad_lines
 from pipeline.cli.options import settings
 from pipeline.cli.progress import progress
@@ -28,20 +30,26 @@ from pipeline.edge.replayer import Format, open_log
 @sites_option
 @tariffs_option
 @click.option("--final-ticks", is_flag=True, help="Let 25 h pass after the last record, so that silent sessions close.")
+@click.option(
+    "--explain", is_flag=True,
+    help="Add the account of the evidence: what made which fact, what was left out and why, what there is to decide.",
+)  # fmt: skip
 @strict_option
 def command(
-    files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: Path | None, final_ticks: bool, strict: bool
-) -> int:
+    files: tuple[Path, ...], format_: str, sites: Path | None, tariffs: Path | None, final_ticks: bool, explain: bool,
+    strict: bool,
+) -> int:  # fmt: skip
     """Assemble the sessions of FILES (.ndjson or .ndjson.gz, `-` is stdin; several files are one log).
 
     One JSON object per session on stdout, its latest revision, in order of start. Sessions without site or tariff have
     their energy, and their bill is HELD with the reason. Ids and pseudonyms are made with the keyring of
     CHARGELINE_KEYS_FILE; without one, with keys of this run alone. A line that is no record is named on stderr and left
-    out; the others are assembled, and the exit code is 1.
+    out; the others are assembled, and the exit code is 1. With --explain on a terminal each session is a few lines for
+    people instead; elsewhere its JSON has one field more, `account`.
     """
     found = settings(sites_file=sites, tariffs_file=tariffs)
     keys = keyring(found) if found.keys_file else passing_keyring()
-    sessions = OfflineSessions(rating(found, keys), keys)
+    sessions = OfflineSessions(rating(found, keys), keys, explain=explain)
     log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
     exit_code = tell_bad_lines(log)
     with progress("assembling", log.lines, "records") as bar:
@@ -49,8 +57,9 @@ def command(
             sessions.feed(key, value)
             if key is not None:
                 bar.advance()
+    for_people = explain and sys.stdout.isatty()
     for row in sessions.rows():
-        click.echo(orjson.dumps(row))
+        click.echo("\n".join(explained(row)) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         click.echo(f"refused: {count} {reason}", err=True)
     return exit_code

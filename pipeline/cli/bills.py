@@ -9,11 +9,13 @@ from typing import Any
 
 import click
 import msgspec
+from msgspec import structs
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, json_option, kafka_option, print_json, settings
-from pipeline.cli.periods import period, since_option, until_option
-from pipeline.domain.events import LIVE, BillDecided
+from pipeline.cli.periods import instant, period, since_option, until_option
+from pipeline.domain.events import LIVE, BillDecided, BillDecision
+from pipeline.domain.session.decisions import contradiction
 from pipeline.domain.station import LATENESS_HORIZON, SECOND
 from pipeline.edge.producer import produce
 from pipeline.errors import Unavailable, WrongUsage
@@ -22,6 +24,7 @@ from pipeline.settings import Settings
 from pipeline.storage.reader import Question, Reader
 from pipeline.topics import METER_EVENTS
 
+QUANTITY = click.IntRange(0, 1_000_000_000_000)
 LINE = (
     "{reason:<20} {age:>9}  {session_id}  {site}  {station_id}/{connector_id}  {energy} kWh, amount unknown  "
     "ended {ended}"
@@ -69,28 +72,107 @@ def list_(
 def release(session_id: str, kafka: str | None, clickhouse_url: str | None) -> None:
     """Give up the held bill of SESSION_ID: it becomes final with nothing to pay.
 
-    A bill that lacks a site, tariff or price is released by publishing that. One that is held for its evidence (see the
-    reason in `bills list`) cannot be priced by anybody. The decision is an event in `meter-events`, so a replay repeats
-    it; it comes out as a further revision, BILL_WAIVED.
+    A bill that lacks a site, tariff or price is released by publishing that. One held for its evidence (see the
+    reason in `bills list`) is billed by `bills decide` or given up here. The decision is an event in `meter-events`, so
+    a replay repeats it; it comes out as a further revision, BILL_WAIVED.
     """
     chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)
-    row = next((row for row in _rows(chosen, period(None, None)) if row["session_id"] == session_id), None)
-    if row is None:
-        raise WrongUsage(f"{session_id}: no bill of this session is held; see `chargeline bills list`")
-    if row["age_s"] is not None and row["age_s"] * SECOND > LATENESS_HORIZON and row["clock"] == LIVE:
-        raise WrongUsage(f"{session_id}: ended more than 7 days ago, and the stream keeps it no longer")
-    decided = BillDecided(
-        station_id=row["station_id"],
-        session_id=session_id,
-        decision="waive",
-        event_time_us=time.time_ns() // 1000,
-        clock=row["clock"],
+    _send(chosen, _about(chosen, session_id, None, "waive"))
+    click.echo(f"{session_id}: nothing to pay, as soon as the stream has read it")
+
+
+@command.command()
+@click.argument("session_id")
+@click.option("--hypothesis", metavar="NAME", default="", help="One of those in `assemble --explain`.")
+@click.option("--start-register", metavar="WH", type=QUANTITY, help="The register at the start.")
+@click.option("--stop-register", metavar="WH", type=QUANTITY, help="The register at the end.")
+@click.option("--energy", metavar="WH", type=QUANTITY, help="This energy, whatever the registers say.")
+@click.option("--started-at", metavar="TIME", help="When it began, ISO 8601; no offset: UTC.")
+@click.option("--ended-at", metavar="TIME", help="When it ended.")
+@click.option("--reserved-from", metavar="TIME", help="When the reservation began, to bill it by the tariff.")
+@click.option("--without-reservation", is_flag=True, help="Do not bill the reservation.")
+@click.option("--owner", metavar="TOKEN", help="The driver's token, where no start told it; `-`: ask for it.")
+@click.option("--owner-type", metavar="TYPE", default="", help="OCPP 2.0.1 type of the token, e.g. ISO14443.")
+@click.option("--withdraw", is_flag=True, help="Take the last decision back; the bill is held again.")
+@click.option("--by", metavar="ID", required=True, help="Operator id, [a-z0-9._-]{1,64}, no name: receipts carry it.")
+@click.option("--why", metavar="TEXT", required=True, help="Up to 255 characters: in receipts, never for analysts.")
+@click.option("--station", metavar="ID", help="Of the session; only needed to decide anew.")
+@click.option("--clock", default=LIVE, show_default=True, help="Of the station, with --station.")
+@kafka_option
+@clickhouse_option
+def decide(
+    session_id: str, hypothesis: str, start_register: int | None, stop_register: int | None, energy: int | None,
+    started_at: str | None, ended_at: str | None, reserved_from: str | None, without_reservation: bool,
+    owner: str | None, owner_type: str, withdraw: bool, by: str, why: str, station: str | None, clock: str,
+    kafka: str | None, clickhouse_url: str | None,
+) -> None:  # fmt: skip
+    """Bill the held SESSION_ID by a hypothesis, by registers, energy or times that somebody answers for.
+
+    What is stated takes the place of evidence that is missing or doubted; the bill is final and estimated (quality code
+    BILL_DECIDED), its receipt names operator and reason. A later decision (with --station, as the bill is not held any
+    more) takes the bill back with a credit and bills anew; so does evidence that comes late and carries a bill of its
+    own. An energy that the connector cannot have delivered, or a hypothesis that the evidence does not know, is not
+    applied: the bill stays held, with the code DECISION_NOT_APPLIED. See ops/runbooks/held-bills.md.
+    """
+    chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)
+    place = None if station is None else (station, clock)
+    decided = structs.replace(
+        _about(chosen, session_id, place, "withdraw" if withdraw else "bill"),
+        hypothesis=hypothesis,
+        start_register_wh=start_register,
+        stop_register_wh=stop_register,
+        energy_wh=energy,
+        started_at_us=_instant("--started-at", started_at),
+        ended_at_us=_instant("--ended-at", ended_at),
+        reserved_from_us=_instant("--reserved-from", reserved_from),
+        without_reservation=without_reservation,
+        token=click.prompt("token", hide_input=True) if owner == "-" else owner,
+        token_type=owner_type,
+        by=by,
+        why=why,
     )
-    record = (decided.event_time_us, decided.station_id.encode(), msgspec.json.encode(decided))
-    report = produce([record], METER_EVENTS.name, producer_config(chosen))
+    _send(chosen, decided)
+    done = "held again" if withdraw else "billed"
+    click.echo(f"{session_id}: {done} as soon as the stream has read it; `chargeline receipts show {session_id}`")
+
+
+def _about(chosen: Settings, session_id: str, place: tuple[str, str] | None, decision: BillDecision) -> BillDecided:
+    """A decision about a bill that is held now, or one at a `place`, (station, clock), that somebody names."""
+    if place is None:
+        row = next((row for row in _rows(chosen, period(None, None)) if row["session_id"] == session_id), None)
+        if row is None:
+            raise WrongUsage(f"{session_id}: no bill of this session is held; see `chargeline bills list`")
+        if row["age_s"] is not None and row["age_s"] * SECOND > LATENESS_HORIZON and row["clock"] == LIVE:
+            raise WrongUsage(f"{session_id}: ended more than 7 days ago, and the stream keeps it no longer")
+        place = row["station_id"], row["clock"]
+    return BillDecided(
+        station_id=place[0],
+        session_id=session_id,
+        decision=decision,
+        event_time_us=time.time_ns() // 1000,
+        clock=place[1],
+    )
+
+
+def _send(chosen: Settings, decided: BillDecided) -> None:
+    """Raises WrongUsage if the stream would refuse it."""
+    wrong = contradiction(decided)
+    if wrong:
+        raise WrongUsage(f"{decided.session_id}: {wrong}")
+    value = msgspec.json.encode(decided)
+    try:
+        msgspec.json.decode(value, type=BillDecided)
+    except msgspec.ValidationError as error:
+        raise WrongUsage(f"{decided.session_id}: the decision would be refused: {error}") from error
+    report = produce(
+        [(decided.event_time_us, decided.station_id.encode(), value)], METER_EVENTS.name, producer_config(chosen)
+    )
     if report.failed:
         raise Unavailable(f"{METER_EVENTS.name}: the broker refused the decision: {report.first_error}")
-    click.echo(f"{session_id}: nothing to pay, as soon as the stream has read it")
+
+
+def _instant(option: str, text: str | None) -> int | None:
+    return None if text is None else instant(option, text, 0)
 
 
 def _rows(chosen: Settings, question: Question) -> list[dict[str, Any]]:

@@ -13,13 +13,15 @@ from tempfile import NamedTemporaryFile
 from typing import NamedTuple
 
 import click
+import msgspec
 
 from pipeline import topics
+from pipeline.cli.explaining import account_lines
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.periods import instant
 from pipeline.cli.progress import progress
 from pipeline.domain.pricing.units import utc_text
-from pipeline.domain.receipts import Credit, Receipt
+from pipeline.domain.receipts import Account, Credit, Receipt
 from pipeline.edge.reading import read_topic
 from pipeline.errors import WrongUsage
 from pipeline.kafka_config import client_config
@@ -150,6 +152,9 @@ def _show_bill(receipt: Receipt, value: bytes) -> None:
             f"  {line.kind:<9} {line.dimension:<12} {quantity} = {line.amount_excl}, with tax {line.amount_incl}"
         )
     click.echo(f"  to pay {receipt.payable_excl_vat}, with tax {receipt.payable_incl_vat} {receipt.currency}")
+    if isinstance(receipt.account, Account):
+        for text in account_lines(msgspec.to_builtins(receipt.account)):
+            click.echo(text)
 
 
 def _show_credit(credit: Credit) -> None:

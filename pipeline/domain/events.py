@@ -31,8 +31,10 @@ Clock = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 ChargingState = Literal["charging", "suspended_ev", "suspended_evse", "idle"]
 ReadingContext = Literal["begin", "periodic", "clock", "interruption", "end", "trigger", "other"]
 
-BillDecision = Literal["waive"]
-"""Ask for nothing. To bill what the evidence does not carry is nobody's to decide."""
+BillDecision = Literal["waive", "bill", "withdraw"]
+"""Ask for nothing; bill what somebody answers for; take the last decision back, so that the evidence decides again."""
+Operator = Annotated[str, msgspec.Meta(pattern="^[a-z0-9._-]{0,64}$")]
+"""Who decided: an operator's id, never a name, because receipts carry it."""
 
 LIVE = "live"
 """The clock of real time. A replay or a simulation names its own clock and writes its own ticks."""
@@ -248,11 +250,35 @@ class OcppFrame(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
 
 
 class BillDecided(_Event, tag="bill_decided"):
-    """Somebody decided about a bill that is held: `chargeline bills release`. Never sent by a station."""
+    """Somebody decided about a bill that is held: `chargeline bills decide`, `bills release`. Never sent by a station.
+
+    What it states takes the place of evidence that is missing or doubted; the latest decision counts. With `waive` and
+    `withdraw` nothing of it is given.
+    """
 
     session_id: Text
     """As published."""
     decision: BillDecision
+    hypothesis: Text = ""
+    """One of those in the account of its evidence, such as REGISTER_WRAPPED; its energy is billed."""
+    start_register_wh: Quantity | None = None
+    stop_register_wh: Quantity | None = None
+    energy_wh: Quantity | None = None
+    """To be billed as it is, whatever the registers say."""
+    started_at_us: Micros | None = None
+    ended_at_us: Micros | None = None
+    reserved_from_us: Micros | None = None
+    """When the reservation began whose price is in the tariff ..."""
+    without_reservation: bool = False
+    """... or that it is not billed."""
+    token: Text | None = None
+    """Whose session it is, where no start told: as in SessionStarted, like all that follow up to `analytics_token`."""
+    token_type: Text = ""
+    billing_token: str | None = None
+    analytics_token: str | None = None
+    by: Operator = ""
+    why: Text = ""
+    """Free text: in receipts, never in what analysts read."""
 
 
 ChargeEvent = (

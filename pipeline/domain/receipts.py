@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pipeline.domain.events import PriceQuote
+from pipeline.domain.events import BillDecision, PriceQuote
 from pipeline.domain.outputs import Evidence, Line
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pricing.facts import Stretch
@@ -40,6 +40,8 @@ class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     tax: tuple[TaxTotal, ...]
     claims: bytes = b""
     """Hash of what the bill says, see `claims_of`; empty: written before codec version 3, equal to no other bill."""
+    customer: str | None = ""
+    """To whom it was addressed: the credit goes there, whoever it turns out to be. Empty: older records do not say."""
 
 
 class Value(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -71,6 +73,33 @@ class Origin(
     """In JSON `from`: the reading, status or correction, in words."""
 
 
+class Hypothesis(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """An explanation of evidence that is in doubt, and the energy by it."""
+
+    name: str
+    energy_wh: int
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """The latest decision about the bill, and what became of it; null: not stated. Whose session it is: `customer`."""
+
+    decision: BillDecision
+    at_us: int
+    outcome: str
+    """`applied`; `withdrawn`; `overtaken: ...` by evidence that carries a bill; `not applied: ...` and why."""
+    hypothesis: str | None
+    start_register_wh: int | None
+    stop_register_wh: int | None
+    energy_wh: int | None
+    started_at_us: int | None
+    ended_at_us: int | None
+    reserved_from_us: int | None
+    without_reservation: bool
+    by: str | None
+    """The operator's id."""
+    why: str | None
+
+
 class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
     """Every measured value that bears on the session is in one of the first three."""
 
@@ -78,6 +107,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     repeated: int
     left_out: tuple[LeftOut, ...]
     facts: tuple[Origin, ...]
+    hypotheses: tuple[Hypothesis, ...]
+    """What there was to decide, because the evidence alone held the bill."""
+    decision: Decided | UnsetType = UNSET
 
 
 class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
@@ -133,6 +165,8 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     """What the charger stated at each of `times_us`, null where nothing; absent (as in older receipts): nowhere."""
     powers_between: list[tuple[int, int]] | UnsetType = UNSET
     """(us, W) stated between the readings used; absent: none."""
+    reserved_from_us: int | UnsetType = UNSET
+    """Since when the connector was reserved, as somebody decided; absent: no reservation is billed."""
     account: Account | UnsetType = UNSET
     """What became of the evidence, for disputes: no bill rests on it. Absent in receipts that were made without."""
     hash: str = ""
@@ -175,13 +209,17 @@ NOT_CLAIMED = frozenset(
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""
-_CLAIMED = attrgetter(*(name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED))
+_CLAIMED = attrgetter(
+    *(name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED and name != "reserved_from_us")
+)
 
 
 def claims_of(receipt: Receipt) -> tuple[object, ...]:
     """Who owes what, for what and how far proven. The facts of either receipt give this again when it is verified."""
     claims: tuple[object, ...] = _CLAIMED(receipt)
-    return claims
+    if isinstance(receipt.reserved_from_us, UnsetType):  # so that bills from before it was a claim are still the same
+        return claims
+    return *claims, receipt.reserved_from_us
 
 
 def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
@@ -197,6 +235,7 @@ def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
         payable_incl=receipt.payable_incl_vat,
         tax=receipt.tax,
         claims=claims,
+        customer=receipt.customer,
     )
 
 

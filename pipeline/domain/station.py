@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from pipeline.domain.events import BillDecision, PriceQuote, SessionEnded
+from pipeline.domain.events import BillDecided, BillDecision, PriceQuote, SessionEnded
 from pipeline.domain.outputs import ConnectorState, Quarantined
 from pipeline.domain.receipts import Billed
 
@@ -150,6 +150,14 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """... and those that were not used when they came: reason -> count, first and last time us."""
     previous_wh: int | None = None
     """Where the register stood before it, as far as that was known when it ended: later its connector has moved on."""
+    unkept: int = 0
+    """Values that were used and that the archive does not keep (`thinned`)."""
+    decided: BillDecided | None = None
+    """The latest decision about its bill; `decision` says whether it is in force ..."""
+    settled: list[str] | None = None
+    """... and these doubts were known to it: a new one holds the bill again. None: not judged under it yet."""
+    unbilled_wh: int = 0
+    """Of what it has in the ledger, so much a decision did not bill: quarantined."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

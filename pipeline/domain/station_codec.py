@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 
 from pipeline.domain.station import (
+    ABSENT,
     ENERGY,
     KIND,
+    POWER,
     QUARTER,
     REGISTER,
     SHORTEST_GAP,
@@ -48,15 +50,22 @@ def encode_archived(session: Session, *, whole: bool = False) -> bytes:
     to end was judged: thinned evidence would be judged otherwise when a late message asks for a revision.
     """
     session.fold = None
-    readings, thinned = session.readings, session.thinned
+    readings, thinned, unkept = session.readings, session.thinned, session.unkept
     if not whole and _is_plain(session):
         session.readings = _thinned(readings)
         session.thinned = thinned or len(session.readings) < len(readings)
+        session.unkept = unkept + _values(readings) - _values(session.readings)
     ended = session.ended_at_us or session.last_at_us
     try:
         return ended.to_bytes(8, "big") + _ENCODER.encode(session)
     finally:
-        session.readings, session.thinned = readings, thinned
+        session.readings, session.thinned, session.unkept = readings, thinned, unkept
+
+
+def _values(readings: Numbers) -> int:
+    """Of energy and power, for the account of the evidence (metering/account.py)."""
+    columns = readings[ENERGY::STRIDE], readings[POWER::STRIDE]
+    return sum(len(column) - column.count(ABSENT) for column in columns)
 
 
 def _is_plain(session: Session) -> bool:

@@ -70,7 +70,7 @@ class Identifiers:
     ) -> None:
         event.event_id = ""
         match event:
-            case StationSeen() | SessionConfirmed() | BillDecided():
+            case StationSeen() | SessionConfirmed():
                 pass  # a confirmation comes from Calls, which hold keys only
             case StatusReported():
                 if event.status not in STATUSES:
@@ -82,6 +82,8 @@ class Identifiers:
                     event.transaction_id = self.transaction(event.station_id, event.transaction_id)
                 self._conceal_token(event)
                 event.codes = _known(event.codes)
+            case BillDecided():
+                self._conceal_token(event)
             case SessionAuthorized():
                 event.transaction_id = self.transaction(event.station_id, event.transaction_id)
                 self._conceal_token(event)
@@ -97,7 +99,7 @@ class Identifiers:
             case _:
                 assert_never(event)
 
-    def _conceal_token(self, event: SessionStarted | SessionAuthorized) -> None:
+    def _conceal_token(self, event: SessionStarted | SessionAuthorized | BillDecided) -> None:
         token, token_type = event.token, event.token_type
         event.token_type = ""
         event.billing_token = event.analytics_token = None

@@ -132,6 +132,9 @@ def facts_of(receipt: Receipt) -> Facts:
         raise InvalidMessage("bad_receipt", "powers_between are not 0 W or more, in order of time inside the session")
     if receipt.ended_at_us - times[0] > _LONGEST_US:
         raise InvalidMessage("bad_receipt", "times_us and ended_at_us are more than a year apart")
+    reserved = None if isinstance(receipt.reserved_from_us, UnsetType) else receipt.reserved_from_us
+    if reserved is not None and reserved > times[0]:
+        raise InvalidMessage("bad_receipt", "reserved_from_us is after the start of the session")
     changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
     if any(after < before for before, after in pairwise(changes)):
         raise InvalidMessage("bad_receipt", "activity is not in order of time, or lies outside the session")
@@ -140,6 +143,7 @@ def facts_of(receipt: Receipt) -> Facts:
         end_us=receipt.ended_at_us,
         readings=[Reading(at, wh * _MWH, power) for at, wh, power in zip(times, registers, powers, strict=True)],
         activity=activity,
+        reserved_from_us=reserved,
         estimated=receipt.evidence == "estimated",
         quote=receipt.quote,
         powers_between=between,

@@ -35,7 +35,7 @@ def test_energy_booked_twice_is_found(
     monkeypatch.setattr(conservation, "_give_back", lambda *_: None)
     real = conservation._take
 
-    def twice(connector: object, booking: tuple[int, int, bool, int]) -> None:
+    def twice(connector: object, booking: tuple[int, int, bool, int], _unbilled: int) -> None:
         real(connector, booking)  # type: ignore[arg-type]  # the connector as it came
         real(connector, booking)  # type: ignore[arg-type]  # the connector as it came
 

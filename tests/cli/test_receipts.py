@@ -84,6 +84,8 @@ def test_show_explains_and_prints_what_the_topic_holds(
     text = capsys.readouterr().out
     assert text.index("revision 1") < text.index("CREDIT") < text.index("revision 2")
     assert "to pay -3.31, with tax -3.94 EUR" in text
+    assert "energy      meterStop - baseline" in text
+    assert "9 used, 0 repeated, 0 left out" in text
     assert "ALTERED" not in text
     assert run(["receipts", "show", SESSION, "--json"]) == 0
     assert set(capsys.readouterr().out.splitlines()) == {value.decode() for value in written.values()}

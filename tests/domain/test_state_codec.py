@@ -100,7 +100,7 @@ def test_no_two_numbers_of_a_recorded_state_are_equal() -> None:
     assert len(seen) == len(set(seen)) > 500
 
 
-LITERALS = ("waive", "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown")
+LITERALS = ("waive", "bill", "withdraw", "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown")
 
 
 def _leaves(value: object) -> list[object]:

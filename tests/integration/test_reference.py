@@ -94,16 +94,32 @@ def test_a_bill_waits_for_site_tariff_and_price_and_survives_a_crash(stack: Stac
     assert [each["bill_state"] for each in revisions(stack, 5)[4:]] == ["FINAL"]
 
 
-def test_a_bill_that_nobody_can_price_is_given_up_by_command(stack: Stack) -> None:
+def test_a_held_bill_is_decided_decided_anew_and_given_up_by_command(stack: Stack) -> None:
     known = len(stack.records(SESSIONS.name))
     charge(stack, "3", time.time_ns() // 1000 - 3_600_000_000, kwh=900)
     session_id = revisions(stack, known + 1)[-1]["session_id"]
     stack.wait()
     (held,) = [json.loads(line) for line in stack.chargeline("bills", "list", "--json").stdout.splitlines()]
     assert (held["session_id"], held["reason"]) == (session_id, "IMPOSSIBLE_ENERGY")
+    answers = ("--by", "desk-2", "--why", "read off the meter")
+    for number, (wh, place) in enumerate({9_000: (), 6_000: ("--station", "CP-1")}.items(), 2):
+        done = stack.chargeline("bills", "decide", session_id, "--energy", str(wh), *answers, *place)
+        assert (done.returncode, done.stderr) == (0, "")
+        decided = revisions(stack, known + number)[-1]
+        assert (decided["session_id"], decided["revision_reason"], decided["energy_wh"], decided["bill_state"]) == (
+            session_id, "BILL_DECIDED", wh, "FINAL",
+        )  # fmt: skip
+        stack.wait()
+    done = stack.chargeline("bills", "decide", session_id, "--withdraw", *answers, "--station", "CP-1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert revisions(stack, known + 4)[-1]["held_reason"] == "IMPOSSIBLE_ENERGY"
+    shown = stack.chargeline("receipts", "show", session_id, "--json").stdout.splitlines()
+    kinds = sorted((each["revision"], each["kind"]) for each in map(json.loads, shown))
+    assert kinds == [(2, "BILL"), (2, "CREDIT"), (3, "BILL"), (3, "CREDIT")]
+    stack.wait()
     done = stack.chargeline("bills", "release", session_id)
     assert (done.returncode, done.stderr) == (0, "")
-    waived = revisions(stack, known + 2)[-1]
+    waived = revisions(stack, known + 5)[-1]
     assert (waived["session_id"], waived["revision_reason"], waived["total_incl_vat"]) == (
         session_id, "BILL_WAIVED", "0.0000",
     )  # fmt: skip

@@ -44,6 +44,7 @@ MADE_BY_WIRE = {
     events.SessionStarted: ("call", "billing_token", "analytics_token"),
     events.SessionAuthorized: ("billing_token", "analytics_token"),
     events.MeterRead: ("left_out",),
+    events.BillDecided: ("billing_token", "analytics_token"),
 }
 """Fields that wire fills; no producer sends them."""
 SENT = (
@@ -65,6 +66,8 @@ STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
     ("receipts", "bill", receipts.Receipt),
     ("receipts", "credit", receipts.Credit),
     ("receipts", "account", receipts.Account),
+    ("receipts", "hypothesis", receipts.Hypothesis),
+    ("receipts", "decided", receipts.Decided),
     ("receipts", "left_out", receipts.LeftOut),
     ("receipts", "value", receipts.Value),
     ("receipts", "origin", receipts.Origin),

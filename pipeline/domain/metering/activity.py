@@ -99,7 +99,9 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
     """The part of a connector's statuses that is about the session from `started` to `until`."""
     earliest = max(started - BEFORE_START, previous_end)
     found = [(at, state) for at, state in reports if earliest < at < until and state != "available"]
-    return [(max(at, started), state) for at, state in found if at >= started or state != "idle"]  # Finishing: the former
+    return [
+        (max(at, started), state) for at, state in found if at >= started or state != "idle"
+    ]  # Finishing: the former
 
 
 def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
@@ -120,9 +122,7 @@ def _told(states: States, started: int, until: int) -> list[Stretch]:
     return stretches
 
 
-def _moving(
-    points: list[Point], told: list[Stretch], until: int, bound: Bound, beat_us: int
-) -> list[tuple[int, int]]:
+def _moving(points: list[Point], told: list[Stretch], until: int, bound: Bound, beat_us: int) -> list[tuple[int, int]]:
     """(from, to) in which the register moved by more than what was reported explains, and by more than standby draw."""
     ends = [each.from_us for each in told[1:]] + [until]
     active = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]

@@ -48,7 +48,7 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         return base
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
-    fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if _fits(found, wh, bound)}
+    fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
     if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from_0(found, bound):
         base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
         return base
@@ -87,7 +87,7 @@ def _final(found: Evidence) -> Point | None:
     return found.until_us, found.stop_wh
 
 
-def _fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
+def fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
     """Can the registers go on from there?"""
     final = _final(found)
     if final is None:
@@ -141,7 +141,9 @@ def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bou
 
 def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound: Bound) -> None:
     counted = set(low)
-    base.samples = [(at, register + start if (at, register) in counted else register) for at, register in found.registers]
+    base.samples = [
+        (at, register + start if (at, register) in counted else register) for at, register in found.registers
+    ]
     base.raised_wh = start
     base.codes.append("REBASED_SAMPLES")
     if found.stop_wh is None or found.stop_wh < start:  # a register that was reset just then would look the same
@@ -155,7 +157,7 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
         base.start_wh, base.fact = known_wh, BEGIN
         return base
     if not found.registers:
-        if known_wh is not None and found.stop_wh is not None and _fits(found, known_wh, bound):
+        if known_wh is not None and found.stop_wh is not None and fits(found, known_wh, bound):
             base.start_wh, base.fact = found.stop_wh, FIRST
             base.before_wh, base.before_us = found.stop_wh - known_wh, found.until_us - found.since_us
             base.codes.append("BASELINE_REPLACED")

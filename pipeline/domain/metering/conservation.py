@@ -19,9 +19,7 @@ from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Statio
 def book(connector: Connector, session: Session, measured: Measured) -> None:
     """Puts an ended session into the ledger, in place of what it had booked before."""
     before = session.booked
-    if before is not None:
-        _give_back(connector, before)
-        session.booked = None
+    withdraw(connector, session)
     start, stop = measured.start_register_wh, measured.stop_register_wh
     if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
@@ -33,7 +31,8 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
     low = start + offset if before is None else before[0]
     high = low + stop - start + measured.dropped_wh
     session.booked = (low, high, measured.energy_wh is not None, measured.estimated_wh)
-    _take(connector, session.booked)
+    session.unbilled_wh = measured.quarantined_wh if measured.settled else 0
+    _take(connector, session.booked, session.unbilled_wh)
     if newest:
         began = measured.started_at_us if measured.started_at_us is not None else measured.until_us
         _carry_on(connector, began, high - stop)  # also when a revision has found out that the register fell
@@ -41,10 +40,10 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
 
 
 def withdraw(connector: Connector, session: Session) -> None:
-    """Gives back what a session had booked that is another one now: joined to it, or with a start of its own."""
+    """Gives back what a session had booked: it is booked anew, or is another one now, joined or with its own start."""
     if session.booked is not None:
-        _give_back(connector, session.booked)
-        session.booked = None
+        _give_back(connector, session.booked, session.unbilled_wh)
+        session.booked, session.unbilled_wh = None, 0
 
 
 def _offset_at(connector: Connector, at_us: int) -> int:
@@ -59,10 +58,12 @@ def _carry_on(connector: Connector, at_us: int, offset_wh: int) -> None:
         connector.offset_wh = offset_wh
 
 
-def _take(connector: Connector, booking: tuple[int, int, bool, int]) -> None:
+def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int = 0) -> None:
+    """`unbilled`: Wh of an attributed movement that a decision left out; they stay quarantined."""
     low, high, attributed, estimated = booking
     if attributed:
-        connector.attributed_wh += high - low
+        connector.attributed_wh += high - low - unbilled
+        connector.quarantined_wh += unbilled
     else:
         connector.quarantined_wh += high - low
     connector.estimated_wh += estimated
@@ -84,10 +85,11 @@ def _without(gap: tuple[int, int], low: int, high: int) -> list[tuple[int, int]]
     return [(a, b) for a, b in ((begin, min(end, low)), (max(begin, high), end)) if a < b]
 
 
-def _give_back(connector: Connector, booking: tuple[int, int, bool, int]) -> None:
+def _give_back(connector: Connector, booking: tuple[int, int, bool, int], unbilled: int = 0) -> None:
     low, high, attributed, estimated = booking
     if attributed:
-        connector.attributed_wh -= high - low
+        connector.attributed_wh -= high - low - unbilled
+        connector.quarantined_wh -= unbilled
     else:
         connector.quarantined_wh -= high - low
     connector.estimated_wh -= estimated

@@ -8,17 +8,20 @@ truth lies; where nothing or more than one thing explains the evidence, the ener
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
 from pipeline.domain.metering.account import Account
-from pipeline.domain.metering.baseline import Baseline, baseline
+from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.power import integrated, stuck
 from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
+ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
+"""Why values were left out of which nothing follows, and why a bill is held for that."""
 POST_STOP_WH = 100
 CLOSE = 15 * MINUTE
 """A register that ran over its last digit was seen before and after it within this time; else it may have been reset."""
@@ -47,22 +50,53 @@ class Judgement:
 
 def judge(found: Evidence, bound: Bound, previous_wh: int | None) -> Judgement:
     """The energy from everything that the session left; `previous_wh`: where the register stood before it."""
-    is_partial = bool(found.phases) and not found.registers and not _use_phases(found, bound)
+    phases = _use_phases(found, bound) if found.phases else []
     if found.registers or found.stop_wh is not None:
         _leave_out_intervals(found)
         return _of_registers(found, bound, previous_wh)
     if found.intervals:
         return _of_intervals(found, bound)
     if len(found.powers) > 1:
-        return integrated(found, bound, _nothing(found, []))
-    if is_partial:
-        return _nothing(found, ["PHASES_PARTIAL"])
+        return _of_power(found, bound)
+    if phases:
+        _explain_phases(found, phases)
+        return _unknown(found, ["PHASES_PARTIAL"])
     codes = ["MISSING_START"] if found.started_us is None else []
     if found.by_stop and found.until_us > found.since_us + AT_THE_END:
-        return _nothing(found, [*codes, "STOP_REGISTER_MISSING"])  # nothing was measured, which never means 0
+        return _unknown(found, [*codes, "STOP_REGISTER_MISSING"])  # nothing was measured, which never means 0
     if found.start_wh is not None or found.begins:
         return _of_registers(found, bound, previous_wh)
-    return _nothing(found, codes)
+    return _unknown(found, codes)
+
+
+def _of_power(found: Evidence, bound: Bound) -> Judgement:
+    judged = integrated(found, bound, _nothing(found, []))
+    if judged.energy_wh is None:
+        return _unknown(found, judged.codes)
+    _leave_out_one(found.account, "NO_SECOND_REGISTER", found.since_us, found.start_wh)
+    found.account.leave_out("NO_SECOND_REGISTER", found.begins)
+    return judged
+
+
+def _unknown(
+    found: Evidence, codes: list[str], registers: list[Point] | None = None, *, has_start: bool = True, **known: Any
+) -> Judgement:
+    """Nothing makes the energy: all that is not left out yet is left out for the last of the codes."""
+    reason, account = codes[-1] if codes else ENERGY_UNKNOWN, found.account
+    for values in (found.registers if registers is None else registers, found.begins, found.intervals):
+        account.leave_out(reason, values)
+    if has_start:
+        _leave_out_one(account, reason, found.since_us, found.start_wh)
+    if "STOP_REPLACED" not in codes:
+        _leave_out_one(account, reason, found.until_us, found.stop_wh)
+    account.leave_out(reason, found.powers, "W")
+    account.facts["energy"] = f"not known: {reason}"
+    return _nothing(found, codes, **known)
+
+
+def _leave_out_one(account: Account, reason: str, at_us: int, register_wh: int | None) -> None:
+    if register_wh is not None:
+        account.leave_out(reason, [(at_us, register_wh)])
 
 
 def _nothing(found: Evidence, codes: list[str], **known: Any) -> Judgement:
@@ -79,18 +113,33 @@ def _nothing(found: Evidence, codes: list[str], **known: Any) -> Judgement:
 # --- which values are registers --------------------------------------------------------------------------------------
 
 
-def _use_phases(found: Evidence, bound: Bound) -> bool:
-    """Registers of some phases alone stand for the total where they go on from a register of the total."""
-    bits, points = max(found.phases.items(), key=lambda each: len(each[1]))
-    for other, left in found.phases.items():
+def _use_phases(found: Evidence, bound: Bound) -> list[tuple[int, int]]:
+    """Registers of some phases alone stand for the total where they go on from a register of the total.
+
+    Empty: they do, or there are registers of the total; else the sums of those phases that were left out, (bits, Wh).
+    """
+    phases, found.phases = found.phases, {}
+    if found.registers:
+        for left in phases.values():
+            found.account.leave_out("PHASE_BESIDE_TOTAL", left)
+        return []
+    bits, points = max(phases.items(), key=lambda each: len(each[1]))
+    for other, left in phases.items():
         if other != bits:
             found.account.leave_out("OTHER_PHASES", left)
     if not _stand_for_total(found, points, bound):
         found.account.leave_out("PHASES_PARTIAL", points)
-        return False
+        return [(other, left[-1][1] - left[0][1]) for other, left in phases.items()]
     found.registers = points
     found.account.facts["phases"] = f"phases {bits:03b} stand for the total"
-    return True
+    return []
+
+
+def _explain_phases(found: Evidence, phases: list[tuple[int, int]]) -> None:
+    """What was read of some phases alone is the total, or the others took as much each."""
+    bits, energy = max(phases, key=lambda each: each[1])
+    found.account.hypotheses["PHASES_ARE_THE_TOTAL"] = energy
+    found.account.hypotheses["PHASES_BALANCED"] = energy * 3 // bits.bit_count()
 
 
 def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool:
@@ -126,9 +175,10 @@ def _leave_out_intervals(found: Evidence) -> None:
             total += energy
             points.append((at, total))
         if points[-1][1] <= found.stop_wh:
-            found.registers = points
+            found.registers, found.intervals = points, []
             return
     found.account.leave_out("INTERVAL_BESIDE_REGISTER", found.intervals)
+    found.intervals = []
 
 
 # --- registers -------------------------------------------------------------------------------------------------------
@@ -138,38 +188,43 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     base = baseline(found, bound, previous_wh)
     account = found.account
     start = base.start_wh
+    strange: list[Point] = []
     if found.begins:
         account.leave_out("FROZEN_BEGIN", [each for each in found.begins if each[1] != start])
+        strange = [each for each in found.begins if _is_other_baseline(found, each[1], start, bound)]
+        found.begins = [each for each in found.begins if each[1] == start]
     if start is None:
-        return _nothing(found, base.codes)
+        return _unknown(found, base.codes)
     account.facts["baseline"] = base.fact
     if base.hypotheses:
         return _held_for_baseline(found, base, bound)
     closing = None if found.stop_wh is None else (found.until_us, found.stop_wh)
     way = risen([(found.since_us, start), *base.samples], bound, closing)
     codes = [*base.codes, *way.codes]
-    for reason, points in way.left_out.items():
-        account.leave_out(reason, points)
+    before = account.left_out.get("BEFORE_START")
+    if before is not None and any(each.unit == "Wh" and each.value > start + bound.step_wh for each in before.first):
+        codes.append("TIME_UNCERTAIN")  # energy flowed in this transaction before it began, by what it says itself
+    samples, is_told = _believed(found, base, way), found.start_wh == start
+    if not is_told:
+        _leave_out_one(account, "BASELINE_REPLACED", found.since_us, found.start_wh)
     stop = _closing(found, way, base, bound, codes)
     if stop is None:
         codes.append("NEGATIVE_ENERGY")
         _explain_fall(found, bound)
-        return _nothing(found, codes)
+        return _unknown(found, codes, samples, has_start=is_told)
     points = _points(found, way, stop)
     energy = stop - start
     sent = stop - way.dropped_wh
     if not bound.allows(energy, found.until_us - found.since_us) or jumps(points, bound):
         codes.append("IMPOSSIBLE_ENERGY")
         _explain_jump(found, points, bound)
-        return _nothing(
-            found,
-            codes,
-            start_register_wh=start,
-            stop_register_wh=sent,
-            quarantined_wh=energy,
-            dropped_wh=way.dropped_wh,
-        )
+        return _unknown(
+            found, codes, samples, has_start=is_told,
+            start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh,
+        )  # fmt: skip
     low, high = energy - base.spare_wh, energy + base.before_wh
+    for _, register in strange:
+        low, high = min(low, stop - register), max(high, stop - register)
     unseen = sum(until - since for since, until in way.unseen) + base.before_us
     high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
     judged = Judgement(
@@ -187,9 +242,36 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     points = stuck(found, points, bound, judged)
     judged.times = [at for at, _ in points]
     judged.registers = [register for _, register in points]
-    account.used += len(points)
+    above = [
+        sample for sample, (_, register) in zip(samples, way.points[1:], strict=True) if register > stop + bound.step_wh
+    ]
+    account.leave_out("ABOVE_STOP", above)
+    has_stop = found.stop_wh is not None and "STOP_REPLACED" not in codes
+    account.used += len(samples) - len(above) + is_told + has_stop + len(found.begins) + len(found.powers)
+    if base.spare_wh and found.started_us is None:
+        account.hypotheses[FIRST] = energy - base.spare_wh
     _note_after(found, sent, start, judged)
     return judged
+
+
+def _is_other_baseline(found: Evidence, begin_wh: int, start_wh: int | None, bound: Bound) -> bool:
+    """Could the session have begun from this register instead, with more than a step of other energy?"""
+    return start_wh is not None and abs(begin_wh - start_wh) > bound.step_wh and fits(found, begin_wh, bound)
+
+
+def _believed(found: Evidence, base: Baseline, way: Way) -> list[Point]:
+    """The samples as they were sent that made a point of the way each; the others are left out."""
+    left: Counter[Point] = Counter()
+    for reason, points in way.left_out.items():
+        found.account.leave_out(reason, [(at, register - base.raised_wh) for at, register in points])
+        left.update(points)
+    believed = []
+    for at, register in base.samples:
+        if left[at, register]:
+            left[at, register] -= 1
+        else:
+            believed.append((at, register - base.raised_wh))
+    return believed
 
 
 def _held_for_baseline(found: Evidence, base: Baseline, bound: Bound) -> Judgement:
@@ -198,7 +280,7 @@ def _held_for_baseline(found: Evidence, base: Baseline, bound: Bound) -> Judgeme
         found.account.hypotheses = {name: final - start for name, start in base.hypotheses.items()}
     lowest = max(base.hypotheses.values())
     moved = (final or lowest) - lowest
-    return _nothing(
+    return _unknown(
         found, [*base.codes, "BASELINE_UNCLEAR"], start_register_wh=lowest, quarantined_wh=max(moved, 0),
         stop_register_wh=max(final or lowest, lowest), dropped_wh=0,
     )  # fmt: skip
@@ -281,7 +363,6 @@ def _note_after(found: Evidence, stop_wh: int, start_wh: int, judged: Judgement)
     more = after - stop_wh
     if more > max(POST_STOP_WH, (stop_wh - start_wh) // 100):
         judged.codes.append("POST_STOP_READING")
-    found.account.leave_out("AFTER_STOP", found.after)
 
 
 # --- intervals -------------------------------------------------------------------------------------------------------
@@ -315,8 +396,9 @@ def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
     if found.started_us is None:
         codes.append("MISSING_START")
     if not bound.allows(energy, found.until_us - found.since_us):
-        return _nothing(found, [*codes, "IMPOSSIBLE_ENERGY"])
-    account.used += len(found.intervals)
+        return _unknown(found, [*codes, "IMPOSSIBLE_ENERGY"])
+    account.leave_out("FROZEN_BEGIN", found.begins)
+    account.used += len(found.intervals) + len(found.powers) + (found.start_wh is not None)
     if unseen:
         codes.append("INTERVAL_MISSING")
     return Judgement(

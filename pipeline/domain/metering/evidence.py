@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pipeline.domain.events import BillDecided
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import Account
+from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.registers import Point
 from pipeline.domain.station import (
     ABSENT,
@@ -50,7 +52,7 @@ class Evidence:
     registers: list[Point] = field(default_factory=list)
     """From start to end, both included."""
     after: list[Point] = field(default_factory=list)
-    """Registers that were read after the stop."""
+    """Registers that were read after the stop; not used, and left out already."""
     begins: list[Point] = field(default_factory=list)
     intervals: list[Point] = field(default_factory=list)
     phases: dict[int, list[Point]] = field(default_factory=dict)
@@ -63,8 +65,11 @@ class Evidence:
     account: Account = field(default_factory=Account)
 
 
-def gather(station: Station, session: Session, ended_us: int | None) -> Evidence:
-    """All evidence of the session, also what came without a transaction id; `ended_us` None: it is open."""
+def gather(station: Station, session: Session, ended_us: int | None, decided: BillDecided | None = None) -> Evidence:
+    """All evidence of the session, also what came without a transaction id; `ended_us` None: it is open.
+
+    What `decided` states takes the place of start and stop as they were told.
+    """
     readings = readings_of(station, session, ended_us)
     has_loose = len(readings) > len(session.readings)
     times = readings[TIME::STRIDE]
@@ -83,28 +88,53 @@ def gather(station: Station, session: Session, ended_us: int | None) -> Evidence
         readings,
     )
     found.has_loose = has_loose
+    if decided is not None:
+        _decide(found, decided, previous_end(station, session), next_start(station, session))
     for index in range(0, len(readings), STRIDE):
         _sort_in(found, readings, index)
-    found.account.repeated = session.repeated
+    if len(station.connector(session.connector_id).loose):
+        _account_for_loose(found, station.connector(session.connector_id), session, ended_us)
+    found.account.used = session.unkept
+    found.account.repeated += session.repeated
     found.account.add_counted(session.left_out)
     return found
+
+
+def _decide(found: Evidence, decided: BillDecided, earliest_us: int, latest_us: int | None) -> None:
+    """Start and stop by a decision, between the sessions next to it; what was told of them is left out."""
+    since, until = decided.started_at_us, decided.ended_at_us
+    since = None if since is None else max(since, earliest_us)
+    until = until if until is None or latest_us is None else min(until, latest_us)
+    if since is not None or decided.start_register_wh is not None:
+        found.since_us = found.since_us if since is None else since
+        found.started_us = found.since_us
+    if until is not None or decided.stop_register_wh is not None:
+        found.until_us = found.until_us if until is None else until
+        found.by_stop = True
+    found.since_us = min(found.since_us, found.until_us)
+    sent = found.start_wh, found.stop_wh
+    told = decided.start_register_wh, decided.stop_register_wh
+    for at, was, is_now in zip((found.since_us, found.until_us), sent, told, strict=True):
+        if was is not None and is_now is not None:
+            found.account.leave_out("AGAINST_DECISION", [(at, was)])
+    found.start_wh = sent[0] if told[0] is None else told[0]
+    found.stop_wh = sent[1] if told[1] is None else told[1]
 
 
 def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
     at, energy, kind = readings[index + TIME], readings[index + ENERGY], readings[index + KIND]
     power = readings[index + POWER]
     if found.started_us is not None and at < found.started_us - MINUTE:
-        found.account.leave_out("BEFORE_START", [(at, energy if energy != ABSENT else power)])
+        _leave_out(found, "BEFORE_START", at, energy, power)
         return
     at = max(at, found.since_us)
     if found.ended_us is not None and at > found.until_us:
-        if at <= found.until_us + AT_THE_END:
-            at = found.until_us
-        elif kind == REGISTER and energy != ABSENT:
-            found.after.append((at, energy))
+        if at > found.until_us + AT_THE_END:
+            _leave_out(found, "AFTER_STOP", at, energy, power)
+            if kind == REGISTER and energy != ABSENT:
+                found.after.append((at, energy))
             return
-        else:
-            return
+        at = found.until_us
     if power != ABSENT:
         found.powers.append((at, power))
     if energy == ABSENT:
@@ -119,6 +149,13 @@ def _sort_in(found: Evidence, readings: Numbers, index: int) -> None:
         found.phases.setdefault(kind - PHASES, []).append((at, energy))
 
 
+def _leave_out(found: Evidence, reason: str, at: int, energy: int, power: int) -> None:
+    if energy != ABSENT:
+        found.account.leave_out(reason, [(at, energy)])
+    if power != ABSENT:
+        found.account.leave_out(reason, [(at, power)], "W")
+
+
 def readings_of(station: Station, session: Session, ended_us: int | None) -> Numbers:
     """The session's readings in order of their true times, with those of its connector that named no transaction."""
     readings, connector = session.readings, station.connector(session.connector_id)
@@ -131,12 +168,8 @@ def readings_of(station: Station, session: Session, ended_us: int | None) -> Num
 
 def _with_loose(readings: Numbers, session: Session, connector: Connector, ended_us: int | None) -> Numbers:
     """A reading without transaction belongs to whom its connector had then; a time that is told already stays as it is."""
-    loose, known = connector.loose, set(readings[TIME::STRIDE])
-    rows = [
-        loose[index : index + STRIDE]
-        for index in range(0, len(loose), STRIDE)
-        if owns(session, loose[index + TIME], ended_us) and loose[index + TIME] not in known
-    ]
+    known = set(readings[TIME::STRIDE])
+    rows = [row for row in _loose_of(session, connector, ended_us) if row[TIME] not in known]
     if not rows:
         return readings
     rows += [readings[index : index + STRIDE] for index in range(0, len(readings), STRIDE)]
@@ -145,6 +178,29 @@ def _with_loose(readings: Numbers, session: Session, connector: Connector, ended
     for row in rows:
         merged.extend(row)
     return merged
+
+
+def _loose_of(session: Session, connector: Connector, ended_us: int | None) -> list[Numbers]:
+    loose = connector.loose
+    rows = (loose[index : index + STRIDE] for index in range(0, len(loose), STRIDE))
+    return [row for row in rows if owns(session, row[TIME], ended_us)]
+
+
+def _account_for_loose(found: Evidence, connector: Connector, session: Session, ended_us: int | None) -> None:
+    """Readings without transaction at a time that is told already: they repeat it, or say something else."""
+    times = session.readings[TIME::STRIDE]
+    told = {
+        "Wh": set(zip(times, session.readings[ENERGY::STRIDE], strict=True)),
+        "W": set(zip(times, session.readings[POWER::STRIDE], strict=True)),
+    }
+    known = set(times)
+    for row in _loose_of(session, connector, ended_us):
+        for value, unit in ((row[ENERGY], "Wh"), (row[POWER], "W")):
+            if row[TIME] in known and value != ABSENT:
+                if (row[TIME], value) in told[unit]:
+                    found.account.repeated += 1
+                else:
+                    found.account.leave_out("SECOND_VALUE", [(row[TIME], value)], unit)
 
 
 def owns(session: Session, at: int, ended_us: int | None) -> bool:

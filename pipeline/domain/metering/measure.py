@@ -7,15 +7,21 @@ never invents: energy that cannot be proven is estimated and says so, or is None
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from operator import sub
 
+from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
 from pipeline.domain.metering.account import Account
-from pipeline.domain.metering.energy import Judgement, judge
+from pipeline.domain.metering.decided import AS_MEASURED, Ruling, rule
+from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
+from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
+from pipeline.domain.metering.facts import tell
 from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.power import FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
@@ -46,7 +52,7 @@ HELD_BY = (
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
-    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR",
+    "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -98,11 +104,19 @@ class Measured:
     powers_between: list[tuple[int, int]] = field(default_factory=list)
     """(us, W) stated between them, with no register of its own."""
     account: Account = field(default_factory=Account)
+    settled: tuple[str, ...] = ()
+    """Codes that hold the bill no longer, because somebody decided."""
+
+    @property
+    def reserved_from_us(self) -> int | None:
+        """Since when the connector was reserved, as far as that is to be billed: only a decision tells."""
+        decided = self.account.decided
+        return decided.reserved_from_us if decided is not None and self.account.outcome == "applied" else None
 
     @property
     def held(self) -> str | None:
         """Why this session must not be billed as it is."""
-        return next((code for code in HELD_BY if code in self.quality), None)
+        return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
 def measure(station: Station, session: Session, limits: Limits, previous_wh: int | None) -> Measured:
@@ -114,17 +128,12 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     bound = _bound(session, connector, limits)
     judged = _clean(session, connector, ended_at, bound, previous_wh)
     clean = judged is not None
-    since, readings = session.started_at_us, session.readings
+    since, readings, started_at = session.started_at_us, session.readings, session.started_at_us
     if judged is None:
-        found = gather(station, session, ended_at)
+        found = _gathered(station, session, ended_at)
         readings = found.readings
         since = found.since_us
-        found.idle = activity.idle_stretches(
-            _states(station, session, connector, since, found.until_us), since, found.until_us
-        )
-        least = 2 if len(found.registers) >= MANY else 3
-        step = max(bound.step_wh, resolution({register for _, register in found.registers}, least))
-        judged = judge(found, bound._replace(step_wh=step), previous_wh)
+        judged = judge(found, _refined(bound, found), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
         if found.has_loose:
             codes.append("TX_ID_RECONCILED")
@@ -133,6 +142,15 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    settled: tuple[str, ...] = ()
+    doubts = _doubts(codes, judged)
+    if session.decided is not None or doubts:
+        ruling = _ruled(station, session, ended_at, judged, doubts, bound, previous_wh)
+        if ruling is not None:
+            judged, since, until, settled = ruling
+            is_told = started_at is not None or _decided_start(session) is not None
+            started_at, ended_at, clean = since if is_told else None, until, False
+        codes.extend(code for code in judged.codes if code not in codes)
     started = since if since is not None else until
     times, registers = judged.times, judged.registers
     read = times[:-1] if "STOP_REGISTER_MISSING" in codes else times
@@ -161,12 +179,13 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         if stretch.activity != "idle"
     )
     highest = max(session.readings[POWER::STRIDE], default=-1)
-    if session.closed_by not in ("", "STOP") and judged.energy_wh is not None:
+    if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
+    tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
     return Measured(
-        started_at_us=session.started_at_us,
+        started_at_us=started_at,
         ended_at_us=ended_at,
         since_us=started,
         until_us=until,
@@ -185,8 +204,9 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         idle_us=until - started - charging,
         max_power_w=highest if highest >= 0 else None,
         status=status,
-        evidence="incomplete" if status == "open" else _evidence(quality, is_estimated),
+        evidence="incomplete" if status == "open" else "estimated" if settled else _evidence(quality, is_estimated),
         quality=quality,
+        settled=settled,
         clean=clean,
         gaps=gaps,
         lags=[] if session.thinned else _lags(times, registers, bound),
@@ -195,6 +215,47 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         powers_between=between,
         account=judged.account,
     )
+
+
+def _gathered(station: Station, session: Session, ended_at: int | None, decided: BillDecided | None = None) -> Gathered:
+    found = gather(station, session, ended_at, decided)
+    since, until = found.since_us, found.until_us
+    states = _states(station, session, station.connector(session.connector_id), since, until)
+    found.idle = activity.idle_stretches(states, since, until)
+    return found
+
+
+def _refined(bound: Bound, found: Gathered) -> Bound:
+    """With the step that the registers of this session show."""
+    least = 2 if len(found.registers) >= MANY else 3
+    step = max(bound.step_wh, resolution({register for _, register in found.registers}, least))
+    return bound._replace(step_wh=step)
+
+
+def _doubts(codes: Sequence[str], judged: Judgement) -> list[str]:
+    """Why the evidence alone holds the bill."""
+    found = [code for code in HELD_BY if code in codes]
+    return found if found or judged.energy_wh is not None else [ENERGY_UNKNOWN]
+
+
+def _ruled(
+    station: Station, session: Session, ended_at: int | None, judged: Judgement, doubts: list[str], bound: Bound,
+    previous_wh: int | None,
+) -> Ruling | None:  # fmt: skip
+    """What a decision makes of it; in the account: what there is to decide, and what was decided."""
+    account = judged.account
+    if judged.energy_wh is not None and doubts:
+        account.hypotheses.setdefault(AS_MEASURED, judged.energy_wh)
+    if session.decision != "bill":
+        if session.decided is not None:
+            account.decided, account.outcome = session.decided, "applied" if session.decision else "withdrawn"
+        return None
+    gathered = partial(_gathered, station, session, ended_at, session.decided)
+    return rule(session, gathered, judged, doubts, _refined(bound, gathered()), previous_wh)
+
+
+def _decided_start(session: Session) -> int | None:
+    return None if session.decided is None else session.decided.started_at_us
 
 
 def _ended_at(station: Station, session: Session, codes: list[str]) -> int | None:
@@ -247,7 +308,10 @@ def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:
         seen = max(connector.highest_power_w, max(session.readings[POWER::STRIDE], default=0))
         watts = seen if seen > 0 else limits.unrated_w
     stated = max(session.readings[POWER::STRIDE], default=0)
-    sent = {*session.readings[ENERGY::STRIDE], session.start_register_wh or 0, session.stop_register_wh or 0} - {ABSENT, 0}
+    sent = {*session.readings[ENERGY::STRIDE], session.start_register_wh or 0, session.stop_register_wh or 0} - {
+        ABSENT,
+        0,
+    }
     step = max(limits.register_step_wh, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
     return Bound(watts * limits.tolerance_percent // 100, step, max(watts, stated))
 
@@ -309,7 +373,9 @@ def _clean(
 
 
 def _all_used(session: Session, count: int) -> Account:
-    account = Account(used=count + 2, repeated=session.repeated)
+    stated = count - session.readings[POWER::STRIDE].count(ABSENT)
+    stop = session.closed_by == "STOP"
+    account = Account(used=count + stated + 1 + stop + session.unkept, repeated=session.repeated)
     account.facts = {"baseline": "START_REGISTER", "energy": "meterStop - baseline"}
     if session.left_out:
         account.add_counted(session.left_out)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.conservation import book
 from pipeline.domain.metering.measure import Measured, learn, measure
 from pipeline.domain.metering.neighbours import previous_register
@@ -94,9 +93,7 @@ class Rating:
         try:
             site, tariff = self.terms.tariff(station_id, session, measured.times[0])
             signals, final = self.terms.signals_for(session, site), measured.ended_at_us is not None
-            return price(
-                _facts(measured, session.quote), tariff, site.time_zone, signals, final, tax_rate=site.tax_rate
-            )
+            return price(_facts(measured, session), tariff, site.time_zone, signals, final, tax_rate=site.tax_rate)
         except CannotPrice as missing:
             return missing
 
@@ -160,7 +157,7 @@ class Rating:
         )
 
 
-def _facts(measured: Measured, quote: PriceQuote | None) -> Facts:
+def _facts(measured: Measured, session: Session) -> Facts:
     return Facts(
         start_us=measured.times[0],
         end_us=measured.until_us,
@@ -169,7 +166,8 @@ def _facts(measured: Measured, quote: PriceQuote | None) -> Facts:
             for at, wh, power in zip(measured.times, measured.registers, measured.powers, strict=True)
         ],
         activity=measured.activity,
+        reserved_from_us=measured.reserved_from_us,
         estimated=measured.evidence == "estimated",
-        quote=quote,
+        quote=session.quote,
         powers_between=measured.powers_between,
     )

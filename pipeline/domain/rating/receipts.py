@@ -5,11 +5,25 @@ from __future__ import annotations
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from pipeline.domain.events import BillDecided
+from pipeline.domain.metering.account import Account as Evidence
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.units import negated
-from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, taken_back
+from pipeline.domain.receipts import (
+    FORMAT,
+    Account,
+    Billed,
+    Credit,
+    Decided,
+    Hypothesis,
+    LeftOut,
+    Origin,
+    Receipt,
+    Value,
+    taken_back,
+)
 from pipeline.domain.station import ABSENT
 
 
@@ -63,6 +77,48 @@ def receipt_of(
         lines=bill.lines,
         quote=bill.quote,
         locked_at_us=bill.locked_at_us,
+        reserved_from_us=UNSET if measured.reserved_from_us is None else measured.reserved_from_us,
+        account=account_of(measured.account),
+    )
+
+
+def account_of(account: Evidence) -> Account:
+    """As it is published: without identifiers, and as bounded as the account itself."""
+    left_out = tuple(
+        LeftOut(
+            reason=reason,
+            count=each.count,
+            first=tuple(Value(at, f"{value} {unit}") for at, value, unit in each.first),
+            from_us=each.from_us,
+            to_us=each.to_us,
+        )
+        for reason, each in sorted(account.left_out.items())
+    )
+    return Account(
+        used=account.used,
+        repeated=account.repeated,
+        left_out=left_out,
+        facts=tuple(Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())),
+        hypotheses=tuple(Hypothesis(name=name, energy_wh=wh) for name, wh in sorted(account.hypotheses.items())),
+        decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
+    )
+
+
+def _decided(event: BillDecided, outcome: str) -> Decided:
+    return Decided(
+        decision=event.decision,
+        at_us=event.event_time_us,
+        outcome=outcome,
+        hypothesis=event.hypothesis or None,
+        start_register_wh=event.start_register_wh,
+        stop_register_wh=event.stop_register_wh,
+        energy_wh=event.energy_wh,
+        started_at_us=event.started_at_us,
+        ended_at_us=event.ended_at_us,
+        reserved_from_us=event.reserved_from_us,
+        without_reservation=event.without_reservation,
+        by=event.by or None,
+        why=event.why or None,
     )
 
 
@@ -76,7 +132,10 @@ def _stated(powers: list[int]) -> list[int | None] | UnsetType:
 def credit_of(
     former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None, software: str
 ) -> Credit:
-    """Takes `former` back, because `record` has become `revision`; without its hash."""
+    """Takes `former` back, because `record` has become `revision`; without its hash.
+
+    `customer`: whose the session is, for bills of older records that do not say to whom they were addressed.
+    """
     return Credit(
         format=FORMAT,
         software=software,
@@ -87,7 +146,7 @@ def credit_of(
         bill_hash=former.hash.hex(),
         corrected_by=revision,
         reason=reason,
-        customer=customer,
+        customer=customer if former.customer == "" else former.customer,
         station_id=record.station_id,
         connector_id=record.connector_id,
         ended_at_us=former.ended_at_us,

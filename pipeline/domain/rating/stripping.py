@@ -56,8 +56,8 @@ def strip(
         unobserved_s=seconds(measured.unseen_us),
         estimated_wh=measured.estimated_wh,
         unattributed_wh=unattributed,
-        start_register_wh=measured.start_register_wh,
-        stop_register_wh=measured.stop_register_wh,
+        start_register_wh=measured.start_register_wh if _is_way(measured) else None,
+        stop_register_wh=measured.stop_register_wh if _is_way(measured) else None,
         max_power_w=measured.max_power_w,
         status=measured.status,
         evidence=evidence,
@@ -117,6 +117,14 @@ def is_billable(session: Session, measured: Measured) -> bool:
     """Long enough and with enough energy to be charged for; an abort costs nothing, not even a start fee."""
     energy = measured.energy_wh
     return session.ended() and energy is not None and energy >= NOT_BILLED_WH and _lasted(measured) >= NOT_BILLED_US
+
+
+def _is_way(measured: Measured) -> bool:
+    """Is it the way of the register that is billed? By a decision it may be another one, which the receipt tells."""
+    start, stop, energy = measured.start_register_wh, measured.stop_register_wh, measured.energy_wh
+    if not measured.settled or start is None or stop is None:
+        return True
+    return energy == stop - start + measured.dropped_wh
 
 
 def _lasted(measured: Measured) -> int:

@@ -80,7 +80,7 @@ class Terms:
         if site.lock_required:
             require_lock(tariff)
         session.reference = (view.sites, view.tariffs)
-        if session.reservation and tariff.prices_reservations:
+        if session.reservation and tariff.prices_reservations and not _reservation_decided(session):
             raise CannotPrice(
                 "RESERVATION_UNKNOWN", f"tariff {tariff.id!r} prices the reservation, and when that began is not known"
             )
@@ -97,6 +97,14 @@ class Terms:
         """The session has a final bill: corrections of it are priced with the signals of the first one."""
         if session.billed_signals is None:
             session.billed_signals = self._view.signals
+
+
+def _reservation_decided(session: Session) -> bool:
+    """Did somebody say when it began, or that it is not billed?"""
+    decided = session.decided
+    if decided is None or session.decision != "bill":
+        return False
+    return decided.without_reservation or decided.reserved_from_us is not None
 
 
 def _frozen(session: Session, view: View) -> View:

@@ -57,10 +57,12 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
     station.sessions[key] = session
     step = Step()
     if early is not None:
-        if early.revision:
+        if early.billed is not None:  # somebody had decided about it before its start came
+            step.merged.append((session, early))
+        elif early.revision:
             step.voided.append((session, early.session_id))
-            withdraw(station.connector(early.connector_id), early)
             session.revision = early.revision
+        withdraw(station.connector(early.connector_id), early)
         join(session, early)
         clock.judge(station, session)
         line_up(station, session.connector_id)
@@ -78,3 +80,4 @@ def _repeat_of(station: Station, repeated: Session, first: Session) -> None:
             station.sessions[key] = first
             first.aliases.append(key)
     station.duplicates += 1
+    first.repeated += repeated.start_register_wh is not None

@@ -9,8 +9,8 @@ from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
-from pipeline.domain.session.notes import alert, heard, note, refuse
-from pipeline.domain.session.timeline import note_number, put
+from pipeline.domain.session.notes import alert, heard, note, refuse, touched
+from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     LATENESS_HORIZON,
@@ -83,7 +83,7 @@ def _take_loose(station: Station, session: Session, event: SessionEnded) -> None
     loose = nowhere.loose if nowhere is not None else None
     for index in range(0 if not loose else len(loose) - STRIDE, -1, -STRIDE):
         if loose and loose[index + RECEIVED] == event.received_time_us:
-            put(session.readings, loose[index : index + STRIDE].tolist())
+            put_into(session, loose[index : index + STRIDE].tolist())
             del loose[index : index + STRIDE]
 
 
@@ -152,14 +152,17 @@ def _owner_of_another_charge(station: Station, session: Session, event: SessionE
 
 
 def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step | None:
-    if event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us():
+    is_same = event.register_wh == session.stop_register_wh and event.event_time_us == session.ended_as_sent_us()
+    if is_same or (session.aliases and _says_the_same(event, session)):  # of the other id of the same charge
         station.duplicates += 1
-        return None
-    if session.aliases and _says_the_same(event, session):
-        station.duplicates += 1  # of the other id of the same charge
+        session.repeated += event.register_wh is not None
         return None
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
-    session.leave_out("DOUBLE_STOP", event.event_time_us)
+    if event.register_wh is not None:
+        session.leave_out("DOUBLE_STOP", event.event_time_us)
+    if not _says_the_same(event, session):  # nobody knows which of the two is right
+        note(session, "DOUBLE_STOP")
+        touched(station, session, "DOUBLE_STOP")
     alert(step, "DOUBLE_STOP", station.connector(session.connector_id), session, event.event_time_us)
     return step
 

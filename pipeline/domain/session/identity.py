@@ -89,7 +89,7 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
     return register - known <= watts * max(at - session.last_at_us, LAG) // HOUR + STEP_WH
 
 
-def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf) -> int:
+def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
     """Sessions without a start take the one start on their connector that was never answered, or whose own id nothing
     was measured under: firmware may send a number of its own.
 
@@ -114,6 +114,8 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf) -> int:
             wake = min(wake, due)
             continue
         pending.remove(found[0])
+        if early.billed is not None:  # somebody had decided about it before its start was found
+            step.merged.append((found[0], early))
         _adopt(station, found[0], early)
     return wake
 
@@ -182,7 +184,9 @@ def settled_at(stop: SessionEnded) -> int:
     return (stop.received_time_us or stop.event_time_us) + SETTLE
 
 
-def settle_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> Iterable[tuple[SessionEnded, Session]]:
+def settle_orphans(
+    station: Station, now: int, limits_of: LimitsOf, step: Step
+) -> Iterable[tuple[SessionEnded, Session]]:
     """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
     for stop in sorted(station.orphans, key=lambda stop: stop.event_time_us):
         if stop.transaction_id is None and now < settled_at(stop):

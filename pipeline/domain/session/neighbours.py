@@ -9,9 +9,10 @@ from __future__ import annotations
 import itertools
 
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
-from pipeline.domain.session.timeline import note_number, note_state, put
+from pipeline.domain.session.timeline import note_number, note_state, put_into
 from pipeline.domain.station import ABSENT, STRIDE, UNKNOWN_CONNECTOR, Session, Station, Step
 
 
@@ -77,7 +78,10 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
         first.closed_by != "STOP" or (second.stop_register_wh or 0) > (first.stop_register_wh or 0)
     )
     if later:
+        if first.closed_by == "STOP" and first.stop_register_wh is not None:
+            first.leave_out("EARLIER_STOP", first.stop_sent_us)
         first.closed_by = ""
+    withdraw(station.connector(second.connector_id), second)
     join(first, second)
     clock.judge(station, first)
     step.rated = [each for each in step.rated if each[0] is not second]
@@ -94,16 +98,15 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
 def join(session: Session, early: Session) -> None:
     """Evidence of one transaction that came under two names; `early` is no session any more."""
     for index in range(0, len(early.readings), STRIDE):
-        became, _ = put(session.readings, early.readings[index : index + STRIDE].tolist())
-        session.repeated += became == "repeated"
-        if became == "conflict":
-            session.leave_out("ID_CONFLICT", early.readings[index])
+        put_into(session, early.readings[index : index + STRIDE].tolist())
     for at, state in early.states:
         note_state(session, at, state)
     session.codes.extend(code for code in early.codes if code not in session.codes)
     session.suspect |= early.suspect
     session.slow |= early.slow
     session.shared |= early.shared
+    if session.decided is None:
+        session.decision, session.decided, session.settled = early.decision, early.decided, early.settled
     session.repeated += early.repeated
     for reason, (count, since, until) in early.left_out.items():
         session.leave_out(reason, since, count)
@@ -112,6 +115,11 @@ def join(session: Session, early: Session) -> None:
         for number in range(early.seq_first, early.seq_next):
             if number not in early.seq_missing:
                 note_number(session, number)
+    session.unkept += early.unkept
+    if early.closed_by == "STOP" and session.closed_by == "STOP":
+        _count_again(session, early.stop_register_wh, session.stop_register_wh, "DOUBLE_STOP", early.stop_sent_us)
+    if early.started_at_us is not None:
+        _count_again(session, early.start_register_wh, session.start_register_wh, "OTHER_START", early.start_sent_us)
     if early.closed_by == "STOP" and session.closed_by != "STOP":
         session.ended_at_us, session.stop_register_wh = early.ended_at_us, early.stop_register_wh
         session.stop_reason, session.stop_token = early.stop_reason, early.stop_token
@@ -120,6 +128,16 @@ def join(session: Session, early: Session) -> None:
     session.last_at_us = max(session.last_at_us, early.last_at_us)
     session.last_register_wh = max(session.last_register_wh, early.last_register_wh)
     session.fold = None
+
+
+def _count_again(session: Session, register: int | None, known: int | None, reason: str, at: int) -> None:
+    """The register of a second start or stop of one charge, for the account."""
+    if register is None:
+        return
+    if register == known:
+        session.repeated += 1
+    else:
+        session.leave_out(reason, at)
 
 
 def _in_order(station: Station, connector_id: int) -> list[Session]:

@@ -6,7 +6,16 @@ from pipeline.domain.events import MeterRead
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, is_on, on_connector, shell
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
-from pipeline.domain.session.timeline import is_empty, note_number, note_state, place_of, put, reading_of
+from pipeline.domain.session.timeline import (
+    is_empty,
+    note_number,
+    note_state,
+    place_of,
+    put,
+    put_into,
+    reading_of,
+    values_of,
+)
 from pipeline.domain.station import (
     ABSENT,
     CLOCK_TOLERANCE,
@@ -122,17 +131,15 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
     if session.thinned and session.readings and readings[TIME] < row[TIME] < readings[-STRIDE]:
         station.late_unused += 1
         station.used += 1
-        session.leave_out("LATE_READING_UNUSED", row[TIME])
+        session.leave_out("LATE_READING_UNUSED", row[TIME], values_of(row))
         return None
-    became, place = put(readings, row)
+    became, place = put_into(session, row)
     match became:
         case "repeated":
             station.duplicates += 1  # problems 5 and 7
-            session.repeated += 1
             return None
         case "conflict":
             step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
-            session.leave_out("ID_CONFLICT", row[TIME])
             note(session, "ID_CONFLICT")
             touched(station, session, "LATE_READING")
             alert(step, "ID_CONFLICT", station.connector(session.connector_id), session, at)
@@ -168,7 +175,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
     if is_empty(row):
         station.outside += 1
         return None
-    became, _ = put(connector.loose, row)
+    became, _ = put(connector.loose, row) if owner is None else put_into(owner, row, connector.loose)
     station.newest_us = max(station.newest_us, at)
     _forget_loose(station, connector_id, at)
     if became == "repeated":

@@ -123,6 +123,7 @@ def _is_start_of(session: Session, event: SessionStarted) -> bool:
 
 def _start_again(station: Station, event: SessionStarted, session: Session) -> Step | None:
     station.duplicates += 1
+    session.repeated += event.register_wh is not None
     if event.call is not None and f"call:{event.call}" not in station.sessions:
         station.sessions[f"call:{event.call}"] = session
         session.aliases.append(f"call:{event.call}")

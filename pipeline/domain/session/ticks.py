@@ -14,7 +14,7 @@ from pipeline.domain.metering.neighbours import OVERLAP, previous_end
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
 from pipeline.domain.session.neighbours import disturb_next, untangle
-from pipeline.domain.session.timeline import put
+from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
     ABSENT,
@@ -42,7 +42,7 @@ FAULT_LASTS = MINUTE
 def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
     """Time has reached `now` (us UTC) on the station's clock."""
     step = Step()
-    wake = adopt_unanswered(station, now, limits_of)
+    wake = adopt_unanswered(station, now, limits_of, step)
     if station.orphans:
         adopt_orphans(station, now, limits_of, step)
         for stop in station.orphans:
@@ -109,7 +109,7 @@ def _keep_states(station: Station, session: Session) -> None:
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
-            put(session.readings, loose[index : index + STRIDE].tolist())
+            put_into(session, loose[index : index + STRIDE].tolist())
             if "TX_ID_RECONCILED" not in session.codes:
                 session.codes.append("TX_ID_RECONCILED")
             del loose[index : index + STRIDE]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from typing import Literal
 
 from pipeline.domain.events import MeterRead
@@ -14,6 +15,7 @@ from pipeline.domain.station import (
     INTERVAL,
     KIND,
     PHASES,
+    POWER,
     RECEIVED,
     REGISTER,
     STRIDE,
@@ -87,6 +89,39 @@ def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put
 
 def _rounded_to(register: int) -> int:
     return next(step for step in (1000, 100, 10, 1) if register % step == 0)
+
+
+def put_into(session: Session, row: list[int], readings: Numbers | None = None) -> tuple[Put, int]:
+    """`put` for a session's readings, or for `readings` that are its own, too; values that are not new are counted for
+    the account of its evidence.
+    """
+    readings = session.readings if readings is None else readings
+    at, power = row[TIME], row[POWER]
+    known = _values_at(readings, at) + values_of(row)
+    became, place = put(readings, row)
+    again = known - _values_at(readings, at)
+    if became == "conflict":
+        session.leave_out("ID_CONFLICT", at, again)
+    elif again:
+        if power not in (ABSENT, readings[place + POWER]):
+            session.leave_out("SECOND_VALUE", at)
+            again -= 1
+        session.repeated += again
+    return became, place
+
+
+def values_of(row: Sequence[int]) -> int:
+    """How many values of a reading the account of the evidence counts: energy and power."""
+    return (row[ENERGY] != ABSENT) + (row[POWER] != ABSENT)
+
+
+def _values_at(readings: Numbers, at: int) -> int:
+    """The same of all readings of this time."""
+    place, found = place_of(readings, at), 0
+    while place < len(readings) and readings[place + TIME] == at:
+        found += values_of(readings[place : place + STRIDE])
+        place += STRIDE
+    return found
 
 
 def place_of(readings: Numbers, at: int) -> int:
