@@ -130,6 +130,7 @@ def test_4a_a_second_stop_of_an_id_by_another_tag_ends_the_session_that_it_fits(
     bench.start(0, 700_000, None, connector=2, token=BOB, call="c")
     bench.stop(3_600, 16_000, "x", token=ALICE)
     bench.stop(3_660, 709_000, "x", token=BOB)
+    bench.stop(3_660, 709_000, "x", token=BOB)
     bench.tick(2 * DAY)
     second = next(record for record in bench.records if record.connector_id == 2)
     assert (second.energy_wh, second.evidence) == (9_000, "complete")

@@ -157,6 +157,9 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
         station.duplicates += 1
         session.repeated += event.register_wh is not None
         return None
+    if _is_known(station, event):  # it ended another session of the same id (6a)
+        station.duplicates += 1
+        return None
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays
     if event.register_wh is not None:
         session.leave_out("DOUBLE_STOP", event.event_time_us)
