@@ -33,9 +33,10 @@ STRIDE = 6
 energy it is, time us at which it was received (0 = not known); -1 = not given."""
 TIME, ENERGY, POWER, SOC, KIND, RECEIVED = range(STRIDE)
 ABSENT = -1
-REGISTER, INTERVAL, BEGIN, PHASES = 0, 1, 2, 8
+REGISTER, INTERVAL, BEGIN, PHASES, NAMED = 0, 1, 2, 8, 64
 """Kinds of energy: the connector's register; energy since the reading before; the register as it was at the begin of the
-transaction, whenever it is told; from PHASES on the sum of some phases alone, whose bits (1, 2, 4) are added."""
+transaction, whenever it is told; from PHASES on the sum of some phases alone, whose bits (1, 2, 4) are added.
+NAMED is added in `Connector.loose` to what named a transaction whose start on this connector was not known yet."""
 UNKNOWN_CONNECTOR = -1
 """Of a session until an event names its connector (OCPP 2.0.1 sends the EVSE once)."""
 

@@ -16,6 +16,7 @@ from pipeline.domain.station import (
     INTERVAL,
     KIND,
     MINUTE,
+    NAMED,
     PHASES,
     POWER,
     REGISTER,
@@ -71,7 +72,7 @@ def gather(station: Station, session: Session, ended_us: int | None, decided: Bi
     What `decided` states takes the place of start and stop as they were told.
     """
     readings = readings_of(station, session, ended_us)
-    has_loose = len(readings) > len(session.readings)
+    has_loose = _is_unnamed(session, station.connector(session.connector_id), ended_us)
     times = readings[TIME::STRIDE]
     last = max(session.last_at_us, session.started_at_us or 0) if not session.suspect else 0
     until = ended_us if ended_us is not None else max([last, session.started_at_us or 0, *times[-1:]])
@@ -182,8 +183,20 @@ def _with_loose(readings: Numbers, session: Session, connector: Connector, ended
 
 def _loose_of(session: Session, connector: Connector, ended_us: int | None) -> list[Numbers]:
     loose = connector.loose
-    rows = (loose[index : index + STRIDE] for index in range(0, len(loose), STRIDE))
-    return [row for row in rows if owns(session, row[TIME], ended_us)]
+    rows = [loose[index : index + STRIDE] for index in range(0, len(loose), STRIDE)]
+    owned = [row for row in rows if owns(session, row[TIME], ended_us)]
+    for row in owned:
+        row[KIND] %= NAMED
+    return owned
+
+
+def _is_unnamed(session: Session, connector: Connector, ended_us: int | None) -> bool:
+    """Does the session own readings that named no transaction?"""
+    loose = connector.loose
+    return any(
+        kind < NAMED and owns(session, at, ended_us)
+        for at, kind in zip(loose[TIME::STRIDE], loose[KIND::STRIDE], strict=True)
+    )
 
 
 def _account_for_loose(found: Evidence, connector: Connector, session: Session, ended_us: int | None) -> None:

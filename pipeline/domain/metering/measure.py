@@ -142,8 +142,6 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
-    if session.shared and "TX_ID_RECONCILED" not in codes:
-        codes.append("TX_ID_RECONCILED")  # connector, tag and register told whose evidence it is
     settled: tuple[str, ...] = ()
     doubts = _doubts(codes, judged)
     if session.decided is not None or doubts:

@@ -13,7 +13,9 @@ from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
+    KIND,
     LATENESS_HORIZON,
+    NAMED,
     RECEIVED,
     REORDER_WINDOW,
     SETTLE,
@@ -47,7 +49,6 @@ def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
     """Problem 19: by connector, tag, register and time; it waits while none or several fit."""
     session = owner_of_stop(station, event) if event.transaction_id is not None else None
     if session is not None:
-        note(session, "TX_ID_RECONCILED")
         _take_loose(station, session, event)
         return close_by(station, session, event)
     if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
@@ -83,14 +84,17 @@ def _take_loose(station: Station, session: Session, event: SessionEnded) -> None
     loose = nowhere.loose if nowhere is not None else None
     for index in range(0 if not loose else len(loose) - STRIDE, -1, -STRIDE):
         if loose and loose[index + RECEIVED] == event.received_time_us:
-            put_into(session, loose[index : index + STRIDE].tolist())
+            row = loose[index : index + STRIDE].tolist()
+            row[KIND] %= NAMED
+            put_into(session, row)
             del loose[index : index + STRIDE]
 
 
 def adopt_orphans(station: Station, now: int, limits_of: LimitsOf, step: Step) -> None:
     """A tick looks again at stops without id: starts may have come since, and ratings narrow the choice."""
     for stop, session in list(settle_orphans(station, now, limits_of, step)):
-        note(session, "TX_ID_RECONCILED")
+        if stop.transaction_id is None:
+            note(session, "TX_ID_RECONCILED")
         _take_loose(station, session, stop)
         told = close_by(station, session, stop)
         if told is not None:

@@ -20,7 +20,9 @@ from pipeline.domain.station import (
     ABSENT,
     CLOCK_TOLERANCE,
     EARLIEST,
+    KIND,
     LATENESS_HORIZON,
+    NAMED,
     REGISTER,
     REORDER_WINDOW,
     STRIDE,
@@ -171,6 +173,8 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
     connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
     connector = station.connector(connector_id)
     row = reading_of(event)
+    if event.transaction_id is not None:
+        row[KIND] += NAMED
     owner = on_connector(station, connector_id, row[TIME])
     if is_empty(row):
         station.outside += 1
@@ -191,7 +195,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
         owner.suspect = owner.slow = True
     owner.fold = None
     owner.last_at_us = max(owner.last_at_us, at)
-    if event.register_wh is not None and row[-2] == REGISTER and event.register_wh >= owner.last_register_wh:
+    if event.register_wh is not None and row[KIND] % NAMED == REGISTER and event.register_wh >= owner.last_register_wh:
         owner.last_register_wh = event.register_wh
     touched(station, owner, "LATE_READING")
     if not owner.ended() and at >= owner.update_due_us:

@@ -20,8 +20,10 @@ from pipeline.domain.station import (
     ABSENT,
     ENERGY,
     HOUR,
+    KIND,
     LATENESS_HORIZON,
     MINUTE,
+    NAMED,
     NEVER,
     RECEIVED,
     REORDER_WINDOW,
@@ -109,9 +111,11 @@ def _keep_states(station: Station, session: Session) -> None:
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
-            put_into(session, loose[index : index + STRIDE].tolist())
-            if "TX_ID_RECONCILED" not in session.codes:
+            row = loose[index : index + STRIDE].tolist()
+            if row[KIND] < NAMED and "TX_ID_RECONCILED" not in session.codes:
                 session.codes.append("TX_ID_RECONCILED")
+            row[KIND] %= NAMED
+            put_into(session, row)
             del loose[index : index + STRIDE]
 
 
