@@ -53,6 +53,8 @@ def observe(
     moving = _moving(points, told, until, bound, beat_us)
     stretches = _overruled(told, moving, until) if moving else told
     begins = [each.from_us for each in told if each.activity == "charging"]
+    longest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
+    is_unclear |= any(at - since > longest for since, at in moving)  # nobody saw when in it the energy flowed
     late = [any(since <= begin <= at + LATE_REFRESH for begin in begins) for since, at in moving]
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
 
