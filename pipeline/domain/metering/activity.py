@@ -19,6 +19,8 @@ from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 LATE_REFRESH = MINUTE
 """A register may show so late what flowed before."""
+LEAST_W = 1380
+"""A vehicle that charges takes at least 6 A (IEC 61851); so long a coarse register may wait for its next step."""
 BEFORE_START = MINUTE
 """A status so shortly before the start, with no session there, is about the car that is starting."""
 ACTIVITIES: Mapping[str, Activity] = {
@@ -47,7 +49,7 @@ def observe(
         times, registers = [at for at, _ in points], [register for _, register in points]
         return Observed(infer_activity(times, registers, powers, started, until))
     told = _told(states, started, until)
-    is_unclear = _stands_still(points, powers, told, until)
+    is_unclear = _stands_still(points, powers, told, until, bound)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
     moving = _moving(points, told, until, bound, beat_us)
@@ -59,13 +61,16 @@ def observe(
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
 
 
-def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int) -> bool:
+def _stands_still(
+    points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound
+) -> bool:
     """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
+    shortest = max(shortest, bound.step_wh * HOUR // LEAST_W)
     ends = [each.from_us for each in told[1:]] + [until]
     charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
     flat_since, idle_since = 0, 1
