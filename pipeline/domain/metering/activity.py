@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from operator import sub
 from typing import NamedTuple
 
 from pipeline.domain.metering.inferred import infer_activity
@@ -67,6 +68,10 @@ def _stands_still(
     """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
+    registers, stated = [register for _, register in points], powers[1:-1]
+    rises = 0 not in map(sub, registers[1:-1], registers)
+    if rises and (max(stated) < 0 or min(stated) > STANDBY_W):
+        return False  # nearly always
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual

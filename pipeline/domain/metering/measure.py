@@ -58,6 +58,8 @@ NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
 MANY = 5
 """Of so many readings two different values tell the step of the register: a finer one would have shown more of them."""
+ENOUGH = 32
+"""So many different values tell the step of a register for good."""
 CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
@@ -424,7 +426,10 @@ def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[in
     and where the register stood still and then caught up."""
     if len(times) < 5:
         return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
-    if 0 not in map(sub, registers[1:], registers):
+    steps = list(map(sub, registers[1:], registers))
+    while steps and not steps[-1]:
+        steps.pop()  # at the end it stood still, and nothing came after it
+    if 0 not in steps:
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
@@ -448,16 +453,15 @@ def _evidence(quality: tuple[str, ...], estimated: bool) -> Evidence:
 
 def learn(connector: Connector, session: Session, measured: Measured) -> None:
     """What a closed session tells of the connector's register: its step, and the beat on which it is refreshed."""
-    registers = set(measured.registers)
-    if measured.energy_wh is None or measured.dropped_wh or len(registers) < 3:
+    if not measured.registers or measured.dropped_wh:
         return
-    sent = set(session.readings[ENERGY::STRIDE]) - {ABSENT} or registers
-    step = resolution(sent, 3)
-    if not connector.resolution_wh or step < connector.resolution_wh or len(sent) > connector.resolution_of:
-        connector.resolution_wh, connector.resolution_of = step, max(len(sent), connector.resolution_of)
-    seen = beat(list(zip(measured.times, measured.registers, strict=True)))
-    if seen:
-        connector.beat_us = seen
+    if connector.resolution_of < ENOUGH:
+        sent = set(session.readings[ENERGY::STRIDE]) - {ABSENT} or set(measured.registers)
+        step = resolution(sent, 3)
+        if len(sent) > 2 and (step < connector.resolution_wh or len(sent) > connector.resolution_of):
+            connector.resolution_wh, connector.resolution_of = step, max(len(sent), connector.resolution_of)
+    if 0 in map(sub, measured.registers[1:-1], measured.registers):
+        connector.beat_us = beat(list(zip(measured.times, measured.registers, strict=True))) or connector.beat_us
 
 
 def seconds(us: int) -> int:

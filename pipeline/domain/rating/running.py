@@ -20,7 +20,7 @@ from pipeline.domain.station import ABSENT, ENERGY, KIND, POWER, REGISTER, STRID
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("currency", "fed", "fold", "highest_wh", "known", "series", "site_id", "template")
+    __slots__ = ("currency", "fed", "fold", "highest_wh", "is_moved", "known", "series", "site_id", "template")
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
@@ -34,16 +34,19 @@ class Running:
         self.template: Any = None
         """What whoever encodes live updates keeps for the next one."""
         self.fed = 0
+        self.is_moved = False
+        """Some of its readings are not where they were sent: another clock, or no transaction id."""
 
 
 def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
     started, start = session.started_at_us, session.start_register_wh
     readings = session.readings
-    if session.suspect or len(station.connector(session.connector_id).loose):
-        session.fold = None  # its readings are not where they were sent: folded anew each time
-        readings = readings_of(station, session, session.ended_at_us)
     running: Running | None = session.fold
+    is_moved = running is None and (session.suspect or len(station.connector(session.connector_id).loose) > 0)
+    if is_moved or (running is not None and running.is_moved):
+        running, is_moved = None, True  # its readings are not where they were sent: folded anew each time
+        readings = readings_of(station, session, session.ended_at_us)
     if running is None:
         if started is None or start is None:
             return None
@@ -51,6 +54,7 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
             site, tariff = terms.tariff(station.station_id, session, started)
             signals = terms.signals.of_site(site.site_id)
             running = session.fold = _open_fold(site, tariff, signals, started, start, session.quote)
+            running.is_moved = is_moved
         except CannotPrice:
             return None
     elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
