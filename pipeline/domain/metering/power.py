@@ -120,9 +120,7 @@ def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _missing(
-    found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound
-) -> list[Point]:
+def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> list[Point]:
     """What flowed while the register stood still and its next change does not hold, (us, Wh by then); empty: nothing."""
     flowing = [
         (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
