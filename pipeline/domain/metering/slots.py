@@ -40,9 +40,8 @@ def spread(
         at_cut = registers[-1] if cut >= times[-1] else _register_at(times, registers, cut)
         occupied = seconds(cut - start)
         charged = seconds(sum(min(b, cut) - a for a, b in charging if a < cut))
-        # Both are rounded: no slot may charge for longer than it is occupied, nor the rest of the session.
-        charged = max(charged, charged_before, in_all - (lasted - occupied))
-        charged = min(charged, charged_before + occupied - clock, in_all)
+        # Both are rounded: the last slot, which is no whole quarter, may not charge for longer than it is occupied.
+        charged = max(charged, in_all - (lasted - occupied))
         slots.append(Slot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
         register, clock, charged_before = at_cut, occupied, charged
         if bound >= end:
