@@ -24,11 +24,11 @@ from pipeline.topics import TOPICS
 from pipeline.wire.sessions import decode_session
 from tests.schemas.declarations import schema_of
 
-ON = frozenset({"schema", "slots", "overlap", "register", "ledger"})
-"""The checks that a test fails by. To be put in: `duration` (idle time is negative where the start is missing) and
-`slot_times` (slots round seconds otherwise than their session)."""
-KNOWN: dict[str, str] = {}
-"""Test -> the check that its outputs do not pass yet. It fails here as soon as they do: take it out then."""
+ON = frozenset({"schema", "duration", "slots", "slot_times", "overlap", "register", "ledger"})
+"""The checks that a test fails by."""
+KNOWN: dict[str, str] = {"test_energy_booked_twice_is_found": "ledger"}
+"""Test -> the check that its outputs do not pass, on purpose or not yet. It fails here as soon as they do: take it out
+then."""
 
 Complaint = tuple[str, str]
 """Check, and what it objects to."""

@@ -190,8 +190,9 @@ def test_what_a_test_puts_out_is_heard_and_a_wrong_output_fails_it(right: Stripp
     told = {output.key.decode() for output in outputs if output.topic == "sessions"}
     assert told
     assert any(run.latest.keys() == told for run in runs)  # of the stage, which this test has not told the listener
-    (complaint,) = LISTENER.verdict("this test")
-    assert complaint.startswith(f"slots: {right.session_id}: 6000 Wh, its slots have ")
+    energy, times = LISTENER.verdict("this test")
+    assert energy.startswith(f"slots: {right.session_id}: 6000 Wh, its slots have ")
+    assert times.startswith(f"slot_times: {right.session_id}: (1800, 1800) s of duration and charging, its slots have ")
     assert LISTENER.verdict("this test") == []
 
 

@@ -22,8 +22,8 @@ class Limits:
     silent_us: int = 15 * MINUTE
     """No sign of life for longer than this while a session is open: STATION_SILENT."""
     tolerance_percent: int = 115
-    """What a connector may deliver in percent of its rating: 10 % above the nominal voltage is legal (EN 50160), ratings
-    are rounded, and meters err."""
+    """What a connector may deliver in percent of its rating: 10 % above the nominal voltage is legal (EN 50160),
+    ratings are rounded, and meters err."""
     register_step_wh: int = 10
     unrated_w: int = 500_000
     """Bound when neither a rating nor any power is known."""

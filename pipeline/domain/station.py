@@ -34,8 +34,8 @@ energy it is, time us at which it was received (0 = not known); -1 = not given."
 TIME, ENERGY, POWER, SOC, KIND, RECEIVED = range(STRIDE)
 ABSENT = -1
 REGISTER, INTERVAL, BEGIN, PHASES, NAMED = 0, 1, 2, 8, 64
-"""Kinds of energy: the connector's register; energy since the reading before; the register as it was at the begin of the
-transaction, whenever it is told; from PHASES on the sum of some phases alone, whose bits (1, 2, 4) are added.
+"""Kinds of energy: the connector's register; energy since the reading before; the register as it was at the begin of
+the transaction, whenever it is told; from PHASES on the sum of some phases alone, whose bits (1, 2, 4) are added.
 NAMED is added in `Connector.loose` to what named a transaction whose start on this connector was not known yet."""
 UNKNOWN_CONNECTOR = -1
 """Of a session until an event names its connector (OCPP 2.0.1 sends the EVSE once)."""
@@ -123,7 +123,7 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     billed: Billed | None = None
     """The bill that stands; a corrected one takes it back. From here on last, because older records end before it."""
     clock_us: int = 0
-    """What is added to the time of its start, because the station's clock was wrong then (clock.py); 0: it was right."""
+    """What is added to the time of its start, because the station's clock was wrong (clock.py); 0: it was right."""
     start_sent_us: int = 0
     """Start and stop as the station sent them: identities are made from what was sent."""
     stop_sent_us: int = 0
@@ -138,9 +138,9 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     readings: Numbers = msgspec.field(default_factory=lambda: array("q"))
     """In order of the time as sent; STRIDE says what a reading is."""
     suspect: bool = False
-    """A message of it was received before it happened or more than CLOCK_TOLERANCE later: clock.py looks at its times."""
+    """A message of it was received before it happened, or more than CLOCK_TOLERANCE later: see clock.py."""
     shared: bool = False
-    """Its transaction id is that of another connector's session, too (problem 6a): connector, tag and register decide."""
+    """Another connector's session has its transaction id, too (problem 6a): connector, tag and register decide."""
     reservation: bool = False
     """Its start named a reservation; when that began is not known."""
     stamps: list[tuple[int, int]] = []
@@ -221,7 +221,7 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """(time us, `offset_wh` until then) of each fall of the register inside the lateness horizon."""
 
     reports: list[tuple[int, str, int]] = []
-    """(time us as sent, charging state or `available`, time us received) of each status, as far back as sessions are kept."""
+    """(time us as sent, charging state or `available`, us received) of each status, kept as long as sessions."""
     loose: Numbers = msgspec.field(default_factory=lambda: array("q"))
     """Readings without a usable transaction id, laid out as in a session: of the one that was open at their time."""
     resolution_wh: int = 0

@@ -100,7 +100,10 @@ def test_no_two_numbers_of_a_recorded_state_are_equal() -> None:
     assert len(seen) == len(set(seen)) > 500
 
 
-LITERALS = ("waive", "bill", "withdraw", "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown")
+LITERALS = (
+    1, "waive", "bill", "withdraw", "unacknowledged", "zero",
+    "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown",
+)  # fmt: skip
 
 
 def _leaves(value: object) -> list[object]:
@@ -160,7 +163,9 @@ def test_a_value_that_is_read_otherwise_is_named(edit: object, complaint: str, t
 def test_what_a_version_converts_is_compared_with_what_it_says(tmp_path: Path) -> None:
     folder = tmp_path / "v4"
     shutil.copytree(FOLDER / "v4", folder)
-    (folder / "converted.json").write_text('{"values": {"full.*-?.state": "x"}, "gone": []}', "utf-8")
+    converted = json.loads((folder / "converted.json").read_text("utf-8"))
+    converted["values"]["full.*-?.state"] = "x"
+    (folder / "converted.json").write_text(json.dumps(converted), "utf-8")
     found = complaints(folder / "full.record")
     assert found
     assert all(".state: 'state-" in each and each.endswith("instead of 'x'") for each in found)

@@ -1,8 +1,8 @@
 """Where the register stood at the start: one hypothesis that fits is used and named, two that differ hold the bill.
 
 lifetime: readings go on from the register of the start. session-relative: they count from 0 while start and stop are
-lifetime values (problem 1). baseline missing: the start says 0 or nothing (problem 2), or a value from before the session
-that ended last on the connector.
+lifetime values (problem 1). baseline missing: the start says 0 or nothing (problem 2), or a value from before the
+session that ended last on the connector.
 """
 
 from __future__ import annotations

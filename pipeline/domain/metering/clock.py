@@ -3,14 +3,14 @@
 The lag of a message is the time between the two. Nothing marks which part of it is delay and which part a wrong clock
 (OCPP 1.6); the rules, problem 29:
 
-- a message cannot be received before it happened, nor happen before 2017: one such message proves that the clock is off;
+- a message cannot be received before it happened, nor happen before 2017: one such message proves the clock wrong;
 - several messages with one and the same lag, received over a minute and more, show a level of the clock: delays differ.
   A queue that is sent when the link returns comes at once, with lags that differ by the time between its events;
 - start and stop alone, both late by the same amount to a few seconds, show one as well;
 - one late message proves nothing: it was delayed (problem 10), and its time stays as the station's clock tells it.
 
-The offset is a function of time with steps (daylight saving in wall-clock stamps, NTP that sets the clock, a reboot): each
-message is corrected by the level that was in force when it was received. Unknown receive times prove nothing.
+The offset is a function of time with steps (daylight saving in wall-clock stamps, NTP that sets the clock, a reboot):
+each message is corrected by the level that was in force when it was received. Unknown receive times prove nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ ZONE = 15 * MINUTE
 
 
 class Level(NamedTuple):
-    """From the message received at `from_us` to the one at `until_us` the clock was off by `offset_us` (to be added)."""
+    """From the message received at `from_us` to the one at `until_us` the clock was off; `offset_us` is to be added."""
 
     from_us: int
     until_us: int

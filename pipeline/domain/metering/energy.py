@@ -1,9 +1,9 @@
-"""Energy of a session whose evidence is not plain, from one source for each stretch of time, and a code for each repair.
+"""Energy of a session whose evidence is not plain: one source for each stretch of time, a code for each repair.
 
-The precedence (ops/field-problems.md): registers of start and stop with the samples between them, samples alone, phases
-that provably stand for the total, intervals, power. The rule of this file: never negative, never clamped to 0, never more
-than physically possible, never a guess between two explanations. What is billed without proof says between which bounds the
-truth lies; where nothing or more than one thing explains the evidence, the energy is None.
+The precedence (ops/field-problems.md): registers of start and stop with the samples between them, samples alone,
+phases that provably stand for the total, intervals, power. The rule of this file: never negative, never clamped to 0,
+never more than physically possible, never a guess between two explanations. What is billed without proof says between
+which bounds the truth lies; where nothing or more than one thing explains the evidence, the energy is None.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
 """Why values were left out of which nothing follows, and why a bill is held for that."""
 POST_STOP_WH = 100
 CLOSE = 15 * MINUTE
-"""A register that ran over its last digit was seen before and after it within this time; else it may have been reset."""
+"""A register that ran over its last digit was seen before and after that within this time; else it may be a reset."""
 
 
 @dataclass(slots=True, kw_only=True)

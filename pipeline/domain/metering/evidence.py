@@ -168,7 +168,7 @@ def readings_of(station: Station, session: Session, ended_us: int | None) -> Num
 
 
 def _with_loose(readings: Numbers, session: Session, connector: Connector, ended_us: int | None) -> Numbers:
-    """A reading without transaction belongs to whom its connector had then; a time that is told already stays as it is."""
+    """A reading without transaction belongs to whom its connector had then; a time that is known already stays."""
     known = set(readings[TIME::STRIDE])
     rows = [row for row in _loose_of(session, connector, ended_us) if row[TIME] not in known]
     if not rows:

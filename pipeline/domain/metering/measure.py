@@ -261,7 +261,7 @@ def _decided_start(session: Session) -> int | None:
 
 
 def _ended_at(station: Station, session: Session, codes: list[str]) -> int | None:
-    """The end; a stop stamped before its start is clock skew up to 5 minutes (problem 14), one after the next start, too."""
+    """The end. Stamped up to 5 minutes before its start, or after the next one, it is clock skew (problem 14)."""
     if not session.ended():
         return None
     ended, started = session.ended_at_us, session.started_at_us
@@ -422,8 +422,10 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
 
 
 def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[int, int]]:
-    """Where it is not known when energy flowed, although no reading is missing: between a few readings that are far apart,
-    and where the register stood still and then caught up."""
+    """Where it is not known when energy flowed, although no reading is missing.
+
+    Between a few readings that are far apart, and where the register stood still and then caught up.
+    """
     if len(times) < 5:
         return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
     steps = list(map(sub, registers[1:], registers))

@@ -1,7 +1,7 @@
 """Energy by the integral of stated power: where there is no register, and where one is proven wrong (problem 25).
 
-A register that stands still while power flows may be refreshed on a slow beat: it is wrong only where it never catches up.
-Standby draw is no charging.
+A register that stands still while power flows may be refreshed on a slow beat: it is wrong only where it never catches
+up. Standby draw is no charging.
 """
 
 from __future__ import annotations
@@ -120,10 +120,8 @@ def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _missing(
-    found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound
-) -> list[Point]:
-    """What flowed while the register stood still and its next change does not hold, (us, Wh by then); empty: nothing."""
+def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> list[Point]:
+    """(us, Wh by then) of what flowed while the register stood still and its next change does not hold."""
     flowing = [
         (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
         for at, watts in found.powers

@@ -1,8 +1,8 @@
 """Registers of one connector in order of time -> a way that only rises, with a name for every fall and every lag.
 
-A fall is told apart by what follows it (problems 3 and 4): the old value returns (drop-out, rollback), the register ran
-over its last digit (wrap), it counts on from about 0 (reset) or from anywhere (another meter). A rise is judged over the
-time that the register needed for it, never by one step: registers refresh on a beat of their own.
+A fall is told apart by what follows it (problems 3 and 4): the old value returns (drop-out, rollback), the register
+ran over its last digit (wrap), it counts on from about 0 (reset) or from anywhere (another meter). A rise is judged
+over the time that the register needed for it, never by one step: registers refresh on a beat of their own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Bound(NamedTuple):
 
 @dataclass(slots=True)
 class Way:
-    """`points` rise; `dropped_wh` was added after falls, so that the last register as sent is the last point less it."""
+    """`points` rise; `dropped_wh` was added after falls: the last register as sent is the last point less it."""
 
     points: list[Point]
     dropped_wh: int = 0
@@ -65,14 +65,16 @@ def resolution(values: set[int], least: int = 2) -> int:
 
 
 def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:
-    """The way of registers in order of time; the first point is believed. `closing`: the register of the stop, which may
-    show that an old register returned, and is no part of the way."""
+    """The way of registers in order of time; the first point is believed.
+
+    `closing`: the register of the stop, which may show that an old register returned, and is no part of the way.
+    """
     way = Way(points[:1])
     told = points if closing is None else [*points, closing]
     index = 1
     while index < len(points):
         at, sent = points[index]
-        since, highest = way.points[-1]
+        highest = way.points[-1][1]
         register = sent + way.dropped_wh
         if register >= highest:
             way.points.append((at, register))

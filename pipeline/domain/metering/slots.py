@@ -1,7 +1,8 @@
 """Energy and time of a session spread over quarters of an hour UTC.
 
 Interpolation: between two readings energy flows evenly; the register at a bound is cut down to whole Wh, so that the
-slots re-add to the session to the Wh. Seconds likewise are differences of cut-down clock readings.
+slots re-add to the session to the Wh. Seconds likewise are differences of times since the start, rounded as those of
+the session are, so that they re-add to its duration and its charging time.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
+from pipeline.domain.metering.measure import seconds
 from pipeline.domain.outputs import Slot
 from pipeline.domain.pricing.facts import Stretch
-from pipeline.domain.station import QUARTER, SECOND
+from pipeline.domain.station import QUARTER
 
 
 def spread(
@@ -26,6 +28,7 @@ def spread(
         for stretch, following in zip(activity, [*activity[1:], None], strict=True)
         if stretch.activity != "idle"
     ]
+    lasted, in_all = seconds(end - start), seconds(sum(until - since for since, until in charging))
     slots: list[Slot] = []
     register, clock = registers[0], 0
     charged_before = 0
@@ -35,8 +38,10 @@ def spread(
         bound += QUARTER
         cut = min(bound, end)
         at_cut = registers[-1] if cut >= times[-1] else _register_at(times, registers, cut)
-        occupied = (cut - start) // SECOND
-        charged = sum(min(b, cut) - a for a, b in charging if a < cut) // SECOND
+        occupied = seconds(cut - start)
+        charged = seconds(sum(min(b, cut) - a for a, b in charging if a < cut))
+        # Both are rounded: the last slot, which is no whole quarter, may not charge for longer than it is occupied.
+        charged = max(charged, in_all - (lasted - occupied))
         slots.append(Slot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
         register, clock, charged_before = at_cut, occupied, charged
         if bound >= end:

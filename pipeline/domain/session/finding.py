@@ -61,7 +61,7 @@ def on_connector(station: Station, connector_id: int, at: int) -> Session | None
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
     """A session whose start was not seen (yet): problems 12 and 18."""
-    session = Session(UNKNOWN_CONNECTOR if not connector_id else connector_id, transaction)
+    session = Session(connector_id or UNKNOWN_CONNECTOR, transaction)
     station.sessions[transaction] = session
     station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
     return session

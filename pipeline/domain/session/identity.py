@@ -187,7 +187,7 @@ def settled_at(stop: SessionEnded) -> int:
 def settle_orphans(
     station: Station, now: int, limits_of: LimitsOf, step: Step
 ) -> Iterable[tuple[SessionEnded, Session]]:
-    """Stops that found their session now; what finds none in the reorder window is refused and holds whom it may end."""
+    """Stops that found their session now; one that finds none in time is refused and holds the sessions it may end."""
     for stop in sorted(station.orphans, key=lambda stop: stop.event_time_us):
         if stop.transaction_id is None and now < settled_at(stop):
             continue

@@ -81,10 +81,10 @@ def read_meter(station: Station, event: MeterRead) -> Told:
 def _unusual(station: Station, event: MeterRead) -> Told:
     heard(station, event)
     sent, received = event.event_time_us, event.received_time_us
-    if event.connector_id == 0 or (event.transaction_id is None and event.connector_id is None and not event.tx_hint):
-        if event.transaction_id is None:
-            station.outside += 1  # problem 21: the station's main meter is no part of a session
-            return None
+    is_of_station = event.connector_id == 0 or (event.connector_id is None and not event.tx_hint)
+    if event.transaction_id is None and is_of_station:
+        station.outside += 1  # problem 21: the station's main meter is no part of a session
+        return None
     if sent < EARLIEST and not received:
         return refuse(station, "CLOCK_WRONG", "the time is not plausible and the receive time is not given")
     at = clock.believed(station, sent, received)

@@ -2,7 +2,8 @@
 
 vN/converted.json names what a later version reads otherwise than version N wrote it, by patterns (fnmatch) over paths
 such as `full.sessions.transaction-0.state` or `thinned.readings`: in `values` what is read now (also of new fields that
-do not get their defaults), in `gone` the fields that exist no more.
+do not get their defaults), in `rows` what numbers in rows became (how many there were in a row, and those that each
+got at its end), in `gone` the fields that exist no more.
 """
 
 from __future__ import annotations
@@ -67,11 +68,14 @@ def complaints(file: Path) -> list[str]:
     """What the present code reads otherwise than it should, a line for each field."""
     wrote = json.loads(file.with_suffix(".json").read_text("utf-8"))
     converted = json.loads((file.parent / "converted.json").read_text("utf-8"))
-    return list(_differences(file.stem, wrote, read(file), converted["values"], set(converted["gone"])))
+    return list(_differences(file.stem, wrote, read(file), converted))
 
 
-def _differences(path: str, wrote: Any, got: Any, values: dict[str, Any], gone: set[str]) -> Iterator[str]:
-    instead = next((value for pattern, value in values.items() if fnmatchcase(path, pattern)), wrote)
+def _differences(path: str, wrote: Any, got: Any, converted: dict[str, Any]) -> Iterator[str]:
+    width, added = _of(converted["rows"], path) or (0, [])
+    if width:
+        wrote = [number for at in range(0, len(wrote), width) for number in (*wrote[at : at + width], *added)]
+    instead = _of(converted["values"], path, wrote)
     if instead is not wrote or not isinstance(got, msgspec.Struct | dict | list | tuple) or not wrote:
         if named(got) != instead:
             yield f"{path}: {named(got)!r} instead of {instead!r}"
@@ -84,9 +88,13 @@ def _differences(path: str, wrote: Any, got: Any, values: dict[str, Any], gone: 
         wrote = wrote if isinstance(wrote, dict) else {str(index): value for index, value in enumerate(wrote)}
     for name, value in parts.items():
         if name in wrote:
-            yield from _differences(f"{path}.{name}", wrote[name], value, values, gone)
+            yield from _differences(f"{path}.{name}", wrote[name], value, converted)
         else:
             yield f"{path}.{name}: {named(value)!r}, which nobody wrote"
     for name in wrote.keys() - parts.keys():
-        if not any(fnmatchcase(f"{path}.{name}", pattern) for pattern in gone):
+        if not any(fnmatchcase(f"{path}.{name}", pattern) for pattern in converted["gone"]):
             yield f"{path}.{name}: lost"
+
+
+def _of(patterns: dict[str, Any], path: str, otherwise: Any = None) -> Any:
+    return next((value for pattern, value in patterns.items() if fnmatchcase(path, pattern)), otherwise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterator
 from itertools import count
@@ -14,8 +15,11 @@ from pipeline.domain.station import MINUTE, STRIDE
 
 Struct = TypeVar("Struct", bound=msgspec.Struct)
 FIRST = 1_772_436_000_000_000
-"""2026-03-02T07:20:00Z in us: numbers count up from here, so each could be a time, and none is there twice."""
+"""2026-03-02T07:20:00Z in us: numbers count up from here, so each could be a time, and none is there twice. Where a
+type allows no such number, they count from 0."""
 READINGS = 12
+OLD = re.compile(r"_v\d+$")
+"""The end of the name of a field that only older records have something in."""
 
 
 class Filling:
@@ -37,8 +41,9 @@ class Filling:
 
     def _value(self, kind: inspect.Type, name: str) -> Any:
         match kind:
-            case inspect.IntType():
-                return next(self._numbers)
+            case inspect.IntType(le=most):
+                number = next(self._numbers)
+                return number if most is None or number <= most else number - FIRST
             case inspect.StrType():
                 return f"{name}-{next(self._numbers) - FIRST}"
             case inspect.BytesType():
@@ -58,7 +63,8 @@ class Filling:
             case inspect.DictType():
                 return {self._value(kind.key_type, name): self._value(kind.value_type, name) for _ in range(2)}
             case inspect.StructType():
-                return kind.cls(**{each.name: self._value(each.type, each.name) for each in kind.fields})
+                fields = [each for each in kind.fields if not OLD.search(each.name)]
+                return kind.cls(**{each.name: self._value(each.type, each.name) for each in fields})
             case inspect.CustomType(cls=cls) if cls is array:
                 return array("q", self._readings())
             case inspect.AnyType():
