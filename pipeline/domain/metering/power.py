@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import Bound, Point
+from pipeline.domain.metering.registers import Bound, Point, beat
 from pipeline.domain.station import HOUR, MINUTE
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
             added.append((since, until, curve))
     if not added:
         return points
+    times, usual = [at for at, _ in points], beat(points)
     for since, until, curve in added:
         missing = curve[-1][1]
+        place = times.index(since)  # it stuck after the reading before, or on a slow beat after the refresh before
+        since = max(min(times[max(place - 1, 0)], since - usual), times[0])
         judged.energy_wh = (judged.energy_wh or 0) + missing
         judged.estimated_wh += missing
         judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
@@ -120,9 +123,7 @@ def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _missing(
-    found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound
-) -> list[Point]:
+def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> list[Point]:
     """What flowed while the register stood still and its next change does not hold, (us, Wh by then); empty: nothing."""
     flowing = [
         (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
