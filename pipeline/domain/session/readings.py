@@ -128,6 +128,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
     row = reading_of(event)
     if is_empty(row):
         station.used += 1  # problem 28: an entry without energy leaves totals untouched
+        if session.started_at_us is None and not session.readings:
+            session.last_at_us = max(session.last_at_us, at)  # it is a sign of life all the same
         return None
     readings = session.readings
     if session.thinned and session.readings and readings[TIME] < row[TIME] < readings[-STRIDE]:
