@@ -16,7 +16,7 @@ from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
+from pipeline.domain.station import ABSENT, HOUR, MINUTE, SHORTEST_GAP
 
 LATE_REFRESH = MINUTE
 """A register may show so late what flowed before."""
@@ -43,18 +43,33 @@ class Observed(NamedTuple):
 
 
 def observe(
-    states: States, points: list[Point], powers: Sequence[int], started: int, until: int, bound: Bound, beat_us: int
+    states: States,
+    times: list[int],
+    registers: list[int],
+    powers: Sequence[int],
+    between: Sequence[Point],
+    started: int,
+    until: int,
+    bound: Bound,
+    beat_us: int,
 ) -> Observed:
-    """The activity from start to end; `points`: registers as they were read, (us, Wh), rising; `powers` at each, W."""
+    """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
+    `between`: (us, W) stated without a register."""
     if not states:
-        times, registers = [at for at, _ in points], [register for _, register in points]
         return Observed(infer_activity(times, registers, powers, started, until))
     told = _told(states, started, until)
-    is_unclear = _stands_still(points, powers, told, until, bound)
+    if not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
+        return Observed(told)
+    points = list(zip(times, registers, strict=True))
+    stated = [(at, watts) for (at, _), watts in zip(points, powers, strict=False) if watts >= 0]
+    if between:
+        stated = sorted([*stated, *between])
+    is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
-    moving = _moving(points, told, until, bound, beat_us)
+    moving = _moving(points, powers, told, until, bound, beat_us)
     stretches = _overruled(told, moving, until) if moving else told
+    is_unclear |= _flows(stated, stretches, until) or (bool(moving) and _pauses(stated, stretches, started, until))
     begins = [each.from_us for each in told if each.activity == "charging"]
     longest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
     is_unclear |= any(at - since > longest for since, at in moving)  # nobody saw when in it the energy flowed
@@ -62,37 +77,56 @@ def observe(
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
 
 
+def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
+    """The register rose from reading to reading, and no pause was stated; nearly every session."""
+    stated = powers[1:-1]
+    rises = 0 not in map(sub, registers[1:-1], registers)
+    return rises and (max(stated, default=ABSENT) < 0 or min(stated) > STANDBY_W)
+
+
 def _stands_still(
     points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound
 ) -> bool:
-    """Was the register flat for longer than its beat explains, or no power stated, while it is said to charge?"""
+    """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
-    registers, stated = [register for _, register in points], powers[1:-1]
-    rises = 0 not in map(sub, registers[1:-1], registers)
-    if rises and (max(stated) < 0 or min(stated) > STANDBY_W):
-        return False  # nearly always
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     shortest = max(shortest, bound.step_wh * HOUR // LEAST_W)
-    ends = [each.from_us for each in told[1:]] + [until]
-    charging = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
-    flat_since, idle_since = 0, 1
+    charging = _parts(told, until, "charging")
+    flat_since = 0
     for index, (at, register) in enumerate(points):
         if register != points[flat_since][1] or powers[index] > STANDBY_W:
             flat_since = index
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
             return True
-        if not 0 <= powers[index] <= STANDBY_W:
-            idle_since = index + 1
-        elif (
-            0 < index < len(points) - 1
-            and (index + 1 - idle_since) * apart > SHORTEST_GAP
-            and any(a < points[idle_since][0] and at < b for a, b in charging)
-        ):
+    return False
+
+
+def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
+    """Was no power stated for longer than between two readings, while it is said to charge?"""
+    charging = _parts(told, until, "charging")
+    flowed, first = started, until
+    for at, watts in stated:
+        if watts > STANDBY_W:
+            flowed, first = at, until
+            continue
+        first = min(first, at)
+        if at - flowed > SHORTEST_GAP and any(a < first and at < b for a, b in charging):
             return True
     return False
+
+
+def _flows(stated: list[Point], stretches: list[Stretch], until: int) -> bool:
+    """Was power stated again and again while the vehicle is taken to be idle?"""
+    idle = _parts(stretches, until, "idle")
+    return sum(watts > STANDBY_W for at, watts in stated if any(a + LATE_REFRESH < at < b for a, b in idle)) > 1
+
+
+def _parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+    ends = [each.from_us for each in stretches[1:]] + [until]
+    return [(each.from_us, end) for each, end in zip(stretches, ends, strict=True) if each.activity == activity]
 
 
 def _longest(since: int, until: int, stretches: list[tuple[int, int]]) -> int:
@@ -120,9 +154,7 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
 
 def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
     """(from, to) in which the vehicle took no power by what was reported."""
-    told = _told(states, started, until)
-    ends = [each.from_us for each in told[1:]] + [until]
-    return [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "idle"]
+    return _parts(_told(states, started, until), until, "idle")
 
 
 def _told(states: States, started: int, until: int) -> list[Stretch]:
@@ -136,10 +168,11 @@ def _told(states: States, started: int, until: int) -> list[Stretch]:
     return stretches
 
 
-def _moving(points: list[Point], told: list[Stretch], until: int, bound: Bound, beat_us: int) -> list[tuple[int, int]]:
+def _moving(
+    points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound, beat_us: int
+) -> list[tuple[int, int]]:
     """(from, to) in which the register moved by more than what was reported explains, and by more than standby draw."""
-    ends = [each.from_us for each in told[1:]] + [until]
-    active = [(each.from_us, end) for each, end in zip(told, ends, strict=True) if each.activity == "charging"]
+    active = _parts(told, until, "charging")
     usual = beat(points) or beat_us
     read_before = _read_before(points)
     rises: list[tuple[int, int, bool]] = []
@@ -152,14 +185,15 @@ def _moving(points: list[Point], told: list[Stretch], until: int, bound: Bound, 
         is_standby = (register - before) * HOUR <= STANDBY_W * (at - since)
         if not is_standby:
             rises.append((since, at, unexplained > 0))
-    return _with_those_before(rises)
+    paused = {at for (at, _), watts in zip(points, powers, strict=False) if 0 <= watts <= STANDBY_W}
+    return _with_those_before(rises, paused)
 
 
-def _with_those_before(rises: list[tuple[int, int, bool]]) -> list[tuple[int, int]]:
+def _with_those_before(rises: list[tuple[int, int, bool]], paused: set[int]) -> list[tuple[int, int]]:
     """What moves on into an unexplained rise without a pause is no remainder of an older charge either."""
     found: list[tuple[int, int]] = []
     for since, at, is_unexplained in reversed(rises):
-        if is_unexplained or (found and found[-1][0] <= at):
+        if is_unexplained or (found and found[-1][0] <= at and at not in paused):
             found.append((since, at))
     return found[::-1]
 

@@ -17,7 +17,7 @@ from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.power import integrated, stuck
-from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, wrapped
+from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, stale_since, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
 ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
@@ -290,9 +290,12 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     """The register at the end on the scale of the way; None: it fell, and nothing explains that."""
     at, last = way.points[-1]
     if found.stop_wh is None:
+        stale = stale_since(way.points)
         if found.by_stop and at < found.until_us - AT_THE_END:
             codes.append("STOP_REGISTER_MISSING")
-            way.unseen.append((at, found.until_us))
+            way.unseen.append((stale, found.until_us))
+        elif found.ended_us is not None and stale < at:
+            way.unseen.append((stale, at))
         found.account.facts["energy"] = "last register - baseline"
         return last
     found.account.facts["energy"] = "meterStop - baseline"
@@ -318,7 +321,7 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     codes.append("STOP_REPLACED")  # problem 24
     found.account.leave_out("STOP_REPLACED", [(found.until_us, found.stop_wh)])
     found.account.facts["energy"] = "last register - baseline"
-    way.unseen.append((at, found.until_us))
+    way.unseen.append((stale_since(way.points), found.until_us))
     return last
 
 

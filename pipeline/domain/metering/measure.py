@@ -167,9 +167,11 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
     states = _states(station, session, connector, started, until)
-    points = list(zip(read, registers, strict=False))
     powers, between = stated_powers(readings, times, until)
-    observed = activity.observe(states, points, powers, started, until, bound, connector.beat_us)
+    known = len(read)
+    observed = activity.observe(
+        states, read, registers[:known], powers[:known], between, started, until, bound, connector.beat_us
+    )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
     if observed.is_unclear:
@@ -183,6 +185,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     highest = max(session.readings[POWER::STRIDE], default=-1)
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
+    if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
+        judged.high_wh += 1  # fractions of a Wh
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)

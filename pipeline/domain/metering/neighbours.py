@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from pipeline.domain.station import MINUTE, Session, Station
+from pipeline.domain.station import MINUTE, TIME, Session, Station
 
 OVERLAP = MINUTE
 """Sessions that overlap by less are two clocks."""
 
 
+def _began(session: Session) -> int:
+    """The start, else the first evidence: its own end must not count as one that was before it."""
+    if session.started_at_us is not None:
+        return session.started_at_us
+    return session.readings[TIME] if len(session.readings) else session.last_at_us
+
+
 def _before(station: Station, session: Session) -> Session | None:
     """The session that ended last before this one began; one that overlaps it tells nothing."""
-    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
+    started = _began(session)
     latest: Session | None = None
     for other in station.sessions.values():
         if (
@@ -30,7 +37,7 @@ def previous_register(station: Station, session: Session) -> int | None:
     latest = _before(station, session)
     if latest is not None:
         return latest.stop_register_wh if latest.closed_by == "STOP" else _last(latest)
-    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
+    started = _began(session)
     connector = station.connector(session.connector_id)
     return connector.register_wh if connector.register_at_us <= started else session.previous_wh
 
@@ -41,7 +48,7 @@ def previous_end(station: Station, session: Session) -> int:
     if latest is not None:
         return latest.ended_at_us or latest.last_at_us
     connector = station.connector(session.connector_id)
-    started = session.started_at_us if session.started_at_us is not None else session.last_at_us
+    started = _began(session)
     return connector.register_at_us if connector.register_at_us <= started else 0
 
 

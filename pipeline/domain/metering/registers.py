@@ -34,8 +34,8 @@ class Bound(NamedTuple):
     """What it delivers at full rate, without the tolerance: what may have flowed while nobody looked."""
 
     def unseen_wh(self, span_us: int) -> int:
-        """The most that is taken to have flowed unseen in this time."""
-        return (self.rate_w or self.watts) * max(span_us, 0) // HOUR + 1
+        """The most that is taken to have flowed unseen in this time, without the fraction of a Wh: parts add up."""
+        return (self.rate_w or self.watts) * max(span_us, 0) // HOUR
 
     def most_wh(self, span_us: int) -> int:
         """The most that can flow in this time."""
@@ -111,9 +111,9 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
     if index + 1 == len(points):  # one value that nothing confirms
         _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
         return index + 1
+    way.unseen.append((stale_since(way.points), at))
     way.dropped_wh = highest - sent
     way.points.append((at, highest))
-    way.unseen.append((since, at))
     _add(way, "REGISTER_RESET" if sent <= bound.most_wh(max(span, LAG)) + bound.step_wh else "METER_REPLACED")
     return index + 1
 
@@ -177,6 +177,21 @@ def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int,
         if after[0] - points[since][0] > longer_than:
             found.append((points[since][0], after[0]))
     return found
+
+
+def stale_since(points: list[Point]) -> int:
+    """Since when energy may be missing in the last of these registers: it may not have been refreshed after that.
+
+    That is the reading itself, unless the register stands still by then and its beat does not show that it is idle.
+    """
+    at, last = points[-1]
+    changed = next((place for place in range(len(points) - 1, 0, -1) if points[place - 1][1] != last), 0)
+    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    usual = beat(points)
+    if not spans or (usual and usual * 2 <= spans[len(spans) // 2] * 3):
+        return at
+    since = points[max(changed - 1, 0)][0]
+    return max(since, at - usual) if usual else since
 
 
 def beat(points: list[Point]) -> int:

@@ -61,6 +61,11 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
         _begin_again(terms, station, session, running)
     fed, highest = running.fed, running.highest_wh
     running.fed = len(readings)
+    if running.fed - fed == STRIDE and not session.slow:  # nearly always: one reading more, and a plain one
+        register = readings[fed + ENERGY]
+        if register >= highest and running.fold.moved(readings[fed], register * MWH_PER_WH):
+            running.highest_wh = register
+            return running
     new = readings[fed + ENERGY :: STRIDE].tolist()
     plain = not any(readings[fed + KIND :: STRIDE])
     if new and plain and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):

@@ -53,7 +53,7 @@ def strip(
         energy_wh=energy,
         energy_low_wh=measured.low_wh,
         energy_high_wh=measured.high_wh,
-        unobserved_s=seconds(measured.unseen_us),
+        unobserved_s=-(-measured.unseen_us // SECOND),
         estimated_wh=measured.estimated_wh,
         unattributed_wh=unattributed,
         start_register_wh=measured.start_register_wh if _is_way(measured) else None,

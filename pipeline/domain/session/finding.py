@@ -38,10 +38,14 @@ def is_same_place(session: Session, other: Session) -> bool:
 
 
 def sharing(station: Station, transaction: str) -> list[Session]:
-    """All sessions that are known by this transaction id."""
-    first = station.sessions.get(transaction)
+    """All sessions that are known by this transaction id; those of the archive come back."""
+    first = station.sessions.get(transaction) or unarchive(station, transaction)
     if first is None or not first.shared:
         return [] if first is None else [first]
+    for connector_id in station.connectors:
+        key = shared_key(first.transaction or transaction, connector_id)
+        if key not in station.sessions:
+            unarchive(station, key)
     return [
         session
         for _, session in station.each_session()

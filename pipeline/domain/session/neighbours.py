@@ -62,6 +62,8 @@ def _share(first: Session, second: Session) -> bool:
     if begin is None or following is None:
         return True
     end = first.stop_register_wh if first.closed_by == "STOP" else first.last_register_wh
+    if end is not None and end < begin:  # it started over meanwhile
+        return following >= begin or following < end
     return end is None or begin <= following < end
 
 

@@ -18,6 +18,7 @@ from pipeline.domain.session.timeline import (
 )
 from pipeline.domain.station import (
     ABSENT,
+    BEGIN,
     CLOCK_TOLERANCE,
     EARLIEST,
     KIND,
@@ -126,8 +127,13 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
 def _insert(station: Station, session: Session, event: MeterRead, at: int) -> Told:
     """The reading at its place by event time; the same again is counted, another value for the same key refused."""
     row = reading_of(event)
+    if row[KIND] == BEGIN and session.started_at_us is not None and row[TIME] == session.start_sent_us:
+        row[KIND] = REGISTER  # told when it was so: a reading as any other
+    session.slow |= row[KIND] != REGISTER
     if is_empty(row):
         station.used += 1  # problem 28: an entry without energy leaves totals untouched
+        if session.started_at_us is None and not session.readings:
+            session.last_at_us = max(session.last_at_us, at)  # it is a sign of life all the same
         return None
     readings = session.readings
     if session.thinned and session.readings and readings[TIME] < row[TIME] < readings[-STRIDE]:
