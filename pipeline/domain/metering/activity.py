@@ -84,9 +84,7 @@ def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
     return rises and (max(stated, default=ABSENT) < 0 or min(stated) > STANDBY_W)
 
 
-def _stands_still(
-    points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound
-) -> bool:
+def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
     """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
