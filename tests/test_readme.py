@@ -27,7 +27,7 @@ EXAMPLES = sorted((REPOSITORY / "ops" / "examples").iterdir())
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNIPPET = re.compile(r"^<!-- test: (\S+) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
-QUALITY_LINE = re.compile(r"codes|\bnote\(|_add\(|closed_by")
+QUALITY_LINE = re.compile(r"codes|\bnote\(|_add\(|_leave_out\(way|closed_by")
 QUALITY_CODE = re.compile(r'"([A-Z][A-Z_]{2,})"')
 TIMEOUT_S = 60
 
