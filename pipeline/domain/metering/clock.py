@@ -56,6 +56,8 @@ class Level(NamedTuple):
     from_us: int
     until_us: int
     offset_us: int
+    is_own: bool = False
+    """Shown by the messages of the session itself."""
 
 
 def is_suspect(at: int, received: int) -> bool:
@@ -127,24 +129,26 @@ def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
         return lag
     if abs(lag) <= RIGHT:
         return 0
-    level = _in_force(levels, received)
+    level = _in_force(levels, received, lag)
     offset = 0 if level is None else level.offset_us
     if lag < offset - RIGHT and lag < -CLOCK_TOLERANCE:
         return lag  # not even this level can explain it
     return offset if offset <= lag + RIGHT else 0
 
 
-def _in_force(levels: Sequence[Level], received: int) -> Level | None:
-    """The first level around this time, else the one that ended last before it, else the first one."""
-    before = None
-    for level in levels:
-        if level.from_us <= received <= level.until_us:
+def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:
+    """The first level around this time, else the one that ended last before it, else the first one.
+
+    Where the session's own messages show levels, one of the station's counts only for a message with just that lag.
+    """
+    own = [level for level in levels if level.is_own]
+    around = [level for level in levels if level.from_us <= received <= level.until_us]
+    for level in around:
+        if level.is_own or not own or abs(lag - level.offset_us) <= STEADY:
             return level
-        if level.until_us < received:
-            before = level if before is None or level.until_us >= before.until_us else before
-    if before is not None:
-        return before
-    return levels[0] if levels else None
+    known = own or levels
+    before = [level for level in known if level.until_us < received]
+    return max(before, key=lambda level: level.until_us) if before else known[0] if known else None
 
 
 def judge(station: Station, session: Session) -> bool:
@@ -165,19 +169,20 @@ def judge(station: Station, session: Session) -> bool:
 def session_levels(station: Station, session: Session) -> list[Level]:
     """Levels that its own messages show, then those of the station's latest messages."""
     readings = session.readings
-    own = [
+    told = [
         (received, received - at)
         for at, received in zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)
         if received
     ]
     ends = _ends(session)
-    levels = levels_of([*own, *ends])
+    levels = levels_of([*told, *ends])
     if len(ends) == 2:
         (began, first), (ended, last) = ends[0], ends[1]
         least, happened = min(first, last), (ended - last) - (began - first)
         if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
             levels = [Level(began, ended, _settled(least))]
-    return [*levels, *levels_of([*station.lags, *ends])]
+    own = [level._replace(is_own=True) for level in levels]
+    return [*own, *levels_of([*station.lags, *ends])]
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:

@@ -21,6 +21,7 @@ from pipeline.domain.station import (
     BEGIN,
     CLOCK_TOLERANCE,
     EARLIEST,
+    ENERGY,
     KIND,
     LATENESS_HORIZON,
     NAMED,
@@ -127,8 +128,8 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
 def _insert(station: Station, session: Session, event: MeterRead, at: int) -> Told:
     """The reading at its place by event time; the same again is counted, another value for the same key refused."""
     row = reading_of(event)
-    if row[KIND] == BEGIN and session.started_at_us is not None and row[TIME] == session.start_sent_us:
-        row[KIND] = REGISTER  # told when it was so: a reading as any other
+    if row[KIND] == BEGIN and (row[TIME], row[ENERGY]) == (session.start_sent_us, session.start_register_wh):
+        row[KIND] = REGISTER  # the start's own, told when it was so: a reading as any other
     session.slow |= row[KIND] != REGISTER
     if is_empty(row):
         station.used += 1  # problem 28: an entry without energy leaves totals untouched
