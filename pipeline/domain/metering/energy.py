@@ -163,7 +163,7 @@ def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool
 def _power_agrees(found: Evidence, points: list[Point], bound: Bound) -> bool:
     """Is the energy of these phases the whole of what the stated power amounts to? One of several has less by far."""
     powers = [each for each in found.powers if points[0][0] <= each[0] <= points[-1][0]]
-    if len(powers) < 3:
+    if len(powers) < 2:
         return False
     beside = [register for at, register in points if powers[0][0] <= at <= powers[-1][0]]
     energy = beside[-1] - beside[0] if beside else -1
