@@ -15,10 +15,12 @@ from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
+from pipeline.domain.station import HOUR, MINUTE, SECOND, SHORTEST_GAP
 
 LATE_REFRESH = MINUTE
 """A register may show so late what flowed before."""
+LATE_STATUS = 5 * SECOND
+"""A status may come so much after what it tells."""
 BEFORE_START = MINUTE
 """A status so shortly before the start, with no session there, is about the car that is starting."""
 ACTIVITIES: Mapping[str, Activity] = {
@@ -58,7 +60,7 @@ def observe(
     stated = [(at, watts) for (at, _), watts in zip(points, powers, strict=False) if watts >= 0]
     if between:
         stated = sorted([*stated, *between])
-    is_unclear = _stands_still(points, powers, told, until) or _pauses(stated, told, started, until)
+    is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
     moving = _moving(points, powers, told, until, bound, beat_us)
@@ -71,11 +73,12 @@ def observe(
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
 
 
-def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int) -> bool:
+def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
     """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2] if spans else 0, beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
+    shortest = max(shortest, _one_step(points, bound))
     charging = _parts(told, until, "charging")
     flat_since = 0
     for index, (at, register) in enumerate(points):
@@ -84,6 +87,14 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
             return True
     return False
+
+
+def _one_step(points: list[Point], bound: Bound) -> int:
+    """How long one step of the register took on average, us; 0: it did not move."""
+    moved = changes(points)[1:]
+    if not moved or moved[-1][1] <= points[0][1]:
+        return 0
+    return bound.step_wh * (moved[-1][0] - points[0][0]) // (moved[-1][1] - points[0][1])
 
 
 def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
@@ -95,7 +106,7 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
             flowed, first = at, until
             continue
         first = min(first, at)
-        if at - flowed > SHORTEST_GAP and any(a < first and at < b for a, b in charging):
+        if at - flowed >= SHORTEST_GAP and any(a < first and at + LATE_STATUS < b for a, b in charging):
             return True
     return False
 
