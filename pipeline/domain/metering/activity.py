@@ -16,12 +16,12 @@ from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.pricing.facts import Activity, Stretch
-from pipeline.domain.station import ABSENT, HOUR, MINUTE, SHORTEST_GAP
+from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, SHORTEST_GAP
 
 LATE_REFRESH = MINUTE
 """A register may show so late what flowed before."""
-LEAST_W = 1380
-"""A vehicle that charges takes at least 6 A (IEC 61851); so long a coarse register may wait for its next step."""
+LATE_STATUS = 5 * SECOND
+"""A status may come so much after what it tells."""
 BEFORE_START = MINUTE
 """A status so shortly before the start, with no session there, is about the car that is starting."""
 ACTIVITIES: Mapping[str, Activity] = {
@@ -91,7 +91,7 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
     spans = sorted(after[0] - before[0] for before, after in pairwise(points))
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
-    shortest = max(shortest, bound.step_wh * HOUR // LEAST_W)
+    shortest = max(shortest, _one_step(points, bound))
     charging = _parts(told, until, "charging")
     flat_since = 0
     for index, (at, register) in enumerate(points):
@@ -100,6 +100,14 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
             return True
     return False
+
+
+def _one_step(points: list[Point], bound: Bound) -> int:
+    """How long one step of the register took on average, us; 0: it did not move."""
+    moved = changes(points)[1:]
+    if not moved or moved[-1][1] <= points[0][1]:
+        return 0
+    return bound.step_wh * (moved[-1][0] - points[0][0]) // (moved[-1][1] - points[0][1])
 
 
 def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
@@ -111,7 +119,7 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
             flowed, first = at, until
             continue
         first = min(first, at)
-        if at - flowed > SHORTEST_GAP and any(a < first and at < b for a, b in charging):
+        if at - flowed >= SHORTEST_GAP and any(a < first and at + LATE_STATUS < b for a, b in charging):
             return True
     return False
 

@@ -166,6 +166,8 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     base.start_wh, base.fact = first, FIRST
     base.before_us = at - found.since_us
     base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
+    if found.started_us is not None and at - found.since_us <= AT_THE_END:
+        return base  # it was read at the start
     spare = first - known_wh if known_wh is not None else -1
     if 0 <= spare <= bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
         base.start_wh, base.fact, base.before_wh, base.spare_wh = known_wh, PREVIOUS, 0, spare

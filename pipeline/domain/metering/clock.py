@@ -125,15 +125,21 @@ def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
     if not received:
         return 0
     lag = received - at
-    if at < EARLIEST:
-        return lag
-    if abs(lag) <= RIGHT:
-        return 0
     level = _in_force(levels, received, lag)
     offset = 0 if level is None else level.offset_us
+    if at < EARLIEST:
+        return offset if level is not None and _was_delayed(level, at, received) else lag
+    if abs(lag) <= RIGHT:
+        return 0
     if lag < offset - RIGHT and lag < -CLOCK_TOLERANCE:
         return lag  # not even this level can explain it
     return offset if offset <= lag + RIGHT else 0
+
+
+def _was_delayed(level: Level, at: int, received: int) -> bool:
+    """Of a clock that was never set: does the message go on from those of this level, or did the clock begin anew?"""
+    happened = at + level.offset_us
+    return received - happened > RIGHT and happened >= (level.from_us if received <= level.until_us else level.until_us)
 
 
 def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:

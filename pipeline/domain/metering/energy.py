@@ -16,8 +16,8 @@ from typing import Any
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
-from pipeline.domain.metering.power import integrated, stuck
-from pipeline.domain.metering.registers import LAG, Bound, Point, Way, jumps, risen, small, stale_since, wrapped
+from pipeline.domain.metering.power import STANDBY_W, integrated, leaps, stuck
+from pipeline.domain.metering.registers import LAG, Bound, Point, Way, risen, small, stale_since, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
 ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
@@ -38,6 +38,9 @@ class Judgement:
     high_wh: int | None = None
     """The truth lies between them; equal to `energy_wh` where the evidence proves it."""
     estimated_wh: int = 0
+    """Of it, what no register proves."""
+    is_proven: bool = False
+    """Something else proves it."""
     quarantined_wh: int = 0
     dropped_wh: int = 0
     start_register_wh: int | None = None
@@ -151,20 +154,27 @@ def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool
             return False
         if stop is not None:
             return bound.allows(stop - last, max(found.until_us - ended, LAG))
-        return start > flowed + bound.step_wh or _power_agrees(found, points)
+        return start > flowed + bound.step_wh or _power_agrees(found, points, bound)
     if stop is not None:
         return bound.allows(stop - last, max(found.until_us - ended, LAG))
-    return _power_agrees(found, points)
+    return _power_agrees(found, points, bound)
 
 
-def _power_agrees(found: Evidence, points: list[Point]) -> bool:
-    """Is the energy of these phases the whole of what the stated power amounts to (10 %)?"""
-    (since, first), (until, last) = points[0], points[-1]
-    powers = [each for each in found.powers if since <= each[0] <= until]
-    if len(powers) < 3 or last <= first:
+def _power_agrees(found: Evidence, points: list[Point], bound: Bound) -> bool:
+    """Is the energy of these phases the whole of what the stated power amounts to? One of several has less by far."""
+    powers = [each for each in found.powers if points[0][0] <= each[0] <= points[-1][0]]
+    if len(powers) < 2:
         return False
-    flowed = sum((a[1] + b[1]) * (b[0] - a[0]) for a, b in pairwise(powers)) // (2 * HOUR)
-    return abs(flowed - (last - first)) * 10 <= last - first
+    beside = [register for at, register in points if powers[0][0] <= at <= powers[-1][0]]
+    energy = beside[-1] - beside[0] if beside else -1
+    spans = [(b[0] - a[0], a[1], b[1]) for a, b in pairwise(powers)]
+    flowed = sum((p + q) * span for span, p, q in spans) // (2 * HOUR)
+    if energy < 0:
+        return False
+    if abs(flowed - energy) * 10 <= energy + 10 * bound.step_wh:
+        return True
+    least, most = (sum(pick(p, q) * span for span, p, q in spans) // HOUR for pick in (min, max))
+    return least <= energy <= most and abs(flowed - energy) * 4 <= flowed
 
 
 def _leave_out_intervals(found: Evidence) -> None:
@@ -208,14 +218,14 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     if not is_told:
         _leave_out_one(account, "BASELINE_REPLACED", found.since_us, found.start_wh)
     stop = _closing(found, way, base, bound, codes)
-    if stop is None:
+    if stop is None or _may_have_wrapped(found, way, stop - start, bound):
         codes.append("NEGATIVE_ENERGY")
         _explain_fall(found, bound)
         return _unknown(found, codes, samples, has_start=is_told)
     points = _points(found, way, stop)
     energy = stop - start
     sent = stop - way.dropped_wh
-    if not bound.allows(energy, found.until_us - found.since_us) or jumps(points, bound):
+    if not bound.allows(energy, found.until_us - found.since_us) or leaps(found, points, bound):
         codes.append("IMPOSSIBLE_ENERGY")
         _explain_jump(found, points, bound)
         return _unknown(
@@ -290,7 +300,7 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     """The register at the end on the scale of the way; None: it fell, and nothing explains that."""
     at, last = way.points[-1]
     if found.stop_wh is None:
-        stale = stale_since(way.points)
+        stale = _stale_since(found, way.points)
         if found.by_stop and at < found.until_us - AT_THE_END:
             codes.append("STOP_REGISTER_MISSING")
             way.unseen.append((stale, found.until_us))
@@ -321,8 +331,24 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     codes.append("STOP_REPLACED")  # problem 24
     found.account.leave_out("STOP_REPLACED", [(found.until_us, found.stop_wh)])
     found.account.facts["energy"] = "last register - baseline"
-    way.unseen.append((stale_since(way.points), found.until_us))
+    way.unseen.append((_stale_since(found, way.points), found.until_us))
     return last
+
+
+def _stale_since(found: Evidence, points: list[Point]) -> int:
+    """Since when energy may be missing in the last register: not where no power was stated meanwhile."""
+    since, (at, _) = stale_since(points), points[-1]
+    watts = [each for told_us, each in found.powers if since <= told_us <= at]
+    return at if watts and max(watts) <= STANDBY_W else since
+
+
+def _may_have_wrapped(found: Evidence, way: Way, energy_wh: int, bound: Bound) -> bool:
+    """Would a register that ran over its last digit between start and stop mean another energy?"""
+    start, stop = found.start_wh, found.stop_wh
+    if start is None or stop is None or stop >= start - small(bound) or "REGISTER_WRAPPED" in way.codes:
+        return False
+    modulus = wrapped(start, stop, found.until_us - found.since_us, bound)
+    return bool(modulus) and abs(modulus - start + stop - energy_wh) > bound.step_wh
 
 
 def _points(found: Evidence, way: Way, stop: int) -> list[Point]:
@@ -355,7 +381,7 @@ def _explain_fall(found: Evidence, bound: Bound) -> None:
 def _explain_jump(found: Evidence, points: list[Point], bound: Bound) -> None:
     """A jump may be another meter: the energy without it is what both sides of it prove."""
     energy = points[-1][1] - points[0][1]
-    without = energy - sum(after[1] - before[1] for before, after in jumps(points, bound))
+    without = energy - sum(after[1] - before[1] for before, after in leaps(found, points, bound))
     if bound.allows(without, found.until_us - found.since_us):
         found.account.hypotheses["WITHOUT_THE_JUMP"] = without
 
@@ -411,6 +437,7 @@ def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
         low_wh=energy,
         high_wh=energy + (bound.unseen_wh(unseen) if unseen else 0),
         estimated_wh=energy,
+        is_proven=not unseen and found.started_us is not None and found.by_stop,
         codes=codes,
         unseen_us=unseen,
         account=account,

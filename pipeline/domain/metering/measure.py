@@ -168,9 +168,11 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         codes.append("ABORTED")
     states = _states(station, session, connector, started, until)
     powers, between = stated_powers(readings, times, until)
-    known = len(read)
+    known, shown = len(read), bound
+    if not clean:
+        shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, bound, connector.beat_us
+        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
@@ -188,7 +190,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
         judged.high_wh += 1  # fractions of a Wh
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
-    is_estimated = judged.estimated_wh > 0 or judged.low_wh != judged.high_wh
+    is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
     return Measured(
         started_at_us=started_at,

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import Bound, Point
+from pipeline.domain.metering.registers import LAG, Bound, Point, changes, jumps
 from pipeline.domain.station import HOUR, MINUTE
 
 if TYPE_CHECKING:
@@ -93,6 +93,18 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
     judged.codes.append("METER_STUCK")
     judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
     return [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
+
+
+def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
+    """Rises that no connector can deliver in the time that the register took, or while power may have flowed."""
+    found_ = jumps(points, bound)
+    for before, after in pairwise(changes(points)):
+        watts = [(at, each) for at, each in found.powers if before[0] < at < after[0]]
+        if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts):
+            continue
+        if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)) and (before, after) not in found_:
+            found_.append((before, after))
+    return found_
 
 
 def _by_then(curve: list[Point], at: int) -> int:

@@ -146,8 +146,17 @@ def _continues(station: Station, session: Session, early: Session, limits_of: Li
         return True
     limits = limits_of(station.station_id, session.connector_id)
     watts = (limits.rating_w or limits.unrated_w) * limits.tolerance_percent // 100
-    flowed = register - session.start_register_wh
-    return -STEP_WH <= flowed <= watts * max(since - session.start_sent_us, LAG) // HOUR + STEP_WH
+    start, began = session.start_register_wh, session.start_sent_us
+
+    def fits(flowed: int, at: int) -> bool:
+        return -STEP_WH <= flowed <= watts * max(at - began, LAG) // HOUR + STEP_WH
+
+    if fits(register - start, since):
+        return True
+    stop = early.stop_register_wh if early.closed_by == "STOP" else None
+    return (
+        stop is not None and fits(register, since) and fits(stop - start, early.stop_sent_us)
+    )  # session-relative ones
 
 
 def _is_beside(session: Session, early: Session, since: int) -> bool:

@@ -83,6 +83,8 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
         if first.closed_by == "STOP" and first.stop_register_wh is not None:
             first.leave_out("EARLIER_STOP", first.stop_sent_us)
         first.closed_by = ""
+    if first.closed_by in ("CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
+        first.closed_by, first.ended_at_us = "", None  # that start was its own
     withdraw(station.connector(second.connector_id), second)
     join(first, second)
     clock.judge(station, first)

@@ -65,6 +65,8 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
 def _settle(station: Station, key: str, session: Session, now: int, step: Step) -> int:
     """An ended session: revised if late evidence came, archived when the reorder window is over."""
     ended = session.ended_at_us or session.last_at_us
+    if session.closed_by != "STOP":
+        ended = max(ended, session.last_at_us)  # it went on after a rule had closed it
     heard = min(session.stop_received_us, ended + LATENESS_HORIZON)  # of a stop that was late, others still follow
     over = max(ended, heard) + REORDER_WINDOW
     if session.started_at_us is None and not session.revision:

@@ -117,7 +117,8 @@ QUIRKS: Mapping[str, Quirk] = {
     "frozen_begin_last": Quirk(
         meaning="the start's register after each periodic one", act=partial(samples.frozen_begin, first=False)),
     "phase_l1_only": Quirk(
-        meaning="the only register is marked L1", act=samples.phase_l1_only),
+        meaning="the only register is marked L1", act=samples.phase_l1_only,
+        leans={"energy": ("power",)}),
     "phases_without_total": Quirk(
         meaning="registers of L1, L2 and L3, no total", act=partial(samples.three_phases, with_total=False)),
     "phases_beside_total": Quirk(
