@@ -53,13 +53,15 @@ def observe(
 ) -> Observed:
     """The activity from start to end; `points`: registers as they were read, (us, Wh), rising; `powers` at each, W;
     `between`: (us, W) stated without a register."""
-    if not states:
-        times, registers = [at for at, _ in points], [register for _, register in points]
-        return Observed(infer_activity(times, registers, powers, started, until))
-    told = _told(states, started, until)
     stated = [(at, watts) for (at, _), watts in zip(points, powers, strict=False) if watts >= 0]
     if between:
         stated = sorted([*stated, *between])
+    if not states:
+        times, registers = [at for at, _ in points], [register for _, register in points]
+        inferred = infer_activity(times, registers, powers, started, until)
+        is_unclear = _pauses(stated, inferred, started, until) or _flows(stated, inferred, until)
+        return Observed(inferred, is_unclear=is_unclear)
+    told = _told(states, started, until)
     is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
