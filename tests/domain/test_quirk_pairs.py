@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.edge.chargers.tape import Protocol
-from tests.scored.quirk_run import LAWS, Task, score
+from tests.scored.quirk_run import Task, score
+from tests.scored.quirks import LAWS
 
 
 @pytest.mark.parametrize(

@@ -99,15 +99,15 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
 
 
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
-    """Rises that no connector can deliver: in the time that the register took, or in what of it power may have flowed."""
-    found_ = jumps(points, bound)
+    """Rises that no connector can deliver in the time that the register took, or while power flowed."""
+    impossible = jumps(points, bound)
     for before, after in pairwise(changes(points)):
         watts = [(at, each) for at, each in found.powers if before[0] < at < after[0]]
-        if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts):
+        if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts) or (before, after) in impossible:
             continue
-        if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)) and (before, after) not in found_:
-            found_.append((before, after))
-    return found_
+        if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)):
+            impossible.append((before, after))
+    return impossible
 
 
 def _by_then(curve: list[Point], at: int) -> int:
