@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from pipeline.domain.metering.conservation import difference, unattributed
+from pipeline.domain.limits import Limits
+from pipeline.domain.metering.conservation import book, difference, unattributed
+from pipeline.domain.metering.measure import measure
 from tests.builders import Bench, charging
 
 
@@ -63,3 +67,17 @@ def test_a_reset_that_only_a_revision_shows_moves_what_comes_after(bench: Bench)
     wrong, attributed, outside = ledger(bench)
     assert (wrong, outside) == (0, 0)
     assert attributed == 1_000 + (bench.result("t0").energy_wh or 0)
+
+
+def test_a_fall_that_nothing_explains_takes_no_energy_back_and_leaves_no_gaps(bench: Bench) -> None:
+    bench.start(0, 5_000)
+    bench.stop(600, 6_000)
+    session, connector = bench.station.sessions["t1"], bench.station.connector(1)
+    measured = replace(measure(bench.station, session, Limits(), None), stop_register_wh=4_000, dropped_wh=0)
+    for _ in range(3):
+        book(connector, session, measured)
+    assert session.booked is not None
+    low, high = session.booked[:2]
+    assert low <= high
+    assert len(connector.gaps) <= 1
+    assert difference(connector) == 0

@@ -55,15 +55,15 @@ def observe(
 ) -> Observed:
     """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
     `between`: (us, W) stated without a register."""
-    if not states:
-        return Observed(infer_activity(times, registers, powers, started, until))
-    told = _told(states, started, until)
+    told = _told(states, started, until) if states else infer_activity(times, registers, powers, started, until)
     if not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
         return Observed(told)
     points = list(zip(times, registers, strict=True))
-    stated = [(at, watts) for (at, _), watts in zip(points, powers, strict=False) if watts >= 0]
+    stated = [(at, watts) for at, watts in zip(times, powers, strict=False) if watts >= 0]
     if between:
         stated = sorted([*stated, *between])
+    if not states:
+        return Observed(told, is_unclear=_pauses(stated, told, started, until) or _flows(stated, told, until))
     is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)

@@ -104,14 +104,20 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
                 break
         else:
             runs.append([(received, lag)])
-    found = []
+    found: list[tuple[bool, Level]] = []
     for run in [*ended, *runs]:
         least = min(lag for _, lag in run)
         proven = len(run) >= PROOF and run[-1][0] - run[0][0] >= LASTING
         if proven or least < -CLOCK_TOLERANCE:
             offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
-            found.append(Level(run[0][0], run[-1][0], offset))
-    return sorted(found)
+            found.append((proven, Level(run[0][0], run[-1][0], offset)))
+    shown = [level for proven, level in found if proven]
+    return sorted(level for proven, level in found if proven or not any(_explains(each, level) for each in shown))
+
+
+def _explains(shown: Level, other: Level) -> bool:
+    """Are the few messages of `other` late ones of a level that many show?"""
+    return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
 
 
 def _settled(lag: int) -> int:

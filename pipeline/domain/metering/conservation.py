@@ -29,7 +29,7 @@ def book(connector: Connector, session: Session, measured: Measured) -> None:
     if before is None and newest and came_after and connector.register_wh is not None and start < connector.register_wh:
         offset += connector.register_wh - start  # the meter was reset or replaced between two sessions
     low = start + offset if before is None else before[0]
-    high = low + stop - start + measured.dropped_wh
+    high = max(low + stop - start + measured.dropped_wh, low)  # a fall that nothing explains moves nothing
     session.booked = (low, high, measured.energy_wh is not None, measured.estimated_wh)
     session.unbilled_wh = measured.quarantined_wh if measured.settled else 0
     _take(connector, session.booked, session.unbilled_wh)

@@ -428,6 +428,9 @@ def _of_intervals(found: Evidence, bound: Bound) -> Judgement:
         return _unknown(found, [*codes, "IMPOSSIBLE_ENERGY"])
     account.leave_out("FROZEN_BEGIN", found.begins)
     account.used += len(found.intervals) + len(found.powers) + (found.start_wh is not None)
+    points = list(zip(times, registers, strict=True))
+    if len(found.powers) > 1 and not _power_agrees(found, points, bound):
+        unseen = found.until_us - found.since_us  # more or less flowed than they tell
     if unseen:
         codes.append("INTERVAL_MISSING")
     return Judgement(

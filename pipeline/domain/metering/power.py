@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import LAG, Bound, Point, changes, jumps
+from pipeline.domain.metering.registers import LAG, Bound, Point, beat, changes, jumps
 from pipeline.domain.station import HOUR, MINUTE
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
             added.append((since, until, curve))
     if not added:
         return points
+    times, usual = [at for at, _ in points], beat(points)
     for since, until, curve in added:
         missing = curve[-1][1]
+        place = times.index(since)  # it stuck after the reading before, or on a slow beat after the refresh before
+        since = max(min(times[max(place - 1, 0)], since - usual), times[0])
         judged.energy_wh = (judged.energy_wh or 0) + missing
         judged.estimated_wh += missing
         judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
@@ -96,15 +99,15 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
 
 
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
-    """Rises that no connector can deliver in the time that the register took, or while power may have flowed."""
-    found_ = jumps(points, bound)
+    """Rises that no connector can deliver in the time that the register took, or while power flowed."""
+    impossible = jumps(points, bound)
     for before, after in pairwise(changes(points)):
         watts = [(at, each) for at, each in found.powers if before[0] < at < after[0]]
-        if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts):
+        if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts) or (before, after) in impossible:
             continue
-        if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)) and (before, after) not in found_:
-            found_.append((before, after))
-    return found_
+        if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)):
+            impossible.append((before, after))
+    return impossible
 
 
 def _by_then(curve: list[Point], at: int) -> int:

@@ -64,7 +64,7 @@ def _share(first: Session, second: Session) -> bool:
     end = first.stop_register_wh if first.closed_by == "STOP" else first.last_register_wh
     if end is not None and end < begin:  # it started over meanwhile
         return following >= begin or following < end
-    return end is None or begin <= following < end
+    return end is None or begin <= following < max(end, first.last_register_wh)  # a stop may be frozen
 
 
 def _unite(station: Station, first: Session, second: Session, step: Step) -> None:

@@ -263,6 +263,7 @@ INCOMPATIBLE: Sequence[tuple[tuple[str, ...], str]] = (
     (("stopped_by_another", "shares_ids"), "the tag of the stop is what tells the two apart"),
     (("stopped_by_another", "loses_start_answer"), "the tag of the stop is what finds its start"),
     (("frames_shuffled", "message_ids_restart"), "whose answer it is follows from the order alone"),
+    (("loses_start", "loses_start_answer"), "a start that is lost waits for no answer"),
     (("loses_start", "names_driver_late"), "what the start leaves out comes later, so nothing of it is lost"),
 )
 """Any two of one line cannot be had together, for the reason given; neither can two of different protocols."""

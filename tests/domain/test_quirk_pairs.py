@@ -1,0 +1,59 @@
+"""Pairs of quirks that were once billed wrong, or gave other sessions in another form of the same frames."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.edge.chargers.tape import Protocol
+from tests.scored.quirk_run import Task, score
+from tests.scored.quirks import LAWS
+
+
+@pytest.mark.parametrize(
+    ("pair", "protocol", "seed"),
+    [
+        # what flowed since a register was refreshed last is within the bounds
+        ("beat_10_min+stop_register_unreadable", "ocpp2.0.1", 102),
+        ("beat_10_min+meter_sticks", "ocpp2.0.1", 102),
+        ("meter_sticks+frozen_begin_last", "ocpp1.6", 102),
+        # parts of unseen time add up to no more than the rating delivers in all of it
+        ("beat_60_min+wraps_at_2e32", "ocpp2.0.1", 103),
+        ("phase_l1_only+loses_stop", "ocpp2.0.1", 104),
+        # a power that is stated tells where a status or a coarse register does not
+        ("step_10_wh+loses_charging", "ocpp1.6", 103),
+        ("step_1_kwh+loses_charging", "ocpp1.6", 104),
+        ("beat_15_min+loses_charging", "ocpp1.6", 101),
+        ("power_only+loses_suspended", "ocpp1.6", 103),
+        ("step_1_kwh+loses_suspended", "ocpp2.0.1", 3),
+        ("loses_charging+loses_suspended", "ocpp2.0.1", 102),
+        ("beat_10_min+link_down_readings_lost", "ocpp1.6", 102),
+        ("step_1_kwh+reading_ids_missing", "ocpp2.0.1", 102),
+        ("meter_sticks+intervals_only", "ocpp2.0.1", 101),
+        # two explanations of the register
+        ("wraps_at_10e8+session_relative", "ocpp1.6", 101),
+        ("session_relative_new+start_register_missing", "ocpp2.0.1", 104),
+        # whose it is
+        ("wraps_at_10e8+doubles_start", "ocpp1.6", 104),
+        ("stop_register_frozen+doubles_start", "ocpp1.6", 104),
+        ("session_relative+answers_not_logged", "ocpp1.6", 104),
+        ("inlet_beside_outlet+shares_ids", "ocpp1.6", 103),
+        ("frozen_begin_last+doubles_start", "ocpp1.6", 103),
+        ("loses_stop+doubles_start", "ocpp2.0.1", 104),
+        ("rolls_back+loses_start", "ocpp2.0.1", 103),
+        # late messages of a clock that is wrong
+        ("clock_unset+link_down_readings_lost", "ocpp1.6", 101),
+        ("wall_clock_berlin+one_late", "ocpp1.6", 101),
+        # this ate all memory
+        ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
+        ("retries_new_id+message_ids_restart", "ocpp1.6", 1),
+    ],
+)
+def test_a_pair_of_quirks_is_billed_right_or_not_as_final(pair: str, protocol: Protocol, seed: int) -> None:
+    _, tally = score(Task(tuple(pair.split("+")), protocol, seed, LAWS))
+    assert tally.sessions == 6
+    assert tally.problems == []
+
+
+def test_a_clock_that_is_ahead_and_starts_that_come_twice_survive_a_restart() -> None:
+    _, tally = score(Task(("retries_same_id", "clock_ahead"), "ocpp1.6", 1, ("cut",)))
+    assert (tally.sessions, tally.problems) == (6, [])
