@@ -16,6 +16,12 @@ from tests.scored.quirks import LAWS
         ("beat_10_min+stop_register_unreadable", "ocpp2.0.1", 102),
         ("beat_10_min+meter_sticks", "ocpp2.0.1", 102),
         ("meter_sticks+frozen_begin_last", "ocpp1.6", 102),
+        ("meter_sticks+loses_charging", "ocpp2.0.1", 302),
+        ("meter_sticks+link_down_readings_kept", "ocpp1.6", 304),
+        ("start_register_zero+answers_not_logged", "ocpp1.6", 303),
+        # the register of a stop before it that told too little
+        ("start_register_zero+loses_stop", "ocpp2.0.1", 103),
+        ("start_register_zero+stop_register_frozen", "ocpp1.6", 301),
         # parts of unseen time add up to no more than the rating delivers in all of it
         ("beat_60_min+wraps_at_2e32", "ocpp2.0.1", 103),
         ("phase_l1_only+loses_stop", "ocpp2.0.1", 104),

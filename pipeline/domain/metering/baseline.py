@@ -49,7 +49,7 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
     fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
-    if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from_0(found, bound):
+    if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from(found, bound, 0, 125):
         base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
         return base
     if start is None:
@@ -63,6 +63,9 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         if name in fitting:
             base.start_wh, base.fact = fitting[name], name
             base.codes.append("BASELINE_REPLACED")
+            if name == PREVIOUS and samples and not _goes_on_from(found, bound, fitting[name], 105):
+                base.spare_wh = max(samples[0][1] - fitting[name], 0)  # that stop may not have told all of its session
+                base.before_us = max(samples[0][0] - found.since_us, LAG)
             return base
     return _of_first(base, found, bound, None) if start == 0 else base
 
@@ -98,10 +101,10 @@ def fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
     )
 
 
-def _goes_on_from_0(found: Evidence, bound: Bound) -> bool:
-    """Did the register rise from 0 to the first sample as fast as it rose afterwards, and not faster?"""
+def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) -> bool:
+    """Did the register rise from there to the first sample as fast as it rose afterwards, and not faster?"""
     points = changes(found.registers)
-    if not points or points[0][1] <= bound.step_wh:
+    if not points or points[0][1] - start_wh <= bound.step_wh:
         return True
     at, register = points[0]
     watts = [power for _, power in found.powers]
@@ -111,7 +114,8 @@ def _goes_on_from_0(found: Evidence, bound: Bound) -> bool:
         if after[0] - before[0] >= MINUTE
     ]
     fastest = max(watts, default=0)
-    return not watts or register <= fastest * 5 // 4 * (at - found.since_us) // HOUR + 2 * bound.step_wh
+    most = fastest * percent // 100 * (at - found.since_us) // HOUR
+    return not watts or register - start_wh <= most + 2 * bound.step_wh
 
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:

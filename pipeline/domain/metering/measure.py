@@ -297,7 +297,7 @@ def _bound_open_end(
     last = max(min(freed, session.superseded_at_us or freed), until)
     more = bound.unseen_wh(last - until)
     following = session.superseded_register_wh
-    if following is not None and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
+    if following and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
         more = min(more, following - judged.stop_register_wh)
     judged.high_wh = (judged.high_wh or 0) + more
     judged.unseen_us += last - until

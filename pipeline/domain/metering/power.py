@@ -78,13 +78,19 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
 def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:
     """`points` with the energy of the stretches in which the register stood still for good while power flowed."""
     added: list[tuple[int, int, list[Point]]] = []
+    times, usual = [at for at, _ in points], beat(points)
     for since, until, following, moved in _flat(points):
-        curve = _missing(found, since, until, following, moved, bound) if until - since >= FLAT_US else []
+        if until - since < FLAT_US:
+            continue
+        curve = _missing(found, since, until, following, moved, bound, found.idle)
         if curve:
             added.append((since, until, curve))
+        elif found.idle and _missing(found, since, until, following, moved, bound, []):
+            since = times[max(times.index(since) - 1, 0)]
+            judged.high_wh = (judged.high_wh or 0) + bound.unseen_wh(until - since)  # the status or the power is wrong
+            judged.unseen_us += until - since
     if not added:
         return points
-    times, usual = [at for at, _ in points], beat(points)
     for since, until, curve in added:
         missing = curve[-1][1]
         place = times.index(since)  # it stuck after the reading before, or on a slow beat after the refresh before
@@ -135,10 +141,12 @@ def _flat(points: list[Point]) -> list[tuple[int, int, int, int]]:
     ]
 
 
-def _missing(found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound) -> list[Point]:
+def _missing(
+    found: Evidence, since: int, until: int, following: int, moved: int, bound: Bound, idle: list[tuple[int, int]]
+) -> list[Point]:
     """(us, Wh by then) of what flowed while the register stood still and its next change does not hold."""
     flowing = [
-        (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in found.idle) else watts)
+        (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in idle) else watts)
         for at, watts in found.powers
         if since <= at <= following
     ]
