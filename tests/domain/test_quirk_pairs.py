@@ -45,6 +45,7 @@ from tests.scored.quirks import LAWS
         ("inlet_beside_outlet+shares_ids", "ocpp1.6", 103),
         ("frozen_begin_last+doubles_start", "ocpp1.6", 103),
         ("loses_stop+doubles_start", "ocpp2.0.1", 104),
+        ("loses_stop+doubles_start", "ocpp1.6", 403),
         ("rolls_back+loses_start", "ocpp2.0.1", 103),
         # late messages of a clock that is wrong
         ("clock_unset+link_down_readings_lost", "ocpp1.6", 101),

@@ -35,7 +35,7 @@ def end(station: Station, event: SessionEnded) -> Step | None:
     heard(station, event)
     at = clock.believed(station, event.event_time_us, event.received_time_us)
     transaction = event.transaction_id
-    if transaction is None or len(sharing(station, transaction)) > 1:
+    if transaction is None or len(sharing(station, transaction, archived=True)) > 1:
         return _without_id(station, event, at)
     session = find(station, transaction, event.connector_id)
     if session is None:

@@ -37,12 +37,12 @@ def is_same_place(session: Session, other: Session) -> bool:
     return UNKNOWN_CONNECTOR in (session.connector_id, other.connector_id) or session.connector_id == other.connector_id
 
 
-def sharing(station: Station, transaction: str) -> list[Session]:
-    """All sessions that are known by this transaction id; those of the archive come back."""
-    first = station.sessions.get(transaction) or unarchive(station, transaction)
+def sharing(station: Station, transaction: str, *, archived: bool = False) -> list[Session]:
+    """All sessions that are known by this transaction id; with `archived` those of the archive come back."""
+    first = station.sessions.get(transaction) or (unarchive(station, transaction) if archived else None)
     if first is None or not first.shared:
         return [] if first is None else [first]
-    for connector_id in station.connectors:
+    for connector_id in station.connectors if archived else ():
         key = shared_key(first.transaction or transaction, connector_id)
         if key not in station.sessions:
             unarchive(station, key)

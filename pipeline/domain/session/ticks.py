@@ -50,6 +50,8 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
         for stop in station.orphans:
             wake = min(wake, max(settled_at(stop), now + MINUTE))
     for key, session in station.each_session():
+        if station.sessions.get(key) is not session:
+            continue  # it became a part of another one just now
         if session.ended():
             wake = min(wake, _settle(station, key, session, now, step))
         else:
