@@ -35,16 +35,20 @@ CASES = {
     "assemble, a folder": Case(["assemble", "."], 2, ".: cannot be read"),
     "assemble, not gzip": Case(["assemble", "plain.ndjson.gz"], 2, "plain.ndjson.gz: cannot be read"),
     "assemble, cut gzip": Case(["assemble", "cut.ndjson.gz", "--format", "events"], 2, "cut.ndjson.gz: cannot be read"),
-    "assemble, other format": Case(["assemble", "good.ndjson"], 1, "good.ndjson:1: OTHER_FORMAT"),
-    "replay, other format": Case(["replay", "frames.ndjson", "--format", "events"], 1, "frames.ndjson:1: OTHER_FORMAT"),
-    "assemble, no JSON": Case(["assemble", "bad.ndjson", "--format", "events"], 1, "bad.ndjson:2: MALFORMED_JSON"),
+    "assemble, other format": Case(["assemble", "good.ndjson", "--strict"], 2, "good.ndjson:1: OTHER_FORMAT"),
+    "replay, other format": Case(
+        ["replay", "frames.ndjson", "--format", "events", "--strict"], 2, "frames.ndjson:1: OTHER_FORMAT"
+    ),
+    "assemble, no JSON": Case(
+        ["assemble", "bad.ndjson", "--format", "events", "--strict"], 2, "bad.ndjson:2: MALFORMED_JSON"
+    ),
     "assemble, no sites": Case(["assemble", "frames.ndjson", "--sites", "none.json"], 2, "none.json: cannot read the"),
     "assemble, bad sites": Case(["assemble", "frames.ndjson", "--sites", "bad.json"], 1, "bad.json"),
     "assemble, bad tariffs": Case(["assemble", "frames.ndjson", "--tariffs", "bad.json"], 1, "bad.json"),
     "worker, no keys": Case(["worker"], 2, "chargeline keys create FILE"),
     "keys, an existing file": Case(["keys", "create", "bad.json"], 2, "never replaced"),
 }
-EVENT = b'{"type":"meter_read","station_id":"S-1","event_time_us":1,"connector_id":1,"register_wh":1}\n'
+EVENT = b'{"type":"meter_read","station_id":"S-1","event_time_us":1772436000000000,"connector_id":1,"register_wh":1}\n'
 FRAME = {"station_id": "S-1", "received_at": "2026-03-02T08:00:00Z", "direction": "cp->csms"}
 
 
