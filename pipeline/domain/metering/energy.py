@@ -347,6 +347,10 @@ def _may_have_wrapped(found: Evidence, way: Way, energy_wh: int, bound: Bound) -
     start, stop = found.start_wh, found.stop_wh
     if start is None or stop is None or stop >= start - small(bound) or "REGISTER_WRAPPED" in way.codes:
         return False
+    times = [found.since_us, *(at for at, _ in found.registers), found.until_us]
+    goes_on = bool(found.registers) and found.registers[0][1] >= start - small(bound)
+    if goes_on and max(after - before for before, after in pairwise(times)) <= CLOSE:
+        return False  # it was read all the time: `wrapped` has looked at each fall
     modulus = wrapped(start, stop, found.until_us - found.since_us, bound)
     return bool(modulus) and abs(modulus - start + stop - energy_wh) > bound.step_wh
 
