@@ -13,10 +13,10 @@ def stated_powers(columns: Columns, times: list[int], until: int) -> tuple[list[
     `times` and from `until` (us) on nothing is priced.
     """
     read, _, powers = columns
+    if times[1:-1] == read and len(times) > 1:  # nearly always: a start, all readings, a stop
+        return [ABSENT, *powers, ABSENT], []
     if not times or max(powers, default=ABSENT) < 0:
         return [ABSENT] * len(times), []
-    if times[1:-1] == read:  # nearly always: a start, all readings, a stop
-        return [ABSENT, *powers, ABSENT], []
     stated = dict(zip(read, powers, strict=True))
     found = [stated.pop(at, ABSENT) for at in times]
     return found, [(at, power) for at, power in stated.items() if power >= 0 and times[0] < at < until]
