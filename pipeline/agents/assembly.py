@@ -47,6 +47,7 @@ class Assembly:
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._records = Records(rating)
+        self._live = self._records.live
         self._terms = rating.terms
         self._reference = reference or Given()
         self._decoder = decoder
@@ -90,7 +91,7 @@ class Assembly:
         if type(event) is MeterRead:
             told = read_meter(state, event)
             if type(told) is Session:  # nearly always, or nothing at all
-                return [self._records.live(state, told)]
+                return [self._live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
         self._occupancy(state, outputs)

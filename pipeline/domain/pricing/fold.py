@@ -120,6 +120,11 @@ class Fold:
         """Does a price depend on power? Then each reading must be told, with what it states."""
         return self._plan.has_power
 
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The price signals that the tariff follows; nearly always none."""
+        return self._plan.series
+
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
         """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""
         if not self.moved(at_us, register_mwh):

@@ -18,6 +18,8 @@ from pipeline.domain.station import ABSENT, STRIDE, UNKNOWN_CONNECTOR, Session, 
 
 def line_up(station: Station, connector_id: int) -> None:
     """Sessions of a connector in order of their start: each knows the next one, which ends it if no stop comes."""
+    if len(station.sessions) < 2:
+        return
     known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
         if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
@@ -27,6 +29,8 @@ def line_up(station: Station, connector_id: int) -> None:
 
 def disturb_next(station: Station, session: Session) -> None:
     """The end of a session came or changed late: what the next one found unattributed before it may be wrong."""
+    if len(station.sessions) == 1:
+        return  # nearly always
     started = session.started_at_us or 0
     for other in _in_order(station, session.connector_id):
         if (other.started_at_us or 0) > started:
@@ -36,7 +40,7 @@ def disturb_next(station: Station, session: Session) -> None:
 
 def untangle(station: Station, connector_id: int, step: Step) -> None:
     """Joins sessions that were one charge; where that is not certain, both bills are held."""
-    if connector_id == UNKNOWN_CONNECTOR:
+    if connector_id == UNKNOWN_CONNECTOR or len(station.sessions) < 2:
         return
     for first, second in itertools.combinations(_in_order(station, connector_id), 2):
         if _reach(first) - (second.started_at_us or 0) <= OVERLAP or not _share(first, second):
