@@ -15,6 +15,7 @@ from typing import NamedTuple
 from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
+from pipeline.domain.metering.unheard import Unheard, leave_unclear
 from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, SHORTEST_GAP
 
@@ -52,11 +53,13 @@ def observe(
     until: int,
     bound: Bound,
     beat_us: int,
+    lost: Unheard,
 ) -> Observed:
     """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
-    `between`: (us, W) stated without a register."""
+    `between`: (us, W) stated without a register; `lost`: where statuses may have been lost."""
     told = _told(states, started, until) if states else infer_activity(times, registers, powers, started, until)
-    if not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
+    is_heard = not lost.missing and not lost.queued
+    if is_heard and not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
         return Observed(told)
     points = list(zip(times, registers, strict=True))
     stated = [(at, watts) for at, watts in zip(times, powers, strict=False) if watts >= 0]
@@ -65,6 +68,9 @@ def observe(
     if not states:
         return Observed(told, is_unclear=_pauses(stated, told, started, until) or _flows(stated, told, until))
     is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
+    if not is_heard:
+        reports = [Stretch(started, "charging"), *(Stretch(at, ACTIVITIES[state]) for at, state in states)]
+        is_unclear |= leave_unclear(lost, reports, points, stated, until, bound)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
     moving = _moving(points, powers, told, until, bound, beat_us)

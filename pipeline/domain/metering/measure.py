@@ -26,6 +26,7 @@ from pipeline.domain.metering.neighbours import next_start, previous_end
 from pipeline.domain.metering.power import FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
+from pipeline.domain.metering.unheard import NOTHING, unheard
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import (
@@ -171,8 +172,9 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     known, shown = len(read), bound
     if not clean:
         shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
+    lost = NOTHING if session.thinned or session.states else unheard(readings, started, until)
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us
+        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us, lost
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
