@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
-from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small
+from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
 AS_SENT, PREVIOUS, FIRST, BEGIN = "START_REGISTER", "PREVIOUS_STOP", "FIRST_READING", "TRANSACTION_BEGIN"
@@ -49,6 +49,12 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
     fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
+    is_read = any(found.since_us < at < found.until_us - AT_THE_END for at, _ in samples)
+    if start == 0 and previous_wh is not None and PREVIOUS not in fitting and found.stop_wh and not is_read:
+        modulus = wrapped(previous_wh, found.stop_wh, found.until_us - found.since_us, bound)
+        if modulus:
+            base.hypotheses = {AS_SENT: 0, PREVIOUS: previous_wh - modulus}
+            return base
     if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from(found, bound, 0, 125):
         base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
         return base
@@ -140,7 +146,7 @@ def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bou
         return True
     if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
         return False  # a meter that was reset or replaced before it would look the same
-    return last < start if found.stop_wh is None else found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
+    return last < start if not found.stop_wh else found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
 
 
 def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound: Bound) -> None:

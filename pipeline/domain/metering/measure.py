@@ -23,7 +23,7 @@ from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
 from pipeline.domain.metering.neighbours import next_start, previous_end
-from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.power import CAUGHT_UP, FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
 from pipeline.domain.metering.unheard import NOTHING, unheard
@@ -32,6 +32,7 @@ from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
+    HOUR,
     KIND,
     MINUTE,
     POWER,
@@ -367,9 +368,9 @@ def _clean(
     steps = list(map(sub, all_registers[1:], all_registers))
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
-    if 0 in steps and _flat_under_power(session):
-        return None
     energy = stop - start
+    if (0 in steps and _flat_under_power(session)) or _short_of_power(session, energy, until - started):
+        return None
     return Judgement(
         times=all_times,
         registers=all_registers,
@@ -393,15 +394,27 @@ def _all_used(session: Session, count: int) -> Account:
 
 
 def _flat_under_power(session: Session) -> bool:
-    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; power.py looks closer."""
-    since, previous = 0, ABSENT
+    """Suspicion of a stuck meter: a register flat for ten minutes, power stated in half of them; power.py looks
+    closer."""
+    since = flowed = 0
+    previous = ABSENT
     columns = (session.readings[column::STRIDE] for column in (TIME, ENERGY, POWER))
+    last = 0
     for at, register, power in zip(*columns, strict=True):
-        if register != previous or power <= STANDBY_W:
-            since, previous = at, register
-        elif at - since >= FLAT_US:
+        if register != previous:
+            since, previous, flowed = at, register, 0
+        elif power > STANDBY_W:
+            flowed += at - last
+        if flowed * 2 >= FLAT_US <= at - since:
             return True
+        last = at
     return False
+
+
+def _short_of_power(session: Session, energy_wh: int, lasted_us: int) -> bool:
+    """Did the register move by far less than the mean of the stated powers amounts to?"""
+    powers = session.readings[POWER::STRIDE]
+    return bool(powers) and sum(powers) * lasted_us * CAUGHT_UP > energy_wh * 100 * HOUR * len(powers)
 
 
 def _states(
