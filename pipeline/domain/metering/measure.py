@@ -351,6 +351,8 @@ def _clean(
             return None
         if registers != sorted(registers):
             return None
+        if 0 <= stop - registers[-1] - start <= bound.most_wh(until - times[-1]) + bound.step_wh < stop:
+            return None  # they may count from 0 at a new station
     if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
     if stop - start > bound.most_wh(until - started) + bound.step_wh:

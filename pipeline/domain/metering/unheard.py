@@ -118,8 +118,10 @@ def _is_confirmed(gap: tuple[int, int], reads: list[_Read], reports: Sequence[St
     """Did the register move by what power and statuses amount to while nothing was read?"""
     since, to = gap
     place = next((place for place, each in enumerate(reads) if each.at >= to), 0)
+    if not place:
+        return False
     before, after = reads[place - 1], reads[place]
-    if not place or ABSENT in (before.register, after.register):
+    if ABSENT in (before.register, after.register):
         return False
     ends = [each.from_us for each in reports[1:]] + [to]
     charged = sum(
