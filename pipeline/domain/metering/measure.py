@@ -22,7 +22,7 @@ from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
-from pipeline.domain.metering.neighbours import next_start, previous_end
+from pipeline.domain.metering.neighbours import next_start, previous_end, superseded_at
 from pipeline.domain.metering.power import CAUGHT_UP, FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
@@ -297,7 +297,7 @@ def _bound_open_end(
     """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
     reports = clock.reported(station, session, connector)
     freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
-    last = max(min(freed, session.superseded_at_us or freed), until)
+    last = max(min(freed, superseded_at(station, session) or freed), until)
     more = bound.unseen_wh(last - until)
     following = session.superseded_register_wh
     if following and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
