@@ -10,6 +10,7 @@ from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
+from pipeline.domain.rating.folding import LONG, keep_small
 from pipeline.domain.rating.running import follow
 from pipeline.domain.station import (
     DECISION,
@@ -54,7 +55,10 @@ class Records:
     def of(self, station: Station, told: Told, value: bytes) -> list[Output]:
         """`value`: the record that told it, for the dead letters of what was refused."""
         if isinstance(told, Session):
-            return [self._live(station, told)]
+            live = self._live(station, told)
+            if len(told.readings) > LONG:
+                keep_small(self._rating, station, told)
+            return [live]
         return [] if told is None else self._of_step(station, told, value)
 
     def _live(self, station: Station, session: Session) -> Output:
