@@ -55,14 +55,13 @@ class Records:
     def of(self, station: Station, told: Told, value: bytes) -> list[Output]:
         """`value`: the record that told it, for the dead letters of what was refused."""
         if isinstance(told, Session):
-            live = self._live(station, told)
-            if len(told.readings) > LONG:
-                keep_small(self._rating, station, told)
-            return [live]
+            return [self._live(station, told)]
         return [] if told is None else self._of_step(station, told, value)
 
     def _live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""
+        if len(session.readings) > LONG:
+            keep_small(self._rating, station, session)
         running = session.fold
         if running is not None and running.template is not None:
             template: LiveTemplate = running.template
