@@ -10,6 +10,7 @@ from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
+from pipeline.domain.rating.folding import LONG, keep_small
 from pipeline.domain.rating.running import follow
 from pipeline.domain.station import (
     DECISION,
@@ -59,6 +60,8 @@ class Records:
 
     def live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""
+        if len(session.readings) > LONG:
+            keep_small(self._rating, station, session)
         running = session.fold
         if running is not None and running.template is not None:
             template: LiveTemplate = running.template

@@ -13,6 +13,7 @@ from functools import partial
 from itertools import pairwise
 from operator import sub
 
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
@@ -48,13 +49,14 @@ from pipeline.domain.station import (
 
 HELD_BY = (
     "SESSIONS_OVERLAP", "STOP_AMBIGUOUS", "IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "BASELINE_UNCLEAR", "PHASES_PARTIAL",
-    "NEGATIVE_DURATION", "MISSING_START",
+    "NEGATIVE_DURATION", "IMPOSSIBLE_DURATION", "MISSING_START",
 )  # fmt: skip
 """Codes that hold the bill, the gravest first."""
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
     "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
+    "EVIDENCE_THINNED",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -120,6 +122,8 @@ class Measured:
     @property
     def held(self) -> str | None:
         """Why this session must not be billed as it is."""
+        if self.until_us - self.since_us > LONGEST_SESSION_US:
+            return "IMPOSSIBLE_DURATION"  # whatever was decided
         return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
@@ -150,6 +154,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    if until - (until if since is None else since) > LONGEST_SESSION_US:
+        codes.append("IMPOSSIBLE_DURATION")
     settled: tuple[str, ...] = ()
     doubts = _doubts(codes, judged)
     if session.decided is not None or doubts:
@@ -165,7 +171,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
-    if session.seq_missing and session.ended():
+    if session.seq_gaps and session.ended():
         codes.append("SEQ_GAP")
     if session.closed_by not in ("", "STOP"):
         codes.append(session.closed_by)
