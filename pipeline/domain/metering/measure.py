@@ -179,7 +179,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     charging = sum(
