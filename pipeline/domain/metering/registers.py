@@ -102,6 +102,8 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
         below = points[index:back]
         is_out = max(low for _, low in below) < max(old // 10, 1)
         _leave_out(way, "REGISTER_DROPOUT" if is_out else "ROLLBACK_IGNORED", below)
+        if old <= small(bound):
+            way.unseen.append((since, told[back][0]))  # a reset of a register that was near 0 looks the same
         return back
     span = at - since
     if highest - (sent + way.dropped_wh) <= small(bound):  # stays there: whoever closes the session decides
