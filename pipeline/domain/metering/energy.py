@@ -237,6 +237,9 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         low, high = min(low, stop - register), max(high, stop - register)
     unseen = sum(until - since for since, until in way.unseen) + base.before_us
     high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
+    if way.unseen and way.dropped_wh:  # each part may be short of a step, or have one too many
+        low, high = low - min(bound.step_wh, energy), high + bound.step_wh
+        unseen += 2 * bound.step_wh * HOUR // (bound.rate_w or bound.watts) + 1
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,

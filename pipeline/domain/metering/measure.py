@@ -189,14 +189,15 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 1  # fractions of a Wh
+        judged.high_wh += 2  # fractions of a Wh, at both ends
+        judged.unseen_us += SECOND
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
