@@ -84,6 +84,9 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outp
         max_keys=settings.max_stations,
         dead_letter_run=settings.dead_letter_run,
         dead_letter_percent=settings.dead_letter_percent,
+        max_state_bytes=settings.station_state_bytes,
+        key_errors=settings.station_errors,
+        release_keys=settings.release_stations,
     )
 
 

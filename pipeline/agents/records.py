@@ -34,6 +34,7 @@ from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, enc
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
 RECEIPTS, ANOMALIES, DEAD_LETTERS = topics.RECEIPTS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+STATION_QUARANTINED = "STATION_QUARANTINED"
 WAITS_FOR = {
     "SITE_MISSING": SITES,
     "TIME_ZONE_MISSING": SITES,
@@ -119,11 +120,28 @@ class Records:
         session.content_hash = content_hash
         key = record.session_id.encode()
         outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
-        if session.revision == 1:
+        if session.revision == 1 or session.raised.pop(STATION_QUARANTINED, None) is not None:
             outputs.append(Output(UPDATES, key, None))
         if session.billed is not None or (bill is not None and bill.state == "FINAL"):
             _settle(session, record, reason, measured, bill, outputs)
         self._tell(station, session, record.flags, measured, outputs)
+
+    def hold(self, station: Station, reason: str) -> list[Output]:
+        """The open sessions that were shown are HELD for `reason`: nothing more is known of them for now."""
+        outputs: list[Output] = []
+        for _, session in station.each_session():
+            if session.ended() or not (session.revision or session.update_due_us):
+                continue
+            facts, content_hash = encode_facts(self._rating.hold(station, session, reason))
+            if content_hash == session.content_hash:
+                continue
+            session.revision += 1
+            session.content_hash = content_hash
+            session.raised[reason] = session.last_at_us
+            key = session.session_id.encode()
+            outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
+            outputs.append(Output(UPDATES, key, None))
+        return outputs
 
     def _tell(
         self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured, outputs: list[Output]

@@ -310,9 +310,14 @@ class Station(msgspec.Struct, array_like=True, gc=False):
         return len(self.orphans) + sum(1 for _, session in self.each_session() if session.call is not None)
 
     def each_session(self) -> Iterator[tuple[str, Session]]:
-        """Each session once, whatever its aliases."""
-        for key, session in list(self.sessions.items()):
+        """Each session once, whatever its aliases; under an alias only if another session took its own name."""
+        sessions = list(self.sessions.items())
+        named = {id(session) for key, session in sessions if key not in session.aliases}
+        for key, session in sessions:
             if key not in session.aliases:
+                yield key, session
+            elif id(session) not in named:
+                named.add(id(session))
                 yield key, session
 
 
