@@ -16,6 +16,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -40,6 +41,8 @@ HOST = "127.0.0.1"
 QUERIES_AT_ONCE = 8
 INSERTS_AT_ONCE = 4
 """Inserts have threads of their own: slow reads never keep a writer waiting."""
+KEEP_FREE = 32 * 1024 * 1024
+"""Bytes that an insert leaves on the disk."""
 ORPHANED_S = 10.0
 """How long statements may still run when the owner has died."""
 _STREAM_PREFIX = re.compile(r"^Streaming insert \w+ failed: ")
@@ -74,6 +77,7 @@ class Engine:
         try:
             _prepare(connection, parameters, read_only)
             if asked.input_format:
+                self._reserve(len(asked.data))
                 return _insert(connection, asked)
             format_name = protocol.output_format(asked.sql, parameters.get("default_format"))
             result = connection.query(asked.sql, format_name, params=protocol.bindings(parameters))
@@ -88,6 +92,13 @@ class Engine:
             return Answer(body, encoding, format_name if protocol.answers_rows(asked.sql) else "", summary)
         finally:
             connection.close()
+
+    def _reserve(self, size: int) -> None:
+        """As a server does before it writes: chDB 4.4 says OK to a streamed insert that did not fit on the disk."""
+        free = shutil.disk_usage(self._folder).free
+        if free < size + KEEP_FREE:
+            text = f"Cannot reserve {size} bytes, not enough space: {free} are free. (NOT_ENOUGH_SPACE)"
+            raise protocol.BadRequest(text, 243, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _prepare(connection: Any, parameters: Mapping[str, str], read_only: bool) -> None:

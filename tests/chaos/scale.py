@@ -49,3 +49,9 @@ SHORT = Scale(
     kills=7, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
     clickhouse_away_s=10, quiet_s=2, settle_s=0.5, patience_s=90,
 )  # fmt: skip
+MINI = Scale(
+    name="mini", stations=24, days=1, sessions=3.0, least_events=15_000, rate=300,
+    kills=6, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
+    clickhouse_away_s=6, quiet_s=1, settle_s=0.5, patience_s=120,
+)  # fmt: skip
+SCALES = {scale.name: scale for scale in (FULL, SHORT, MINI)}
