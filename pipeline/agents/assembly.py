@@ -40,10 +40,10 @@ CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 class Assembly:
     """Implements runtime.logic.Logic[Station]."""
 
-    codec_version = 5
-    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings; what
-    older ones wrote is read with defaults."""
-    readable_versions = frozenset({1, 2, 3, 4, 5})
+    codec_version = 6
+    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 the
+    generation; what older ones wrote is read with defaults."""
+    readable_versions = frozenset({1, 2, 3, 4, 5, 6})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._records = Records(rating)

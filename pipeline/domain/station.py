@@ -159,6 +159,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """... and these doubts were known to it: a new one holds the bill again. None: not judged under it yet."""
     unbilled_wh: int = 0
     """Of what it has in the ledger, so much a decision did not bill: quarantined."""
+    generation: int = 1
+    """Under which it is published; `chargeline rebuild` begins a higher one."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

@@ -163,7 +163,8 @@ def compact_eagerly(settings: Settings) -> None:
     }  # fmt: skip
     configs = [ConfigEntry(n, v, incremental_operation=AlterConfigOpType.SET) for n, v in entries.items()]
     resource = ConfigResource(ResourceType.TOPIC, topics.STATION_STATE.name, incremental_configs=configs)
-    for done in AdminClient(client_config(settings)).incremental_alter_configs([resource]).values():
+    admin = AdminClient(client_config(settings))
+    for done in admin.incremental_alter_configs([resource]).values():
         done.result(10)
 
 

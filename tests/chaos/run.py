@@ -20,10 +20,13 @@ import confluent_kafka as ck
 
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
+from pipeline.app import assemble_config
+from pipeline.cli.rebuild import rebuild
 from pipeline.cli.simulate import write_documents
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from pipeline.wire.sessions import decode_alert
 from tests.chaos.faults import CLOCKS, EAGER_COMPACTION, KILLS, LIVE_LOAD, OLD_RELEASE, compact_eagerly, needs
@@ -91,11 +94,15 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
             judged_anew(release.offline(settings, committed), offline) if release is not None else frozenset[bytes]()
         )
         verdict = compare(told, offline, settings, apart)
+        rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
     failures = list(done.faults)
     failures += [f"{name}: {found}" for name, found in verdict.items() if found.bad]
     failures += _shortfalls(scale, faults, done, report, offline, hurried)
     if (wrong := unbalanced(counters(told.states))) != 0:
         failures.append(f"{wrong} stations have received events that are not accounted for")
+    corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
+    if wrongly := [station for station in corrected if station.encode() not in apart]:
+        failures.append(f"rebuild would correct {len(wrongly)} sessions")
     return {
         "seed": seed,
         "scale": scale.name,
@@ -114,6 +121,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         "clickhouse_away_s": round(done.clickhouse_away_s, 1),
         "sessions": len({key for key, _ in offline.sessions}),
         "stations_judged_anew": len(apart),
+        "rebuild": {"sessions": sum(each.compared for each in rebuilt), "corrected": len(corrected)},
         "compared": {name: found._asdict() for name, found in verdict.items()},
         "lost": sum(found.lost for found in verdict.values()),
         "doubled": sum(found.doubled for found in verdict.values()),
