@@ -22,15 +22,17 @@ from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
-from pipeline.domain.metering.neighbours import next_start, previous_end
-from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.neighbours import next_start, previous_end, superseded_at
+from pipeline.domain.metering.power import CAUGHT_UP, FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
+from pipeline.domain.metering.unheard import NOTHING, unheard
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
+    HOUR,
     KIND,
     MINUTE,
     POWER,
@@ -171,8 +173,9 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     known, shown = len(read), bound
     if not clean:
         shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
+    lost = NOTHING if session.thinned or session.states else unheard(readings, started, until)
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us
+        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us, lost
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
@@ -294,7 +297,7 @@ def _bound_open_end(
     """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
     reports = clock.reported(station, session, connector)
     freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
-    last = max(min(freed, session.superseded_at_us or freed), until)
+    last = max(min(freed, superseded_at(station, session) or freed), until)
     more = bound.unseen_wh(last - until)
     following = session.superseded_register_wh
     if following and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
@@ -348,6 +351,8 @@ def _clean(
             return None
         if registers != sorted(registers):
             return None
+        if 0 <= stop - registers[-1] - start <= bound.most_wh(until - times[-1]) + bound.step_wh < stop:
+            return None  # they may count from 0 at a new station
     if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
     if stop - start > bound.most_wh(until - started) + bound.step_wh:
@@ -365,9 +370,9 @@ def _clean(
     steps = list(map(sub, all_registers[1:], all_registers))
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
-    if 0 in steps and _flat_under_power(session):
-        return None
     energy = stop - start
+    if (0 in steps and _flat_under_power(session)) or _short_of_power(session, energy, until - started):
+        return None
     return Judgement(
         times=all_times,
         registers=all_registers,
@@ -391,15 +396,27 @@ def _all_used(session: Session, count: int) -> Account:
 
 
 def _flat_under_power(session: Session) -> bool:
-    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; power.py looks closer."""
-    since, previous = 0, ABSENT
+    """Suspicion of a stuck meter: a register flat for ten minutes, power stated in half of them; power.py looks
+    closer."""
+    since = flowed = 0
+    previous = ABSENT
     columns = (session.readings[column::STRIDE] for column in (TIME, ENERGY, POWER))
+    last = 0
     for at, register, power in zip(*columns, strict=True):
-        if register != previous or power <= STANDBY_W:
-            since, previous = at, register
-        elif at - since >= FLAT_US:
+        if register != previous:
+            since, previous, flowed = at, register, 0
+        elif power > STANDBY_W:
+            flowed += at - last
+        if flowed * 2 >= FLAT_US <= at - since:
             return True
+        last = at
     return False
+
+
+def _short_of_power(session: Session, energy_wh: int, lasted_us: int) -> bool:
+    """Did the register move by far less than the mean of the stated powers amounts to?"""
+    powers = session.readings[POWER::STRIDE]
+    return bool(powers) and sum(powers) * lasted_us * CAUGHT_UP > energy_wh * 100 * HOUR * len(powers)
 
 
 def _states(

@@ -96,8 +96,6 @@ def _unusual(station: Station, event: MeterRead) -> Told:
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
-        if event.transaction_id in station.sessions:  # of another connector: this one's start may still come
-            return _loose(station, event, at)
         session = shell(station, event.transaction_id, event.connector_id, at)
     elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id:
         session.connector_id = event.connector_id

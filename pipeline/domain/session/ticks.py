@@ -10,7 +10,7 @@ from pipeline.domain.limits import Limits
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.activity import of_session
 from pipeline.domain.metering.evidence import owns
-from pipeline.domain.metering.neighbours import OVERLAP, previous_end
+from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
 from pipeline.domain.session.neighbours import disturb_next, untangle
@@ -131,10 +131,10 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
             return answered_by
         session.call = None  # problem 19: never acknowledged; it goes on without an id
         station.used += 1
-    goes_on = session.last_at_us - (session.superseded_at_us or 0) > OVERLAP  # under two ids, perhaps
-    superseded = None if session.superseded_at_us is None else session.superseded_at_us + SETTLE
-    if superseded is not None and goes_on:
-        superseded = max(superseded, session.last_at_us + SETTLE)
+    superseded = superseded_at(station, session)
+    if superseded is not None:
+        goes_on = session.last_at_us - superseded > OVERLAP  # under two ids, perhaps
+        superseded = (max(superseded, session.last_at_us) if goes_on else superseded) + SETTLE
     if superseded is not None and now >= superseded:
         energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
         empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)
