@@ -21,7 +21,7 @@ from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
 from pipeline.domain.rating import Rating
 from pipeline.domain.station import Station
 from pipeline.edge.reading import partitions, read_topic, reader, watermarks
-from pipeline.errors import InvalidMessage
+from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.runtime.changelog import archive_key, decode_state, split_key
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
@@ -42,6 +42,8 @@ class Rebuilt:
 
     number: int
     compared: int = 0
+    known: tuple[int, int, int] = 0, 0, 0
+    """Sessions that stand, that the log gives, and that are both."""
     found: dict[str, Correction] = field(default_factory=dict)
     left: Counter[str] = field(default_factory=Counter)
     """Sessions that are left as they are, by the reason."""
@@ -69,6 +71,9 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
         if not is_applied and rewrite.is_running():
             click.echo("workers are running: what they change meanwhile may be listed, too", err=True)
         committed, rebuilt = rebuild(found, rewrite)
+        stand, given, both = (sum(each.known[place] for each in rebuilt) for place in range(3))
+        if stand and given and not both:
+            raise WrongUsage("no session of the log has an id that stands: is this the keyring of the workers?")
         if is_applied and any(each.found for each in rebuilt):
             changes = {each.number: _states(found, rewrite, each) for each in rebuilt if each.found}
             outputs = {each.number: list(_outputs(each)) for each in rebuilt}
@@ -128,6 +133,8 @@ def _rebuild(found: Settings, number: int, committed: Committed, reference: list
     for output in _assemble(config, stage, number, committed, result):
         rebuilt.take(output.topic, output.value, "rebuilt")
     result.stations = stage.states
+    both = stands.sessions.keys() & rebuilt.sessions.keys()
+    result.known = len(stands.sessions), len(rebuilt.sessions), len(both)
     result.compared = len(stands.sessions.keys() | rebuilt.sessions.keys())
     known = _begun_in(rebuilt) if committed.first > 0 else None
     for correction in corrections(stands, rebuilt):

@@ -137,7 +137,10 @@ class Schedule:
     def _actions(self) -> list[Callable[[], None]]:
         scale = self._scale
         actions: list[Callable[[], None]] = [
-            partial(self._strike, name) for name in self._faults if name != KILLS for _ in range(FAULTS[name].times)
+            partial(self._strike, name)
+            for name in self._faults
+            if name != KILLS
+            for _ in range(1 if scale.name == "smoke" else FAULTS[name].times)
         ]
         if KILLS in self._faults:
             actions += [partial(self._pause, seconds) for seconds in scale.pauses_s]
