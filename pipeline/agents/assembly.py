@@ -46,7 +46,7 @@ class Assembly:
 
     codec_version = 6
     """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
-    keeps long sessions small; what older ones wrote is read with defaults."""
+    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
     readable_versions = frozenset({1, 2, 3, 4, 5, 6})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
