@@ -237,6 +237,9 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         low, high = min(low, stop - register), max(high, stop - register)
     unseen = sum(until - since for since, until in way.unseen) + base.before_us
     high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
+    if way.unseen and way.dropped_wh:  # each part may be short of a step, or have one too many
+        low, high = low - min(bound.step_wh, energy), high + bound.step_wh
+        unseen += 2 * bound.step_wh * HOUR // (bound.rate_w or bound.watts) + 1
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,
@@ -301,7 +304,8 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     at, last = way.points[-1]
     if found.stop_wh is None:
         stale = _stale_since(found, way.points)
-        if found.by_stop and at < found.until_us - AT_THE_END:
+        after = found.until_us - at
+        if found.by_stop and (after > AT_THE_END or bound.unseen_wh(after) > bound.step_wh):
             codes.append("STOP_REGISTER_MISSING")
             way.unseen.append((stale, found.until_us))
         elif found.ended_us is not None and stale < at:

@@ -14,6 +14,7 @@ from operator import sub
 
 import msgspec
 
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
@@ -24,15 +25,17 @@ from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
-from pipeline.domain.metering.neighbours import next_start, previous_end
-from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.neighbours import next_start, previous_end, superseded_at
+from pipeline.domain.metering.power import CAUGHT_UP, FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
+from pipeline.domain.metering.unheard import NOTHING, unheard
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
+    HOUR,
     KIND,
     MINUTE,
     SECOND,
@@ -47,13 +50,14 @@ from pipeline.domain.station import (
 
 HELD_BY = (
     "SESSIONS_OVERLAP", "STOP_AMBIGUOUS", "IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "BASELINE_UNCLEAR", "PHASES_PARTIAL",
-    "NEGATIVE_DURATION", "MISSING_START",
+    "NEGATIVE_DURATION", "IMPOSSIBLE_DURATION", "MISSING_START",
 )  # fmt: skip
 """Codes that hold the bill, the gravest first."""
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
     "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
+    "EVIDENCE_THINNED",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -118,6 +122,8 @@ class Measured(msgspec.Struct, kw_only=True, gc=False):
     @property
     def held(self) -> str | None:
         """Why this session must not be billed as it is."""
+        if self.until_us - self.since_us > LONGEST_SESSION_US:
+            return "IMPOSSIBLE_DURATION"  # whatever was decided
         return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
@@ -133,9 +139,11 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     judged = _clean(session, connector, ended_at, bound, previous_wh, columns)
     clean = judged is not None
     since = started_at = session.started_at_us
+    readings = session.readings
     if judged is None:
         found = _gathered(station, session, ended_at)
-        columns = columns_of(found.readings)
+        readings = found.readings
+        columns = columns_of(readings)
         since = found.since_us
         judged = judge(found, _refined(bound, found), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
@@ -146,6 +154,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    if until - (until if since is None else since) > LONGEST_SESSION_US:
+        codes.append("IMPOSSIBLE_DURATION")
     settled: tuple[str, ...] = ()
     doubts = _doubts(codes, judged)
     if session.decided is not None or doubts:
@@ -161,7 +171,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
-    if session.seq_missing and session.ended():
+    if session.seq_gaps and session.ended():
         codes.append("SEQ_GAP")
     if session.closed_by not in ("", "STOP"):
         codes.append(session.closed_by)
@@ -173,19 +183,21 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     known, shown = len(read), bound
     if not clean:
         shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
+    lost = NOTHING if session.thinned or session.states else unheard(readings, started, until)
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us
+        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us, lost
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 1  # fractions of a Wh
+        judged.high_wh += 2  # fractions of a Wh, at both ends
+        judged.unseen_us += SECOND
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
@@ -291,7 +303,7 @@ def _bound_open_end(
     """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
     reports = clock.reported(station, session, connector)
     freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
-    last = max(min(freed, session.superseded_at_us or freed), until)
+    last = max(min(freed, superseded_at(station, session) or freed), until)
     more = bound.unseen_wh(last - until)
     following = session.superseded_register_wh
     if following and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
@@ -346,6 +358,8 @@ def _clean(
             return None
         if registers != sorted(registers):
             return None
+        if 0 <= stop - registers[-1] - start <= bound.most_wh(until - times[-1]) + bound.step_wh < stop:
+            return None  # they may count from 0 at a new station
     if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
     if stop - start > bound.most_wh(until - started) + bound.step_wh:
@@ -363,9 +377,10 @@ def _clean(
     steps = list(map(sub, all_registers[1:], all_registers))
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
-    if 0 in steps and len(set(registers)) < len(registers) and _flat_under_power(columns):
-        return None
     energy = stop - start
+    is_flat = 0 in steps and len(set(registers)) < len(registers) and _flat_under_power(columns)
+    if is_flat or _short_of_power(powers, energy, until - started):
+        return None
     return Judgement(
         times=all_times,
         registers=all_registers,
@@ -389,14 +404,25 @@ def _all_used(session: Session, powers: list[int]) -> Account:
 
 
 def _flat_under_power(columns: Columns) -> bool:
-    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; power.py looks closer."""
-    since, previous = 0, ABSENT
+    """Suspicion of a stuck meter: a register flat for ten minutes, power stated in half of them; power.py looks
+    closer."""
+    since = flowed = 0
+    previous = ABSENT
+    last = 0
     for at, register, power in zip(*columns, strict=True):
-        if register != previous or power <= STANDBY_W:
-            since, previous = at, register
-        elif at - since >= FLAT_US:
+        if register != previous:
+            since, previous, flowed = at, register, 0
+        elif power > STANDBY_W:
+            flowed += at - last
+        if flowed * 2 >= FLAT_US <= at - since:
             return True
+        last = at
     return False
+
+
+def _short_of_power(powers: list[int], energy_wh: int, lasted_us: int) -> bool:
+    """Did the register move by far less than the mean of the stated powers amounts to?"""
+    return bool(powers) and sum(powers) * lasted_us * CAUGHT_UP > energy_wh * 100 * HOUR * len(powers)
 
 
 def _states(
