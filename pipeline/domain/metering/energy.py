@@ -9,9 +9,10 @@ which bounds the truth lies; where nothing or more than one thing explains the e
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
@@ -25,12 +26,11 @@ ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
 POST_STOP_WH = 100
 
 
-@dataclass(slots=True, kw_only=True)
-class Judgement:
+class Judgement(msgspec.Struct, kw_only=True, gc=False):
     """`times` and `registers` run from start to end (us, Wh, rising); empty when the energy is not known."""
 
-    times: list[int] = field(default_factory=list)
-    registers: list[int] = field(default_factory=list)
+    times: list[int] = []
+    registers: list[int] = []
     energy_wh: int | None = None
     low_wh: int | None = None
     high_wh: int | None = None
@@ -43,7 +43,7 @@ class Judgement:
     dropped_wh: int = 0
     start_register_wh: int | None = None
     stop_register_wh: int | None = None
-    codes: list[str] = field(default_factory=list)
+    codes: list[str] = []
     unseen_us: int = 0
     """Time in which nothing tells what flowed, beyond the gaps between readings."""
     account: Account
