@@ -161,6 +161,8 @@ def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool
 def _power_agrees(found: Evidence, points: list[Point], bound: Bound) -> bool:
     """Is the energy of these phases the whole of what the stated power amounts to? One of several has less by far."""
     powers = [each for each in found.powers if points[0][0] <= each[0] <= points[-1][0]]
+    if powers and max(watts for _, watts in powers) <= STANDBY_W:
+        return points[-1][1] - points[0][1] <= bound.step_wh
     if len(powers) < 2:
         return False
     beside = [register for at, register in points if powers[0][0] <= at <= powers[-1][0]]
