@@ -189,7 +189,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear or clock.are_states_mixed(session):
+    if observed.is_unclear:
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))

@@ -45,7 +45,7 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
             unseen += span
         else:
             doubled += (p + q) * span
-            least += min(p, q) * span
+            least += min(p, q) * span if min(p, q) > STANDBY_W else 0  # it may not pass the meter
             most += max(p, q) * span
         if b > points[-1][0]:
             points.append((b, doubled // (2 * HOUR)))
