@@ -14,7 +14,7 @@ from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
-from pipeline.domain.session.timeline import note_number, note_state, put_into
+from pipeline.domain.session.timeline import note_numbers, note_state, put_into, seen_numbers
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
@@ -209,10 +209,8 @@ def join(session: Session, early: Session) -> None:
     for reason, (count, since, until) in early.left_out.items():
         session.leave_out(reason, since, count)
         session.leave_out(reason, until, 0)
-    if early.seq_next != ABSENT:
-        for number in range(early.seq_first, early.seq_next):
-            if number not in early.seq_missing:
-                note_number(session, number)
+    for first, past in seen_numbers(early):
+        note_numbers(session, first, past)
     session.unkept += early.unkept
     if early.closed_by == "STOP" and session.closed_by == "STOP":
         _count_again(session, early.stop_register_wh, session.stop_register_wh, "DOUBLE_STOP", early.stop_sent_us)
