@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.domain.station import Session, Station
+from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.edge.chargers.tape import Protocol
 from tests.scored.quirk_run import Task, score
 from tests.scored.quirks import LAWS
@@ -58,3 +60,11 @@ def test_a_pair_of_quirks_is_billed_right_in_any_order(pair: str, protocol: Prot
 def test_what_is_left_of_a_quirk_that_removes_what_another_one_changes_is_said() -> None:
     _, tally = score(Task(("loses_charging", "suspended_before_start"), "ocpp1.6", 1, ()))
     assert tally.sessions == 6
+
+
+def test_a_session_with_names_before_and_after_its_own_is_one_after_a_restore() -> None:
+    station, session = Station("CP-1"), Session(1, "own", aliases=["call:1", "second", "third"])
+    station.sessions = {"call:1": session, "own": session, "second": session, "third": session}
+    restored = decode_station(encode_station(station))
+    assert [key for key, _ in restored.each_session()] == ["own"]
+    assert len({id(each) for each in restored.sessions.values()}) == 1

@@ -58,6 +58,15 @@ def stopped_by_another(station: Station, stop: SessionEnded) -> Session | None:
     return known[0] if known[0].token is not None or known[0].started_at_us is None else None
 
 
+def _lone_shell(station: Station, stop: SessionEnded) -> Session | None:
+    """Of the sessions that share the id of this stop and do not have its tag, the one whose start was not seen."""
+    known = [] if stop.transaction_id is None or stop.token is None else sharing(station, stop.transaction_id)
+    shells = [session for session in known if session.started_at_us is None and session.closed_by != "STOP"]
+    if len(shells) != 1 or any(session.token == stop.token for session in known):
+        return None
+    return shells[0] if (stop.register_wh or 0) >= shells[0].last_register_wh - STEP_WH else None
+
+
 def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None) -> list[Session]:
     """Open sessions that it fits; those that have no id themselves before the others."""
     if stop.transaction_id is not None:
@@ -226,7 +235,7 @@ def settle_orphans(
         another = stopped_by_another(station, stop)
         if (stop.transaction_id is None or another is not None) and now < settled_at(stop):
             continue
-        session = owner_of_stop(station, stop, limits_of) or another
+        session = owner_of_stop(station, stop, limits_of) or another or _lone_shell(station, stop)
         if session is not None:
             station.orphans.remove(stop)
             yield stop, session
