@@ -133,13 +133,13 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
         if proven or least < -CLOCK_TOLERANCE:
             offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
             found.append(Level(run[0][0], run[-1][0], offset, is_proven=proven))
-    return sorted(level for level in found if not any(_explains(each, level) for each in found))
+    shown = [level for level in found if level.is_proven]
+    return sorted(level for level in found if level.is_proven or not any(_explains(each, level) for each in shown))
 
 
 def _explains(shown: Level, other: Level) -> bool:
     """Are the few messages of `other` late ones of a level that many show?"""
-    is_lower = shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
-    return is_lower and shown.is_proven and not other.is_proven
+    return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
 
 
 def _settled(lag: int) -> int:
@@ -220,12 +220,13 @@ def session_levels(station: Station, session: Session) -> list[Level]:
         (began, first), (ended, last) = ends[0], ends[1]
         least, happened = min(first, last), (ended - last) - (began - first)
         if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
-            levels = [Level(began, ended, _settled(least))]
+            levels = [Level(began, ended, _settled(least), is_proven=True)]
     general = levels_of([*station.lags, *ends])
+    shown = [level for level in general if level.is_proven]
     own = [
         level._replace(is_own=True)
         for level in levels
-        if not any(_explains(each, level) and level.until_us <= each.until_us for each in general)
+        if level.is_proven or not any(_explains(each, level) and level.until_us <= each.until_us for each in shown)
     ]
     return [*own, *general]
 

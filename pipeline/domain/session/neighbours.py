@@ -19,6 +19,7 @@ from pipeline.domain.station import (
     ABSENT,
     ENERGY,
     KIND,
+    MINUTE,
     REGISTER,
     STRIDE,
     TIME,
@@ -36,7 +37,7 @@ def line_up(station: Station, connector_id: int) -> None:
         return
     known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
-        if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
+        if session.closed_by != "STOP":
             session.superseded_at_us = following.start_sent_us
             session.superseded_register_wh = following.start_register_wh
             _take_leave(station, session)
@@ -98,6 +99,25 @@ def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) 
                 _unite(station, other, shell, step)
                 joined.add(id(shell))
                 break
+
+
+def begins_again(session: Session, first: Session) -> bool:
+    """Did the charge that `first` began begin once more: one tag and one register, and nothing had ended it?"""
+    return (
+        session.connector_id == first.connector_id
+        and (session.token, session.start_register_wh) == (first.token, first.start_register_wh)
+        and 0 < session.start_sent_us - first.start_sent_us <= MINUTE
+        and not (first.closed_by == "STOP" and first.stop_sent_us <= session.start_sent_us)
+    )
+
+
+def unite_unanswered(station: Station, session: Session, step: Step) -> bool:
+    """Two starts of one charge that nobody answered: the first one begins it; True: there was a second one."""
+    for other in _in_order(station, session.connector_id):
+        if not session.transaction and not other.transaction and begins_again(other, session):
+            _unite(station, session, other, step)
+            return True
+    return False
 
 
 def _reach(session: Session) -> int:

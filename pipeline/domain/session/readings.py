@@ -151,6 +151,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
     match became:
         case "repeated":
             station.duplicates += 1  # problems 5 and 7
+            if session.suspect:  # it may have been received before the one that is known
+                touched(station, session, "LATE_READING")
             return None
         case "conflict":
             step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
@@ -215,7 +217,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
         return None
     became, _ = put(connector.loose, row) if owner is None else put_into(owner, row, connector.loose)
     station.newest_us = max(station.newest_us, at)
-    _forget_loose(station, connector_id, at)
+    _forget_loose(station, connector_id, row[TIME])
     if became == "repeated":
         station.duplicates += 1
         return None
@@ -239,7 +241,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
 
 
 def _forget_loose(station: Station, connector_id: int, at: int) -> None:
-    """Readings that no session of the connector can own any more."""
+    """Readings that no session of the connector can own any more; `at`: the newest one, as sent."""
     loose = station.connector(connector_id).loose
     oldest = min(
         (

@@ -82,6 +82,8 @@ def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put
             return None if apart else "conflict"
         if _rounded_to(new) < _rounded_to(old):  # the finer one
             readings[place + ENERGY] = new
+    if kept[RECEIVED] and row[RECEIVED]:  # which message of the two came first must not matter
+        readings[place + RECEIVED] = min(kept[RECEIVED], row[RECEIVED])
     if all(new in (ABSENT, old) for old, new in zip(kept[ENERGY:KIND], row[ENERGY:KIND], strict=True)):
         return "repeated"
     for column in range(ENERGY, KIND):
