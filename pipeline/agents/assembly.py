@@ -20,7 +20,7 @@ from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Connector, Station
+from pipeline.domain.station import SECOND, Connector, Session, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
@@ -103,6 +103,8 @@ class Assembly:
             self._follow(state, event.clock)
         if type(event) is MeterRead:
             told = read_meter(state, event)
+            if type(told) is Session:  # nearly always, or nothing at all
+                return [self._records.live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
         self._occupancy(state, outputs)

@@ -70,7 +70,7 @@ def on_connector(station: Station, connector_id: int, at: int) -> Session | None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
-    """A session whose start was not seen (yet): problems 12 and 18; beside that of another connector, if there is one."""
+    """A session whose start was not seen (yet): problems 12 and 18; beside one of another connector."""
     session = Session(connector_id or UNKNOWN_CONNECTOR, transaction)
     other = station.sessions.get(transaction)
     if other is None:

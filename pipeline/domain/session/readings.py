@@ -36,6 +36,8 @@ from pipeline.domain.station import (
     Told,
 )
 
+_AHEAD = -CLOCK_TOLERANCE
+
 
 def read_meter(station: Station, event: MeterRead) -> Told:
     """`advance` for a reading. The hot path: the next one of an open session; all others to `_unusual`."""
@@ -49,7 +51,7 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         or register is None
         or at <= session.last_at_us
         or register < session.last_register_wh
-        or not -CLOCK_TOLERANCE <= received - at <= CLOCK_TOLERANCE
+        or not _AHEAD <= received - at <= CLOCK_TOLERANCE
         or session.slow
         or (event.connector_id != session.connector_id and event.connector_id is not None)
         or event.codes

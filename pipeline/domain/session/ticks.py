@@ -58,7 +58,7 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
             limits = limits_of(station.station_id, session.connector_id)
             wake = min(wake, _watch(station, key, session, now, limits, step))
     wake = min(wake, _faults(station, now, step), _silence(station, now, limits_of, step), _forget(station, now, step))
-    if any(session.dirty for session in station.sessions.values()):
+    if True in [session.dirty for session in station.sessions.values()]:
         wake = now
     station.wake_us = max(wake, now + 1)  # the same tick never visits twice
     return step
@@ -156,7 +156,8 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
 
 def _heard_at(session: Session) -> int:
     """The session's last sign, by receipt where that is later: messages may be late, and clocks may be years behind."""
-    return max(session.last_at_us, session.start_received_us, *session.readings[-STRIDE:][RECEIVED:])
+    latest = session.readings[RECEIVED - STRIDE] if len(session.readings) else 0
+    return max(session.last_at_us, session.start_received_us, latest)
 
 
 def _freed_at(station: Station, session: Session) -> int | None:
