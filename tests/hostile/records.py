@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import heapq
 import json
+import re
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from functools import cache
 from operator import itemgetter
 from random import Random
@@ -15,6 +17,7 @@ from typing import Any
 
 from pipeline.edge.chargers import documents
 from pipeline.edge.chargers.plan import ChargerPlan, deliveries, fleet_frames
+from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Delivery, Plan, simulate
@@ -43,37 +46,34 @@ TICKS = (
 
 
 def honest(seed: int) -> list[Delivery]:
-    """A day of six stations of each kind, faults and quirks included, by arrival, with the ticks of their clock."""
-    plan = Plan(seed=seed, stations=6, sites=2, sessions=3, faults=parse_faults("all=0.02"))
-    told = [fleet_frames(_chargers(plan, protocol).told(), plan.clock) for protocol in ("ocpp1.6", "ocpp2.0.1")]
-    frames = (
-        each for each in deliveries(heapq.merge(*told, key=itemgetter(0)), plan.clock) if each[1] is not None
-    )  # fmt: skip
+    """A day of six stations that send events and six that send frames, with faults and quirks, by arrival; ticks."""
+    plan = Plan(seed=seed, stations=6, sites=2, sessions=3, faults=parse_faults("all"))
+    frames = [each for each in deliveries(fleet_frames(_chargers(seed).told(), plan.clock), plan.clock) if each[1]]
     return list(heapq.merge(simulate(plan), frames, key=itemgetter(0)))
 
 
 def documents_of(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Sites and tariffs of the honest stations."""
     sites, tariffs = fleet_documents(seed, 6, 2)
-    plan = Plan(seed=seed)
-    tapes = [said.tape for protocol in ("ocpp1.6", "ocpp2.0.1") for said in _chargers(plan, protocol).told()]
-    return [*sites, documents.site(tapes)], [*tariffs, documents.tariff()]
+    return [*sites, documents.site(said.tape for said in _chargers(seed).told())], [*tariffs, documents.tariff()]
 
 
-def _chargers(plan: Plan, protocol: Any) -> ChargerPlan:
-    return ChargerPlan(protocol=protocol, quirks="all", seed=plan.seed, stations=6, sessions=2, clock=plan.clock)
+def _chargers(seed: int) -> ChargerPlan:
+    """OCPP 1.6 or 2.0.1, one seed after the other."""
+    protocol: Protocol = "ocpp2.0.1" if seed % 2 else "ocpp1.6"
+    return ChargerPlan(protocol=protocol, quirks="all", seed=seed, stations=6, sessions=2)
 
 
 @cache
 def _templates(seed: int) -> Sequence[dict[str, Any]]:
-    """Events and frames of another fleet: a hostile station speaks as they do, most of the time."""
-    return [json.loads(value) for _, key, value in honest(seed + 1_000_003) if key is not None]
+    """Events and frames of other fleets: a hostile station speaks as they do, most of the time."""
+    return [json.loads(value) for fleet in (seed, seed + 1) for _, key, value in honest(fleet) if key is not None]
 
 
 def hostile(seed: int, clock: str) -> Iterator[tuple[bytes | None, bytes | None]]:
     """Without end. Keys: hostile stations, none, keys that no station has."""
     random = Random(f"hostile/{seed}")  # noqa: S311 - a test, not a secret
-    templates = _templates(seed)
+    templates = _templates(1_000_003 + seed % 8)
     at = dict.fromkeys(HOSTILE, 0)
     while True:
         station = random.choice(HOSTILE)
@@ -113,16 +113,28 @@ def _bend(record: Any, random: Random) -> None:
     if key == "station_id" and random.random() < 0.9:
         return
     dice = random.random()
-    if dice < 0.1:
+    if dice < 0.05:
         del place[key]
-    elif dice < 0.2 and isinstance(place, list):
+    elif dice < 0.15 and isinstance(place, list):
         place.extend([inside] * random.choice((1, 3, 300)))
-    elif dice < 0.6 and isinstance(inside, int):
-        place[key] = inside + random.choice(
-            (1, -1, 60, 10**6, -(10**6), 10**9, -(10**9), 86_400 * 10**6, 10**13, -(10**13))
-        )
+    elif dice < 0.5 and type(inside) is int:
+        place[key] = inside + random.choice((1, -1)) * random.choice((1, 60, 10**6, 10**9, 86_400 * 10**6, 10**13))
+    elif dice < 0.85 and type(inside) is int:
+        place[key] = random.choice(INTEGERS)
+    elif dice < 0.85 and isinstance(inside, str):
+        place[key] = _other_text(inside, random)
     else:
-        place[key] = random.choice(random.choice((INTEGERS, TEXTS, OTHERS)))  # type: ignore[arg-type]
+        place[key] = deepcopy(random.choice(random.choice((INTEGERS, TEXTS, OTHERS))))
+
+
+def _other_text(text: str, random: Random) -> str:
+    """A time stays a time, a number a number."""
+    if re.match(r"\d{4}-\d\d-\d\dT", text):
+        year = random.choice(("2025", "2026", "2026", "2027", "2018", "2038", "9999", "1970", "0001"))
+        return f"{year}-{random.randint(1, 12):02d}-{random.randint(1, 28):02d}{text[10:]}"
+    if text.replace(".", "").isdigit():
+        return str(random.choice((float(text) * 10 ** random.randint(-3, 9), -float(text), 0, int(float(text)) + 1)))
+    return random.choice(TEXTS)
 
 
 def _garbage(random: Random) -> bytes | None:

@@ -42,8 +42,8 @@ Records = Sequence[tuple[bytes | None, bytes | None, int]]
 Told = tuple[str, bytes | None, bytes | None]
 
 
-class Stalled(Exception):
-    """A batch took too long."""
+class Stalled(BaseException):
+    """A batch took too long. No Exception: nobody may catch it on the way."""
 
 
 @dataclass(slots=True)
@@ -135,8 +135,8 @@ def attack(seed: int, count: int) -> Verdict:
     log = new_log(seed, verdict.refused)
     try:
         feed(log, together, verdict, Random(f"crash/{seed}"))  # noqa: S311 - a test, not a secret
-    except Exception as error:
-        verdict.faults.append(f"seed {seed}: the worker would have ended: {place(error)}: {error}")
+    except (Exception, Stalled) as error:
+        verdict.faults.append(f"seed {seed}: the worker would have ended or stood: {place(error)}: {error}")
         return verdict
     found = told(log, frozenset(key for _, key, _ in expected))
     verdict.outputs, verdict.set_aside = len(expected), len(log.partition.net.set_aside)
