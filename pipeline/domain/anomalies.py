@@ -69,6 +69,9 @@ RULES: Mapping[str, Rule] = {
     "NEGATIVE_DURATION": Rule(
         "critical", "The stop is stamped before the start: not billed.", has("NEGATIVE_DURATION")
     ),
+    "IMPOSSIBLE_DURATION": Rule(
+        "critical", "A session of more than 31 days: not billed.", has("IMPOSSIBLE_DURATION"), lambda _: "31 d"
+    ),
     "METER_STUCK": Rule("critical", "The register stood still while power flowed.", has("METER_STUCK")),
     "REGISTER_RESET": Rule("warning", "The register fell to about 0 in a session.", has("REGISTER_RESET")),
     "OVER_POWER": Rule("warning", "Average power above the rating.", drew_too_much_power),

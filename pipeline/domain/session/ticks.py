@@ -172,6 +172,7 @@ def _freed_at(station: Station, session: Session) -> int | None:
 def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.close(code)
     session.ended_at_us = session.last_at_us
+    station.newest_us = max(station.newest_us, session.last_at_us)
     session.fold = None
     disturb_next(station, session)
     step.rated.append((session, code))
