@@ -105,6 +105,7 @@ class Net(Generic[State]):
     def unreadable(self, entry: Entry[State], error: Exception) -> None:
         """`error` came from reading the state record of a restore."""
         self._tell(error, entry.through)
+        self._gate.raised(entry.key, _why(error))
         self.set_aside[entry.key] = SetAside(entry, f"the state record cannot be read: {_why(error)}")
 
     def restored(self, entry: Entry[State], mark: Mark | None) -> None:
@@ -115,6 +116,8 @@ class Net(Generic[State]):
         """Before the next records: sets aside whose state cannot be written, and tells of whom a restore set aside."""
         for key, error in list(self._partition.unwritten.unwritable.items()):
             self._tell(error, message.offset() or 0)
+            if not isinstance(error, TooLarge):
+                self._gate.raised(key, _why(error))
             self._set_aside(self._partition.entries[key], message, _why(error), produce, sound=True, keep=False)
         for aside in self.set_aside.values():
             if aside.mark is None:

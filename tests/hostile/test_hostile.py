@@ -14,7 +14,7 @@ from tests.hostile.run import attack, mixed
 
 pytestmark = pytest.mark.internal_errors
 
-LINES = 25
+LINES = 12
 
 
 @pytest.mark.parametrize("seed", [1, 2])
