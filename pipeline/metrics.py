@@ -142,8 +142,10 @@ GATEWAY_REFUSED = Metric(
     kind="counter",
     name="gateway_refused_total",
     labels=("stage", "reason"),
-    meaning="Connections refused (path, authentication, protocol, full) or replaced by a newer one of their station.",
-    remedy="Authentication rising: a wrong password or guessing; replaced rising: two chargers with one identity.",
+    meaning="Connections refused (path, authentication, failures, protocol, full), dropped because they did not finish "
+    "their handshake while too many were open (handshake), or replaced by a newer one of their station.",
+    remedy="Authentication rising: a wrong password or guessing; failures: one address guesses, or a proxy hides many "
+    "chargers with wrong passwords; handshake: a flood; replaced: two chargers with one identity.",
 )
 GATEWAY_ACKNOWLEDGED = Metric(
     kind="histogram",

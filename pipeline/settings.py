@@ -13,6 +13,8 @@ from pathlib import Path
 from pipeline.errors import WrongUsage
 
 PREFIX = "CHARGELINE_"
+UP_PASSWORD = Path("chargeline-data/clickhouse/password")
+"""Where `chargeline up`, started in this folder with its defaults, keeps ClickHouse's password."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -120,6 +122,16 @@ def _parse(type_name: str, text: str) -> object:
             if not text:
                 raise ValueError("must not be empty")
             return text
+
+
+def clickhouse_password(chosen: Settings) -> str:
+    """ClickHouse's password from its file; without settings, that of `chargeline up` in this folder; "" if none.
+
+    An address that somebody chose is never sent the password of another one. Raises WrongUsage for an unreadable file.
+    """
+    ours = chosen.clickhouse_password_file is None and chosen.clickhouse_url == Settings().clickhouse_url
+    file = UP_PASSWORD if ours and UP_PASSWORD.exists() else chosen.clickhouse_password_file
+    return secret("clickhouse_password_file", file)
 
 
 def secret(name: str, file: Path | None) -> str:

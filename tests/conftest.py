@@ -17,6 +17,7 @@ from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
 from tests import invariants
 from tests.containers import clickhouse_container, kafka_container, why_not
+from tests.endpoint import owner_url
 
 # A busy machine is slow, not wrong: no example fails for its time alone.
 hypothesis.settings.register_profile("chargeline", deadline=None)
@@ -89,9 +90,12 @@ def reference_file() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of the embedded ClickHouse of the whole run; make databases of your own. Who stops one starts his own."""
+    """URL, with the password, of the embedded ClickHouse of the whole run; make databases of your own.
+
+    Who stops one starts his own.
+    """
     with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0) as server:
-        yield server.url
+        yield owner_url(server)
 
 
 @pytest.fixture(scope="session")

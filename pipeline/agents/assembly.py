@@ -22,7 +22,7 @@ from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Station
+from pipeline.domain.station import SECOND, Session, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
@@ -88,13 +88,15 @@ class Assembly:
                 raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        if event.clock != state.clock:
-            self._follow(state, event.clock)
         latest_us = sent_at_ms * 1000 + AHEAD_US
         if (event.event_time_us > latest_us or event.received_time_us > latest_us) and _is_ahead(event, latest_us):
             raise InvalidMessage("CLOCK_WRONG", AHEAD)
+        if event.clock != state.clock:
+            self._follow(state, event.clock)
         if type(event) is MeterRead:
             told = read_meter(state, event)
+            if type(told) is Session:  # nearly always, or nothing at all
+                return [self._records.live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
         self._occupancy(state, outputs, (event,))

@@ -55,10 +55,10 @@ class Records:
     def of(self, station: Station, told: Told, value: bytes) -> list[Output]:
         """`value`: the record that told it, for the dead letters of what was refused."""
         if isinstance(told, Session):
-            return [self._live(station, told)]
+            return [self.live(station, told)]
         return [] if told is None else self._of_step(station, told, value)
 
-    def _live(self, station: Station, session: Session) -> Output:
+    def live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""
         if len(session.readings) > LONG:
             keep_small(self._rating, station, session)

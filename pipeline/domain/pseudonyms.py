@@ -34,6 +34,8 @@ _HEX = re.compile(r"(?:[0-9A-F]{2}){4,}")
 _EMAID = re.compile(r"[A-Z]{2}[0-9A-Z]{3}[0-9A-Z]{9}[0-9A-Z]?")
 
 
+CACHED_CALLS: Final = 4096
+"""So many keys of OCPP calls are kept: the answer, which comes soon after its call, has the same."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
@@ -68,8 +70,10 @@ class Keyring:
             raise WrongUsage("keyring: " + "; ".join(faults))
         self._keys = {purpose: dict(epochs) for purpose, epochs in keys.items()}
         self._session_key = self._keys["session"][ANY_EPOCH]
-        self._short_key = self._keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
+        short_key = self._keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
+        self._keyed = hashlib.blake2b(digest_size=8, key=short_key)
         self.transaction_key = lru_cache(cached_transactions)(self._transaction_key)
+        self.call_key = lru_cache(CACHED_CALLS)(self._call_key)
 
     @classmethod
     def decode(cls, data: bytes, source: str = "keyring") -> Keyring:
@@ -126,7 +130,7 @@ class Keyring:
         """26 base32 characters for anything else that needs a repeatable identity, e.g. an alert."""
         return _name(self._session_key, _joined("id", *parts))
 
-    def call_key(self, station_id: str, direction: str, message_id: str) -> str:
+    def _call_key(self, station_id: str, direction: str, message_id: str) -> str:
         """16 hex characters for an OCPP call; `direction` is the one of the CALL, so its answer has the same key."""
         return self._short(f"call {direction} {len(station_id)} {station_id}{message_id}")
 
@@ -136,7 +140,9 @@ class Keyring:
 
     def _short(self, text: str) -> str:
         """Keyed BLAKE2b (RFC 7693): half the time of HMAC-SHA-256, for the two names that are made per message."""
-        return hashlib.blake2b(text.encode(), digest_size=8, key=self._short_key).hexdigest()
+        keyed = self._keyed.copy()
+        keyed.update(text.encode())
+        return keyed.hexdigest()
 
 
 def canonical_token(token: str, token_type: str = "") -> str:

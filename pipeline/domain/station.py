@@ -89,7 +89,7 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     closed_by: str = ""
     """Empty: open. STOP, or the code of the rule that closed it."""
     superseded_at_us: int | None = None
-    """A later session began on the connector at this time ..."""
+    """A later session began on the connector at this time as sent ..."""
     superseded_register_wh: int | None = None
     """... with the register here."""
     call: str | None = None

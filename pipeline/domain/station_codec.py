@@ -75,15 +75,14 @@ def values_in(readings: Numbers) -> int:
 
 def _is_plain(session: Session) -> bool:
     """Nothing but a register that rises from reading to reading, without a gap: thinned, it is judged as before."""
+    if session.suspect or session.states or None in (session.start_register_wh, session.stop_register_wh):
+        return False
+    if any(session.readings[KIND::STRIDE]):
+        return False
     registers, times = session.readings[ENERGY::STRIDE].tolist(), session.readings[TIME::STRIDE].tolist()
     spans = sorted(map(sub, times[1:], times))
     return (
-        not session.suspect
-        and not session.states
-        and session.start_register_wh is not None
-        and session.stop_register_wh is not None
-        and not any(session.readings[KIND::STRIDE])
-        and len(spans) > 1
+        len(spans) > 1
         and all(before < after for before, after in pairwise(registers))
         and spans[-1] <= max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     )

@@ -146,7 +146,8 @@ def judge(run: Run) -> tuple[list[Outcome], list[str]]:
 
 
 def _owner(name: str, record: StrippedSession, truths: Sequence[ChargingTruth]) -> ChargingTruth | None:
-    """The truth that a record tells of: by its name, else by the time that both have in common, else the nearest."""
+    """The truth that a record tells of: by its name, else by the time that both have in common, else the nearest. A
+    record without a start is one instant, which lies in its truth."""
     there = [truth for truth in truths if record.connector_id in (truth.connector_id, UNKNOWN)]
     named = [truth for truth in there if truth.transaction_id == name]
     if len(named) == 1:
@@ -157,7 +158,7 @@ def _owner(name: str, record: StrippedSession, truths: Sequence[ChargingTruth]) 
 
     def nearness(truth: ChargingTruth) -> tuple[int, int]:
         common = min(ended, truth.end_us) - max(began, truth.start_us)
-        return max(common, 0), -abs((truth.start_us + truth.end_us) // 2 - middle)
+        return max(common, -1), -abs((truth.start_us + truth.end_us) // 2 - middle)
 
     return max(there, key=nearness, default=None)
 

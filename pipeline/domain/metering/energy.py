@@ -301,7 +301,8 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     at, last = way.points[-1]
     if found.stop_wh is None:
         stale = _stale_since(found, way.points)
-        if found.by_stop and at < found.until_us - AT_THE_END:
+        after = found.until_us - at
+        if found.by_stop and (after > AT_THE_END or bound.unseen_wh(after) > bound.step_wh):
             codes.append("STOP_REGISTER_MISSING")
             way.unseen.append((stale, found.until_us))
         elif found.ended_us is not None and stale < at:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import gcd
 from typing import NamedTuple
 
 from pipeline.domain.station import HOUR, MINUTE
@@ -61,7 +62,8 @@ def resolution(values: set[int], least: int = 2) -> int:
     """The step of a register that showed these values, Wh; 1 where too few of them (`least`) tell."""
     if len(values) < least:
         return 1
-    return next(step for step in RESOLUTIONS if all(value % step == 0 for value in values))
+    shared = gcd(*values)
+    return next(step for step in RESOLUTIONS if shared % step == 0)
 
 
 def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:

@@ -17,7 +17,7 @@ from pipeline.domain.bounds import MOST_READINGS, WHOLE, WHOLE_US
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.thinning import thinned
 from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.station import ABSENT, ENERGY, STRIDE, TIME, Numbers, Session, Station
+from pipeline.domain.station import ABSENT, ENERGY, INTERVAL, KIND, STRIDE, TIME, Numbers, Session, Station
 from pipeline.domain.station_codec import BLOCK, seal, unseal, values_in
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _fold(rating: Rating, station: Station, session: Session, begin: int, end: i
     earlier = whole[max(begin - WHOLE // 2 * STRIDE, 0) : begin]
     later = whole[end : end + BLOCK * STRIDE]
     before = _judged(rating, station, session, earlier + part + later, 0)
-    if before != _judged(rating, station, session, earlier + thin + later, dropped):
+    if INTERVAL in part[KIND::STRIDE] or before != _judged(rating, station, session, earlier + thin + later, dropped):
         if len(whole) <= MOST_READINGS * STRIDE:
             session.thin_at = len(whole) // STRIDE + WHOLE
             return

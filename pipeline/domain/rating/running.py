@@ -22,7 +22,8 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
-        *("bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "known", "series", "site_id", "template"),
+        *("bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "is_plain", "known", "series", "site_id"),
+        "template",
     )
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
@@ -41,13 +42,20 @@ class Running:
         self.fed = 0
         self.is_moved = False
         """Some of its readings are not where they were sent: another clock, or no transaction id."""
+        self.is_plain = False
+        """Neither that, nor is it to begin again when signals come: a plain reading more can be fed as it is."""
 
 
 def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
-    started, start = session.started_at_us, session.start_register_wh
     readings = session.readings
     running: Running | None = session.fold
+    if running is not None and running.is_plain and not session.slow and len(readings) - running.fed == STRIDE:
+        register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
+        if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
+            running.fed, running.highest_wh = len(readings), register
+            return running
+    started, start = session.started_at_us, session.start_register_wh
     is_moved = running is None and (session.suspect or len(station.connector(session.connector_id).loose) > 0)
     if is_moved or (running is not None and running.is_moved):
         running, is_moved = None, True  # its readings are not where they were sent: folded anew each time
@@ -60,17 +68,13 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
             signals = terms.signals.of_site(site.site_id)
             running = session.fold = _open_fold(site, tariff, signals, started, start, session.quote)
             running.is_moved = is_moved
+            running.is_plain = not is_moved and not running.series
         except CannotPrice:
             return None
     elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
         _begin_again(terms, station, session, running)
     fed, highest = running.fed, running.highest_wh
     running.fed = len(readings)
-    if running.fed - fed == STRIDE and not session.slow:  # nearly always: one reading more, and a plain one
-        register = readings[fed + ENERGY]
-        if register >= highest and running.fold.moved(readings[fed], register * MWH_PER_WH):
-            running.highest_wh = register
-            return running
     new = readings[fed + ENERGY :: STRIDE].tolist()
     plain = not any(readings[fed + KIND :: STRIDE])
     if new and plain and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):

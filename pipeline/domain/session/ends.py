@@ -11,6 +11,7 @@ from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
+from pipeline.domain.session.status import note_boots
 from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -130,6 +131,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
         note(session, "LATE_REPLAY")  # problem 10
     for code in event.codes:
         note(session, code)
+    note_boots(session, station.boots)
     if event.seq_no is not None:
         note_number(session, event.seq_no)
     if event.token is not None and session.token is not None and event.token != session.token:
@@ -163,6 +165,11 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
     if is_same or (session.aliases and _says_the_same(event, session)):  # of the other id of the same charge
         station.duplicates += 1
         session.repeated += event.register_wh is not None
+        if is_same and 0 < event.received_time_us < session.stop_received_us:  # the first one, second in the log
+            session.stop_received_us = event.received_time_us
+            if clock.judge(station, session):
+                disturb_next(station, session)
+                touched(station, session, "LATE_STOP")
         return None
     if _is_known(station, event):  # it ended another session of the same id (6a)
         station.duplicates += 1

@@ -18,6 +18,12 @@ def shared_key(transaction: str, connector_id: int) -> str:
     return f"{transaction}@{connector_id}"
 
 
+def share(*sessions: Session) -> None:
+    """They have one transaction id: each message is looked at whose it is."""
+    for session in sessions:
+        session.shared = session.slow = True
+
+
 def find(station: Station, transaction: str, connector_id: int | None) -> Session | None:
     """The session of this transaction, on this connector if one is named; also one in the archive."""
     session = station.sessions.get(transaction) or unarchive(station, transaction)
@@ -64,9 +70,14 @@ def on_connector(station: Station, connector_id: int, at: int) -> Session | None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
-    """A session whose start was not seen (yet): problems 12 and 18."""
+    """A session whose start was not seen (yet): problems 12 and 18; beside one of another connector."""
     session = Session(connector_id or UNKNOWN_CONNECTOR, transaction)
-    station.sessions[transaction] = session
+    other = station.sessions.get(transaction)
+    if other is None:
+        station.sessions[transaction] = session
+    else:
+        share(other, session)
+        station.sessions[shared_key(transaction, session.connector_id)] = session
     station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
     return session
 

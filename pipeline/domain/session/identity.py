@@ -94,8 +94,8 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     was measured under: firmware may send a number of its own.
 
     Returns when to look again: answers and other starts may still come for SETTLE."""
-    if all(session.started_at_us is not None for session in station.sessions.values()):
-        return NEVER
+    if None not in [session.started_at_us for session in station.sessions.values()]:
+        return NEVER  # nearly always
     shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
     if not shells:
         return NEVER

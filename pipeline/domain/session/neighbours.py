@@ -10,10 +10,22 @@ import itertools
 
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
+from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
 from pipeline.domain.session.timeline import note_numbers, note_state, put_into, seen_numbers
-from pipeline.domain.station import STRIDE, UNKNOWN_CONNECTOR, Session, Station, Step
+from pipeline.domain.station import (
+    ABSENT,
+    ENERGY,
+    KIND,
+    REGISTER,
+    STRIDE,
+    TIME,
+    UNKNOWN_CONNECTOR,
+    Session,
+    Station,
+    Step,
+)
 
 
 def line_up(station: Station, connector_id: int) -> None:
@@ -21,8 +33,29 @@ def line_up(station: Station, connector_id: int) -> None:
     known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
         if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
-            session.superseded_at_us = following.started_at_us
+            session.superseded_at_us = following.start_sent_us
             session.superseded_register_wh = following.start_register_wh
+            _take_leave(station, session)
+
+
+def _take_leave(station: Station, session: Session) -> None:
+    """Readings without id that came before the start of the next session were taken for those of this one."""
+    if not len(station.connector(session.connector_id).loose):
+        return
+    readings = readings_of(station, session, None)
+    registers = [
+        readings[index + ENERGY]
+        for index in range(0, len(readings), STRIDE)
+        if readings[index + KIND] == REGISTER and readings[index + ENERGY] != ABSENT
+    ]
+    last_at_us = max([session.started_at_us or 0, *readings[TIME::STRIDE][-1:]])
+    if last_at_us == session.last_at_us:
+        return
+    session.last_at_us = last_at_us
+    session.last_register_wh = registers[-1] if registers else (session.start_register_wh or ABSENT)
+    if session.ended():
+        session.ended_at_us = session.last_at_us
+        touched(station, session, "NEIGHBOUR_CHANGED")
 
 
 def disturb_next(station: Station, session: Session) -> None:

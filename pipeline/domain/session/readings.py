@@ -41,6 +41,8 @@ from pipeline.domain.station import (
     Told,
 )
 
+_AHEAD = -CLOCK_TOLERANCE
+
 
 def read_meter(station: Station, event: MeterRead) -> Told:
     """`advance` for a reading. The hot path: the next one of an open session; all others to `_unusual`."""
@@ -54,7 +56,7 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         or register is None
         or at <= session.last_at_us
         or register < session.last_register_wh
-        or not -CLOCK_TOLERANCE <= received - at <= CLOCK_TOLERANCE
+        or not _AHEAD <= received - at <= CLOCK_TOLERANCE
         or session.slow
         or (event.connector_id != session.connector_id and event.connector_id is not None)
         or event.codes
@@ -104,8 +106,6 @@ def _unusual(station: Station, event: MeterRead) -> Told:
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
-        if event.transaction_id in station.sessions:  # of another connector: this one's start may still come
-            return _loose(station, event, at)
         session = shell(station, event.transaction_id, event.connector_id, at)
     elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id:
         session.connector_id = event.connector_id
