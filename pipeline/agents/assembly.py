@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pipeline import metrics, topics
-from pipeline.agents.records import Records, dead_letter
+from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
 from pipeline.agents.reference import Given, Reference
 from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
@@ -22,15 +22,16 @@ from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Session, Station
+from pipeline.domain.station import SECOND, Connector, Session, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire.connector_status import encode_change
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
+from pipeline.wire.sessions import encode_alert
 
 TICK_AHEAD = 5 * SECOND
 """A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
@@ -45,10 +46,11 @@ class Assembly:
 
     codec_version = 6
     """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
-    keeps long sessions small; what older ones wrote is read with defaults."""
+    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
     readable_versions = frozenset({1, 2, 3, 4, 5, 6})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
+        self._rating = rating
         self._records = Records(rating)
         self._terms = rating.terms
         self._reference = reference or Given()
@@ -65,6 +67,18 @@ class Assembly:
         station = decode_station(value)
         station.archive = archive
         return station
+
+    def report(self, key: bytes, state: Station | None, trouble: Trouble) -> Sequence[Output]:
+        station = Station(key.decode()) if state is None else state
+        at_us = trouble.at_ms * 1000
+        alert = self._rating.alert(station, trouble.rule, Connector(WHOLE_STATION), None, at_us, True)
+        alert = msgspec.structs.replace(alert, value=trouble.reason)
+        held: Sequence[Output] = ()
+        if trouble.released_ms is not None:
+            alert = msgspec.structs.replace(alert, state="cleared", at_us=trouble.released_ms * 1000)
+        elif state is not None and trouble.rule == STATION_QUARANTINED:
+            held = self._records.hold(state, trouble.rule)
+        return [Output(ANOMALIES, key, encode_alert(alert)), *held]
 
     def tally(self, state: Station) -> Tally:
         return tally(state)

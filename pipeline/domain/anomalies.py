@@ -91,6 +91,10 @@ RULES: Mapping[str, Rule] = {
         threshold=lambda limits: f"more than half, {limits.silent_us // MINUTE} min",
     ),
     "REBOOT_LOOP": Rule("warning", "Two boots within five minutes.", threshold=lambda _: "5 min"),
+    "INTERNAL_ERROR": Rule("critical", "A message of the station met an error of ours; it is in dead-letters."),
+    "STATION_QUARANTINED": Rule(
+        "critical", "The station is set aside: its messages are kept until it is released, its open sessions are held."
+    ),
     "ID_CONFLICT": Rule("warning", "Two different contents for one key; the first was kept."),
     "DOUBLE_STOP": Rule("warning", "A second, different stop of a transaction; the first was kept."),
 }

@@ -167,6 +167,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Up to this time, as sent, readings of a long session were thinned: what comes later of that time is not used."""
     thin_at: int = 0
     """How many readings it must have before it is tried again to thin them."""
+    generation: int = 1
+    """Under which it is published; `chargeline rebuild` begins a higher one."""
 
     def ended(self) -> bool:
         return self.closed_by != ""
@@ -310,9 +312,14 @@ class Station(msgspec.Struct, array_like=True, gc=False):
         return len(self.orphans) + sum(1 for _, session in self.each_session() if session.call is not None)
 
     def each_session(self) -> Iterator[tuple[str, Session]]:
-        """Each session once, whatever its aliases."""
-        for key, session in list(self.sessions.items()):
+        """Each session once, whatever its aliases; under an alias only if another session took its own name."""
+        sessions = list(self.sessions.items())
+        named = {id(session) for key, session in sessions if key not in session.aliases}
+        for key, session in sessions:
             if key not in session.aliases:
+                yield key, session
+            elif id(session) not in named:
+                named.add(id(session))
                 yield key, session
 
 

@@ -154,14 +154,19 @@ def decode_station(value: bytes) -> Station:
         if connector.states_v4:
             connector.reports = [(at, state, 0) for at, state in connector.states_v4]
             connector.states_v4 = []
-    for key, session in list(station.sessions.items()):
-        if key in session.aliases:
-            continue  # a copy under another name
+    _rejoin(station.sessions)
+    for _, session in station.each_session():
         session.slow = session.slow or session.ended()  # older records do not say
         _restore(session)
-        for alias in session.aliases:
-            station.sessions[alias] = session
     return station
+
+
+def _rejoin(sessions: dict[str, Session]) -> None:
+    """What was one object under several names is one again; a name may have gone over to another session since."""
+    for session in list(sessions.values()):
+        for alias in session.aliases:
+            if (other := sessions.get(alias)) is not session and other == session:
+                sessions[alias] = session
 
 
 def _was_thinned(old: Numbers) -> bool:
@@ -189,7 +194,7 @@ def _restore(session: Session) -> None:
         session.readings.extend((at, register, power, soc, REGISTER, 0))
     if old:
         session.readings_v4 = array("q")
-    if session.started_at_us is not None and not session.clock_us:
+    if session.started_at_us is not None and not session.start_sent_us:
         session.start_sent_us = session.started_at_us
-    if session.ended_at_us is not None and not session.clock_us:
+    if session.ended_at_us is not None and session.closed_by == "STOP" and not session.stop_sent_us:
         session.stop_sent_us = session.ended_at_us

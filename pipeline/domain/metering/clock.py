@@ -275,6 +275,19 @@ def states(station: Station, session: Session) -> list[tuple[int, str]]:
     return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
 
 
+def are_states_mixed(session: Session) -> bool:
+    """Did the clock go back in the session, so that one stamp stands for two times, and for different states?"""
+    if not session.suspect or len(session.states) < 2:
+        return False
+    sent, received = session.readings[TIME::STRIDE], session.readings[RECEIVED::STRIDE]
+    twice = [
+        at
+        for at, came, after in zip(sent[1:], received, received[1:], strict=False)
+        if 0 < after < came - CLOCK_TOLERANCE
+    ]
+    return len(twice) >= PROOF and len({state for at, state in session.states if twice[0] <= at <= twice[-1]}) > 1
+
+
 def is_shifted(station: Station, session: Session) -> bool:
     """Is any of its times not as it was sent?"""
     if session.clock_us or session.ended_at_us != session.ended_as_sent_us():

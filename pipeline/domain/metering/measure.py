@@ -8,10 +8,11 @@ never invents: energy that cannot be proven is estimated and says so, or is None
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from operator import sub
+
+import msgspec
 
 from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import BillDecided
@@ -68,8 +69,7 @@ CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Measured:
+class Measured(msgspec.Struct, kw_only=True, gc=False):
     """The judgement on one session. Parallel lists: `times` us and `registers` Wh, start and end included."""
 
     started_at_us: int | None
@@ -101,15 +101,15 @@ class Measured:
     """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
-    lags: list[tuple[int, int]] = field(default_factory=list)
+    lags: list[tuple[int, int]] = []
     """Stretches in which the register stood still before it caught up."""
     unseen_us: int = 0
     """Time in which nobody observed the session."""
-    powers: list[int] = field(default_factory=list)
+    powers: list[int] = []
     """W that the charger stated at each of `times`; -1: none."""
-    powers_between: list[tuple[int, int]] = field(default_factory=list)
+    powers_between: list[tuple[int, int]] = []
     """(us, W) stated between them, with no register of its own."""
-    account: Account = field(default_factory=Account)
+    account: Account = msgspec.field(default_factory=Account)
     settled: tuple[str, ...] = ()
     """Codes that hold the bill no longer, because somebody decided."""
 
@@ -189,14 +189,15 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 1  # fractions of a Wh
+        judged.high_wh += 2  # fractions of a Wh, at both ends
+        judged.unseen_us += SECOND
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)

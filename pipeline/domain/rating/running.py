@@ -22,7 +22,16 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
-        *("bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "is_plain", "known", "series", "site_id"),
+        "bounds",
+        "currency",
+        "fed",
+        "fold",
+        "highest_wh",
+        "is_moved",
+        "is_plain",
+        "known",
+        "series",
+        "site_id",
         "template",
     )
 
