@@ -215,7 +215,8 @@ def stale_since(points: list[Point]) -> int:
     """
     at, last = points[-1]
     changed = next((place for place in range(len(points) - 1, 0, -1) if points[place - 1][1] != last), 0)
-    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    moving = points[: changed + 1]  # what was read after it had stopped tells nothing of its beat
+    spans = sorted(after[0] - before[0] for before, after in pairwise(moving if changed else points))
     usual = beat(points)
     if not spans or (usual and usual * 2 <= spans[len(spans) // 2] * 3):
         return at

@@ -98,6 +98,12 @@ def _rounded_to(register: int) -> int:
     return next(step for step in (1000, 100, 10, 1) if register % step == 0)
 
 
+def lies_between(before: int, register: int, after: int) -> bool:
+    """Can the register have been read between these two, as far as it tells?"""
+    step = max(_rounded_to(register), SAME_WH)
+    return before - step < register < after + step
+
+
 def put_into(session: Session, row: list[int], readings: Numbers | None = None) -> tuple[Put, int]:
     """`put` for a session's readings, or for `readings` that are its own, too; values that are not new are counted for
     the account of its evidence.
