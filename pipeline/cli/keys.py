@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
 from pipeline.errors import WrongUsage
 
@@ -29,7 +30,7 @@ def create(file: Path) -> None:
     CHARGELINE_KEYS_FILE at it.
     """
     write_keyring(file)
-    click.echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
+    echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
 
 
 def write_keyring(file: Path) -> None:

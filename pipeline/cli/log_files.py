@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.edge.replayer import Log
 
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is no record (exit 2).")
@@ -14,10 +15,10 @@ def tell_bad_lines(log: Log) -> int:
     if not log.bad:
         return 0
     for line in log.named:
-        click.echo(f"bad line {line}", err=True)
+        echo(f"bad line {line}", err=True)
     if log.bad > len(log.named):
-        click.echo(f"and {log.bad - len(log.named):,} more bad lines", err=True)
+        echo(f"and {log.bad - len(log.named):,} more bad lines", err=True)
     what = "left out" if log.left_out == log.bad else f"of these {log.left_out:,} left out, the others kept as they are"
     advice = "correct them, or check --format" if log.bad == log.lines else "correct them"
-    click.echo(f"{log.bad:,} of {log.lines:,} lines are bad: {what}; {advice}", err=True)
+    echo(f"{log.bad:,} of {log.lines:,} lines are bad: {what}; {advice}", err=True)
     return 1 if log.left_out or log.bad_lines != "send" else 0

@@ -8,6 +8,7 @@ import click
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.storage import migrate as migrations
 from pipeline.storage.connection import connect
 
@@ -34,6 +35,6 @@ def command(clickhouse_url: str | None, folder: Path | None) -> None:
         applied = migrations.migrate(client, chosen.clickhouse_database, files)
         client.close()
     for name in applied:
-        click.echo(f"applied {name}")
+        echo(f"applied {name}")
     state = f"{chosen.clickhouse_database} is at migration {files[-1].number:04d}"
-    click.echo(state if applied else f"{state}, nothing to do")
+    echo(state if applied else f"{state}, nothing to do")
