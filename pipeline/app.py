@@ -49,7 +49,7 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+    config = assemble_config(settings)
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
     stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
@@ -68,6 +68,10 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
     return Unit(app, stage)
 
 
+def assemble_config(settings: Settings) -> StageConfig:
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+
+
 def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outputs: Sequence[str] = ()) -> StageConfig:
     return StageConfig(
         name=name,
@@ -84,6 +88,9 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outp
         max_keys=settings.max_stations,
         dead_letter_run=settings.dead_letter_run,
         dead_letter_percent=settings.dead_letter_percent,
+        max_state_bytes=settings.station_state_bytes,
+        key_errors=settings.station_errors,
+        release_keys=settings.release_stations,
     )
 
 

@@ -91,6 +91,18 @@ DEAD_LETTERS = Metric(
     meaning="Records, or parts of them, that could not be used.",
     remedy="One reason rising: a firmware or a schema changed; `chargeline dead-letters show`.",
 )
+INTERNAL_ERRORS = Metric(
+    kind="counter",
+    name="internal_errors_total",
+    meaning="Exceptions that records, ticks or releases of a key met; the log has types and places.",
+    remedy="Not zero: an error of ours. Report the log's traceback; runbook quarantine.md says what to do meanwhile.",
+)
+SET_ASIDE = Metric(
+    kind="gauge",
+    name="stations_quarantined",
+    meaning="Keys (stations) that are set aside: their records are kept, their open sessions held.",
+    remedy="Not zero: `chargeline stations quarantined` says which and why; runbook quarantine.md.",
+)
 REFERENCE_REFUSED = Metric(
     kind="counter",
     name="reference_refused_total",
@@ -183,6 +195,7 @@ UNBALANCED = Metric(
 )
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
+    INTERNAL_ERRORS, SET_ASIDE,
     REFERENCE_REFUSED, RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED,
     GATEWAY_ACKNOWLEDGED, EVENTS_ACCOUNTED, ENERGY_ACCOUNTED, UNBALANCED,
 )  # fmt: skip

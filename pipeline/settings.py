@@ -48,9 +48,15 @@ class Settings:
     max_stations: int = 500_000
     """Stations one worker may hold in memory; above it the worker stops with an alarm."""
     dead_letter_run: int = 10_000
-    """So many dead letters in a row stop the worker: a schema changed, the topic must not be emptied."""
+    """So many dead letters in a row stop the worker: a schema changed. One station counts for at most a tenth of it."""
     dead_letter_percent: int = 50
-    """So many percent dead letters in the last 10,000 records stop the worker."""
+    """So many percent dead letters in the last 10,000 records stop the worker; none of it by one station alone."""
+    station_errors: int = 10
+    """After so many errors of ours with its messages a station is set aside (`chargeline stations`)."""
+    release_stations: int = 25
+    """The same error of ours at so many stations stops the worker: the release is wrong, not they."""
+    station_state_bytes: int = 900_000
+    """A station whose state is larger is set aside; at most 5,000,000."""
     sink_batch_rows: int = 20_000
     sink_batch_ms: int = 1000
     web_host: str = "127.0.0.1"

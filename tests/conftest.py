@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.occupancy import Occupancy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.runtime import internal_errors
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
 from tests import invariants
@@ -46,6 +48,25 @@ def _outputs_are_right(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     found = invariants.LISTENER.verdict(request.node.originalname)
     assert not found, "\n".join(found[:20])
+
+
+@pytest.fixture(autouse=True)
+def _no_error_of_ours(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A running worker makes a dead letter of it and goes on; a test fails, unless it is marked internal_errors."""
+    told = _Told()
+    internal_errors.log.addHandler(told)
+    yield
+    internal_errors.log.removeHandler(told)
+    assert not told.errors or request.node.get_closest_marker("internal_errors"), "\n".join(told.errors[:3])
+
+
+class _Told(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.errors.append(record.getMessage())
 
 
 @pytest.fixture(scope="session")

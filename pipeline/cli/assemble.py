@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.explaining import explained
-from pipeline.cli.log_files import strict_option, tell_bad_lines
+from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
 from pipeline.cli.options import settings
 from pipeline.cli.output import echo, plain
 from pipeline.cli.progress import progress
@@ -63,4 +63,4 @@ def command(
         echo("\n".join(map(plain, explained(row))) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         echo(f"refused: {count} {reason}", err=True)
-    return exit_code
+    return tell_set_aside(sessions.stage.set_aside) or exit_code

@@ -94,9 +94,9 @@ def running(
         yield Platform(kafka=kafka, clickhouse=clickhouse, settings=found)
 
 
-def prepare(found: Settings) -> None:
+def prepare(found: Settings, replication_factor: int | None = None) -> None:
     """Topics as declared, tables of the newest schema; repeats are harmless. Raises Unavailable, WrongUsage."""
-    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics())
+    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics(), replication_factor)
     with said_plainly():
         client = connect(found.clickhouse_url, found.clickhouse_user, password(found))
         migrations.migrate(client, found.clickhouse_database, migrations.read(schemas("clickhouse")))

@@ -8,11 +8,13 @@ never invents: energy that cannot be proven is estimated and says so, or is None
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from operator import sub
 
+import msgspec
+
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
@@ -48,13 +50,14 @@ from pipeline.domain.station import (
 
 HELD_BY = (
     "SESSIONS_OVERLAP", "STOP_AMBIGUOUS", "IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "BASELINE_UNCLEAR", "PHASES_PARTIAL",
-    "NEGATIVE_DURATION", "MISSING_START",
+    "NEGATIVE_DURATION", "IMPOSSIBLE_DURATION", "MISSING_START",
 )  # fmt: skip
 """Codes that hold the bill, the gravest first."""
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
     "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
+    "EVIDENCE_THINNED",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -66,8 +69,7 @@ CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Measured:
+class Measured(msgspec.Struct, kw_only=True, gc=False):
     """The judgement on one session. Parallel lists: `times` us and `registers` Wh, start and end included."""
 
     started_at_us: int | None
@@ -99,15 +101,15 @@ class Measured:
     """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
-    lags: list[tuple[int, int]] = field(default_factory=list)
+    lags: list[tuple[int, int]] = []
     """Stretches in which the register stood still before it caught up."""
     unseen_us: int = 0
     """Time in which nobody observed the session."""
-    powers: list[int] = field(default_factory=list)
+    powers: list[int] = []
     """W that the charger stated at each of `times`; -1: none."""
-    powers_between: list[tuple[int, int]] = field(default_factory=list)
+    powers_between: list[tuple[int, int]] = []
     """(us, W) stated between them, with no register of its own."""
-    account: Account = field(default_factory=Account)
+    account: Account = msgspec.field(default_factory=Account)
     settled: tuple[str, ...] = ()
     """Codes that hold the bill no longer, because somebody decided."""
 
@@ -120,6 +122,8 @@ class Measured:
     @property
     def held(self) -> str | None:
         """Why this session must not be billed as it is."""
+        if self.until_us - self.since_us > LONGEST_SESSION_US:
+            return "IMPOSSIBLE_DURATION"  # whatever was decided
         return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
@@ -150,6 +154,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    if until - (until if since is None else since) > LONGEST_SESSION_US:
+        codes.append("IMPOSSIBLE_DURATION")
     settled: tuple[str, ...] = ()
     doubts = _doubts(codes, judged)
     if session.decided is not None or doubts:
@@ -165,7 +171,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
-    if session.seq_missing and session.ended():
+    if session.seq_gaps and session.ended():
         codes.append("SEQ_GAP")
     if session.closed_by not in ("", "STOP"):
         codes.append(session.closed_by)
@@ -183,14 +189,15 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 1  # fractions of a Wh
+        judged.high_wh += 2  # fractions of a Wh, at both ends
+        judged.unseen_us += SECOND
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)

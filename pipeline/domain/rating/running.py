@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.measure import Measured
@@ -21,6 +22,7 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
+        "bounds",
         "currency",
         "fed",
         "fold",
@@ -44,6 +46,8 @@ class Running:
         """How many slots of each were known when the fold began: with more of them it begins again."""
         self.template: Any = None
         """What whoever encodes live updates keeps for the next one."""
+        self.bounds: list[int] = []
+        """Times of the readings between which a price may have changed: these a long session keeps."""
         self.fed = 0
         self.is_moved = False
         """Some of its readings are not where they were sent: another clock, or no transaction id."""
@@ -66,7 +70,7 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
         running, is_moved = None, True  # its readings are not where they were sent: folded anew each time
         readings = readings_of(station, session, session.ended_at_us)
     if running is None:
-        if started is None or start is None:
+        if started is None or start is None or session.last_at_us - started > LONGEST_SESSION_US:
             return None
         try:
             site, tariff = terms.tariff(station.station_id, session, started)
@@ -85,13 +89,18 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     if new and plain and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
         running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
         return running
-    read, needs_power = running.fold.reading, running.fold.needs_power
+    fold = running.fold
+    read, needs_power = fold.reading, fold.needs_power
     last = started or 0
     for position in range(fed, len(readings), STRIDE):
         at, power = readings[position], readings[position + POWER] if needs_power else ABSENT
         register = readings[position + ENERGY] if readings[position + KIND] == REGISTER else ABSENT
         if register >= highest and at > last:  # two of one instant: their clock is not known well yet
-            read(at, register * MWH_PER_WH, None if power < 0 else power)
+            if not fold.moved(at, register * MWH_PER_WH):
+                prices = fold.prices
+                read(at, register * MWH_PER_WH, None if power < 0 else power)
+                if not needs_power or fold.prices != prices:
+                    running.bounds += (readings[max(position - STRIDE, 0)], at)
             highest, last = register, at
         elif power >= 0:  # its register is not used, what it states of power is
             if at == started == last:
@@ -108,6 +117,7 @@ def _begin_again(terms: Terms, station: Station, session: Session, running: Runn
     site, tariff = terms.tariff(station.station_id, session, started)
     fresh = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start, session.quote)
     running.fold, running.highest_wh, running.fed, running.known = fresh.fold, start, 0, fresh.known
+    running.bounds = []
 
 
 def _open_fold(

@@ -85,7 +85,8 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
         session.call = None  # it ended without an id; nobody waits for the answer any more
         station.used += 1
     for name in (key, *session.aliases):
-        station.sessions.pop(name, None)
+        if station.sessions.get(name) is session:  # the name may be another one's by now
+            del station.sessions[name]
     step.archived.append((key, session))
     station.forget_at_us = min(station.forget_at_us, ended + LATENESS_HORIZON)
     return NEVER
@@ -171,6 +172,7 @@ def _freed_at(station: Station, session: Session) -> int | None:
 def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.close(code)
     session.ended_at_us = session.last_at_us
+    station.newest_us = max(station.newest_us, session.last_at_us)
     session.fold = None
     disturb_next(station, session)
     step.rated.append((session, code))

@@ -7,7 +7,7 @@ nobody knows whether a connector is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.domain.events import LIVE
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
@@ -30,14 +30,19 @@ _STATES: Mapping[str, ConnectorState] = {
 }
 
 
-def changes(station: Station, site_id: str | None) -> Iterator[ConnectorChanged]:
-    """What is other than it was told, and from now on counts as told. `site_id` None: the site is not known."""
+def changes(station: Station, site_id: str | None, reported: Iterable[int] | None = None) -> Iterator[ConnectorChanged]:
+    """What is other than it was told, and from now on counts as told. `site_id` None: the site is not known.
+
+    `reported`: connectors whose status came since the last call; None: any. No other has changed, but the whole
+    station may have fallen silent.
+    """
     if site_id != station.told_site:
         yield from _leave(station)
-        station.told_site = site_id
+        station.told_site, reported = site_id, None
     if site_id is None:
         return
-    for connector in station.connectors.values():
+    numbers = station.connectors if reported is None else {*reported, WHOLE_STATION}
+    for connector in [station.connectors[number] for number in numbers if number in station.connectors]:
         state, since = _now(station, connector)
         if state is not None and state != connector.told:
             connector.told, connector.told_us = state, max(since, connector.told_us)
