@@ -16,7 +16,7 @@ from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import add
 from pipeline.app import assemble_config
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
-from pipeline.cli.output import echo
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
 from pipeline.domain.rating import Rating
@@ -217,7 +217,7 @@ def _show(rebuilt: list[Rebuilt], is_applied: bool, as_json: bool) -> None:
         return
     for each in found:
         if each.change != "facts":
-            echo("  ".join(f"{value}" for value in _row(each).values()))
+            echo_line("  ".join(f"{value}" for value in _row(each).values()))
     words = ", ".join(f"{counts[change]:,} {word}s" for change, word in WORDS.items())
     echo(f"{compared:,} sessions compared: {words} {'published' if is_applied else 'would be published'}")
     for reason, count in left.items():

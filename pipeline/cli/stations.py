@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
-from pipeline.cli.output import echo
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.edge.quarantine import SetAside, set_aside
 from pipeline.edge.quarantine import release as send_release
@@ -32,7 +32,7 @@ def quarantined(kafka: str | None, as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            echo("{station_id}  since {since}  {records} records kept  {reason}  ({source})".format(**facts))
+            echo_line("{station_id}  since {since}  {records} records kept  {reason}  ({source})".format(**facts))
     if not found and not as_json:
         echo("no station is set aside")
 
