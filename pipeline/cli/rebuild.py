@@ -16,6 +16,7 @@ from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import add
 from pipeline.app import assemble_config
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
 from pipeline.domain.rating import Rating
@@ -69,7 +70,7 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
     rewrite = Rewrite(assemble_config(found))
     try:
         if not is_applied and rewrite.is_running():
-            click.echo("workers are running: what they change meanwhile may be listed, too", err=True)
+            echo("workers are running: what they change meanwhile may be listed, too", err=True)
         committed, rebuilt = rebuild(found, rewrite)
         stand, given, both = (sum(each.known[place] for each in rebuilt) for place in range(3))
         if stand and given and not both:
@@ -114,7 +115,7 @@ def _rating(found: Settings, reference: list[Record]) -> Rating:
         try:
             add(made.catalog, record)
         except InvalidMessage as error:
-            click.echo(f"{record.topic} offset {record.offset} is not used: {error}", err=True)
+            echo(f"{record.topic} offset {record.offset} is not used: {error}", err=True)
     return made
 
 
@@ -216,11 +217,11 @@ def _show(rebuilt: list[Rebuilt], is_applied: bool, as_json: bool) -> None:
         return
     for each in found:
         if each.change != "facts":
-            click.echo("  ".join(f"{value}" for value in _row(each).values()))
+            echo_line("  ".join(f"{value}" for value in _row(each).values()))
     words = ", ".join(f"{counts[change]:,} {word}s" for change, word in WORDS.items())
-    click.echo(f"{compared:,} sessions compared: {words} {'published' if is_applied else 'would be published'}")
+    echo(f"{compared:,} sessions compared: {words} {'published' if is_applied else 'would be published'}")
     for reason, count in left.items():
-        click.echo(f"{count:,} sessions differ and are left as they are: {reason}", err=True)
+        echo(f"{count:,} sessions differ and are left as they are: {reason}", err=True)
 
 
 def _row(correction: Correction) -> dict[str, object]:

@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import client_config
 
@@ -82,7 +83,7 @@ def create(kafka: str | None, replication_factor: int | None) -> None:
     """Create the topics that are missing and align the configuration of the others. May be repeated."""
     admin = AdminClient(client_config(settings(kafka=kafka)) | {"log_level": 0})
     done = create_topics(admin, declared_topics(), replication_factor)
-    click.echo("\n".join(done) if done else "all topics are as declared")
+    echo("\n".join(done) if done else "all topics are as declared")
 
 
 @command.command("list")
@@ -103,7 +104,7 @@ def list_(as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            click.echo(_paragraph(topic))
+            echo(_paragraph(topic))
 
 
 def _paragraph(topic: Declared) -> str:
