@@ -35,12 +35,14 @@ class Difference(NamedTuple):
 
 
 def compare(
-    told: Told, offline: Told, settings: Settings, apart: Collection[bytes] = frozenset()
+    told: Told, offline: Told, settings: Settings, judged_anew: Collection[bytes] | None = None
 ) -> dict[str, Difference]:
     """By what was compared; every difference counts, `session-updates` too.
 
-    Of stations `apart` only what nobody may do: lose a session, or tell a thing twice.
+    After an upgrade, of stations that are `judged_anew` only what nobody may do: lose a session, or tell a thing twice;
+    and no state records, because what the former release wrote has its layout until it is written again.
     """
+    apart = judged_anew or frozenset()
     loose = told.only(apart.__contains__), offline.only(apart.__contains__)
     told, offline = (each.only(lambda station: station not in apart) for each in (told, offline))
     found = {
@@ -56,7 +58,8 @@ def compare(
             _anomalies_table(settings, apart), [_alert(record) for record in offline.anomalies]
         ),
     }
-    if apart:
+    if judged_anew is not None:
+        del found["state records"]
         found["sessions judged anew"] = _once(loose[0].sessions, loose[1].sessions, _session)
         found["receipts judged anew"] = _once(loose[0].receipts, Counter(), itemgetter(0))
     return found
