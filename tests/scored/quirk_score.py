@@ -116,8 +116,20 @@ def seen(said: Said, truth: ChargingTruth) -> Seen:
         step_wh=meter.step_wh,
         interval_us=tape.interval_us,
         proven=said.proven[truth.transaction_id],
-        hidden=said.hidden[truth.transaction_id],
+        hidden=said.hidden[truth.transaction_id] | ({"energy"} if _fell_unseen(tape, truth) else frozenset()),
         witnessed=tuple(told),
+    )
+
+
+def _fell_unseen(tape: Tape, truth: ChargingTruth) -> bool:
+    """Did the register fall between a start and a stop that is no lower, with nothing measured in between? A sound
+    station says just that of a session with less energy."""
+    meter = tape.meters[truth.connector_id]
+    fell = any(truth.start_us < since <= truth.end_us for since, _ in meter.shifts)
+    return (
+        fell
+        and meter.shown_wh(truth.start_us) <= meter.shown_wh(truth.end_us)
+        and not any(call.kind == "sample" and call.session is truth and call.entries for call in tape.calls)
     )
 
 

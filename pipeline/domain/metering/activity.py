@@ -90,7 +90,7 @@ def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
     """The register rose from reading to reading, and no pause was stated; nearly every session."""
     stated = powers[1:-1]
     rises = 0 not in map(sub, registers[1:-1], registers)
-    return rises and (max(stated, default=ABSENT) < 0 or min(stated) > STANDBY_W)
+    return rises and (min(stated, default=ABSENT) > STANDBY_W or max(stated, default=ABSENT) < 0)
 
 
 def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
@@ -101,7 +101,7 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     shortest = max(shortest, _one_step(points, bound))
-    charging = _parts(told, until, "charging")
+    charging = parts(told, until, "charging")
     flat_since = 0
     for index, (at, register) in enumerate(points):
         if register != points[flat_since][1] or powers[index] > STANDBY_W:
@@ -121,7 +121,7 @@ def _one_step(points: list[Point], bound: Bound) -> int:
 
 def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
     """Was no power stated for longer than between two readings, while it is said to charge?"""
-    charging = _parts(told, until, "charging")
+    charging = parts(told, until, "charging")
     flowed, first = started, until
     for at, watts in stated:
         if watts > STANDBY_W:
@@ -135,7 +135,7 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
 
 def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int) -> bool:
     """Did energy flow in what was reported as a pause of the station, and then none: who paused the second time?"""
-    for begin, end in _parts(told, until, "evse_pause"):
+    for begin, end in parts(told, until, "evse_pause"):
         inside = [(since, to) for since, to in moving if begin < since < end]
         following = [since for since, _ in inside[1:]] + [end]
         if any(since - to > SHORTEST_GAP for (_, to), since in zip(inside, following, strict=False)):
@@ -145,11 +145,12 @@ def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int
 
 def _flows(stated: list[Point], stretches: list[Stretch], until: int) -> bool:
     """Was power stated again and again while the vehicle is taken to be idle?"""
-    idle = _parts(stretches, until, "idle")
+    idle = parts(stretches, until, "idle")
     return sum(watts > STANDBY_W for at, watts in stated if any(a + LATE_REFRESH < at < b for a, b in idle)) > 1
 
 
-def _parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+def parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+    """(from, to) of the stretches in this activity; the last one ends at `until`."""
     ends = [each.from_us for each in stretches[1:]] + [until]
     return [(each.from_us, end) for each, end in zip(stretches, ends, strict=True) if each.activity == activity]
 
@@ -179,7 +180,7 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
 
 def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
     """(from, to) in which the vehicle took no power by what was reported."""
-    return _parts(_told(states, started, until), until, "idle")
+    return parts(_told(states, started, until), until, "idle")
 
 
 def _told(states: States, started: int, until: int) -> list[Stretch]:
@@ -197,7 +198,7 @@ def _moving(
     points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound, beat_us: int
 ) -> list[Rise]:
     """Rises of the register by more than what was reported explains, and by more than standby draw."""
-    active = _parts(told, until, "charging")
+    active = parts(told, until, "charging")
     usual = beat(points) or beat_us
     read_before = _read_before(points)
     rises: list[tuple[Rise, bool]] = []

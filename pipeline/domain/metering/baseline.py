@@ -135,8 +135,9 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:
     """Samples that count from about 0 and end below what the stop says; those at both ends may be lifetime values."""
-    inside = [each for each in found.registers if found.since_us < each[0] < found.until_us]
-    for samples in (found.registers, inside):
+    after = [each for each in found.registers if each[0] > found.since_us]
+    inside = [each for each in after if each[0] < found.until_us]
+    for samples in (found.registers, after, inside):
         if samples and _counts_from_0(found, samples, start, bound):
             return samples
     return []

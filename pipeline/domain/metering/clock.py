@@ -149,9 +149,14 @@ def _settled(lag: int) -> int:
 
 
 def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
-    """What is to be added to the time of a message, us; 0: nothing, or nothing is known."""
+    """What is to be added to the time of a message, us; 0: nothing, or nothing is known. Never leads before 2017."""
     if not received:
         return 0
+    offset = _offset_of(levels, at, received)
+    return offset if at + offset >= EARLIEST else received - at
+
+
+def _offset_of(levels: Sequence[Level], at: int, received: int) -> int:
     lag = received - at
     level = _in_force(levels, received, lag)
     offset = 0 if level is None else level.offset_us
@@ -196,6 +201,7 @@ def judge(station: Station, session: Session) -> bool:
         session.started_at_us = session.start_sent_us + session.clock_us
     if session.closed_by == "STOP":
         session.ended_at_us = session.stop_sent_us + offset_of(levels, session.stop_sent_us, session.stop_received_us)
+        station.newest_us = max(station.newest_us, session.ended_at_us)
     session.fold = None
     return (session.started_at_us, session.ended_at_us) != before
 
@@ -267,6 +273,19 @@ def states(station: Station, session: Session) -> list[tuple[int, str]]:
     readings, levels = session.readings, session_levels(station, session)
     received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)) | dict(session.stamps)
     return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
+
+
+def are_states_mixed(session: Session) -> bool:
+    """Did the clock go back in the session, so that one stamp stands for two times, and for different states?"""
+    if not session.suspect or len(session.states) < 2:
+        return False
+    sent, received = session.readings[TIME::STRIDE], session.readings[RECEIVED::STRIDE]
+    twice = [
+        at
+        for at, came, after in zip(sent[1:], received, received[1:], strict=False)
+        if 0 < after < came - CLOCK_TOLERANCE
+    ]
+    return len(twice) >= PROOF and len({state for at, state in session.states if twice[0] <= at <= twice[-1]}) > 1
 
 
 def is_shifted(station: Station, session: Session) -> bool:

@@ -21,6 +21,10 @@ AGREES = 5
 """Percent by which the register may differ from what statuses and power amount to."""
 
 
+STEADY = 90
+"""Percent of the higher power that leave no time for a pause."""
+
+
 class Unheard(NamedTuple):
     """(from, to) us, each from the reading before to the one after."""
 
@@ -138,4 +142,7 @@ def _is_confirmed(gap: tuple[int, int], reads: list[_Read], reports: Sequence[St
     expected = sum(flowing) * charged // (max(len(flowing), 1) * HOUR)
     if charged and (not flowing or bound.step_wh * HOUR > min(flowing) * SHORTEST_GAP):
         return False  # too coarse to show a pause
-    return abs(after.register - before.register - expected) <= expected * AGREES // 100 + bound.step_wh
+    rise, most = after.register - before.register, max(flowing, default=0) * charged // HOUR
+    if expected < rise <= most + bound.step_wh:
+        return rise * 100 >= most * STEADY  # it tapered late
+    return abs(rise - expected) <= expected * AGREES // 100 + bound.step_wh

@@ -41,7 +41,10 @@ def _adopt_id(station: Station, session: Session, transaction: str) -> Step | No
         if early.started_at_us == session.started_at_us and early.start_register_wh == session.start_register_wh:
             _repeat_of(station, session, early)
             return None
-        station.sessions[f"{key}#{early.started_at_us}"] = early  # 1.6 ids can be used again
+        if key in early.aliases:  # of one charge under two ids, which this start may be of, too
+            key = f"{key}#{session.start_sent_us}"
+        else:
+            station.sessions[f"{key}#{early.started_at_us}"] = early  # 1.6 ids can be used again
         early = None
     if session.call is not None:
         session.call = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pipeline.domain.bounds import MOST_ORPHANS
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
@@ -57,6 +58,8 @@ def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
     if any(_is_same(station, event, each) for each in station.orphans) or _is_known(station, event):
         station.duplicates += 1
         return None
+    if len(station.orphans) >= MOST_ORPHANS:
+        return refuse(station, "TOO_MANY_STOPS", "too many stops without a usable id wait for their session already")
     station.orphans = [*station.orphans, event]
     station.wake_us = min(station.wake_us, settled_at(event), at + REORDER_WINDOW)
     return None

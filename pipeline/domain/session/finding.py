@@ -46,17 +46,15 @@ def is_same_place(session: Session, other: Session) -> bool:
 def sharing(station: Station, transaction: str, *, archived: bool = False) -> list[Session]:
     """All sessions that are known by this transaction id; with `archived` those of the archive come back."""
     first = station.sessions.get(transaction) or (unarchive(station, transaction) if archived else None)
-    if first is None or not first.shared:
-        return [] if first is None else [first]
-    for connector_id in station.connectors if archived else ():
-        key = shared_key(first.transaction or transaction, connector_id)
-        if key not in station.sessions:
-            unarchive(station, key)
-    return [
-        session
-        for _, session in station.each_session()
-        if session.transaction in (transaction, first.transaction) and session.shared
-    ]
+    if first is not None and not first.shared:
+        return [first]
+    found = [] if first is None else [first]
+    for connector_id in station.connectors:
+        key = shared_key(transaction, connector_id)
+        session = station.sessions.get(key) or (unarchive(station, key) if archived else None)
+        if session is not None and all(session is not other for other in found):
+            found.append(session)
+    return found
 
 
 def on_connector(station: Station, connector_id: int, at: int) -> Session | None:
@@ -70,7 +68,7 @@ def on_connector(station: Station, connector_id: int, at: int) -> Session | None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
-    """A session whose start was not seen (yet): problems 12 and 18; beside that of another connector, if there is one."""
+    """A session whose start was not seen (yet): problems 12 and 18; beside that of another connector, if any."""
     session = Session(connector_id or UNKNOWN_CONNECTOR, transaction)
     other = station.sessions.get(transaction)
     if other is None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.domain.bounds import MOST_STATES
 from pipeline.domain.events import StationSeen, StatusReported
 from pipeline.domain.metering import clock
 from pipeline.domain.session.notes import heard, note, touched
 from pipeline.domain.session.timeline import note_report
-from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, NEVER, RECEIVED, SETTLE, TIME, Session, Station, Step
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    MINUTE,
+    NEVER,
+    RECEIVED,
+    SETTLE,
+    TIME,
+    Connector,
+    Session,
+    Station,
+    Step,
+)
 
 _STATES: Mapping[str, str] = {
     "Available": "available",
@@ -27,7 +39,10 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
     sent, received = event.event_time_us, event.received_time_us
     at = clock.believed(station, sent, received)
     state = _STATES.get(event.status)
-    if state is not None and note_report(connector, sent, state, received):
+    is_new = state is not None and note_report(connector, sent, state, received)
+    if len(connector.reports) > MOST_STATES:
+        _forget_half(station, connector)
+    if is_new and at < station.newest_us:  # else it came after all that ended
         for _, session in station.each_session():
             if session.connector_id == connector.connector_id and _is_about(session, at):
                 touched(station, session, "LATE_STATUS")
@@ -53,6 +68,14 @@ def _is_about(session: Session, at: int) -> bool:
     """Can a status of this time change what was emitted? Not if readings tell the state, or it came after the end."""
     ended, started = session.ended_at_us, session.started_at_us
     return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
+
+
+def _forget_half(station: Station, connector: Connector) -> None:
+    """Of its reports the older ones; nobody pays an idle fee for what they told."""
+    del connector.reports[: MOST_STATES // 2]
+    for _, session in station.each_session():
+        if session.connector_id == connector.connector_id and (session.started_at_us or 0) < connector.reports[0][0]:
+            note(session, "ACTIVITY_UNCLEAR")
 
 
 def note_boots(session: Session, boots: Iterable[int]) -> bool:

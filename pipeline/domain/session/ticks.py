@@ -58,7 +58,7 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
             limits = limits_of(station.station_id, session.connector_id)
             wake = min(wake, _watch(station, key, session, now, limits, step))
     wake = min(wake, _faults(station, now, step), _silence(station, now, limits_of, step), _forget(station, now, step))
-    if any(session.dirty for session in station.sessions.values()):
+    if True in [session.dirty for session in station.sessions.values()]:
         wake = now
     station.wake_us = max(wake, now + 1)  # the same tick never visits twice
     return step
@@ -85,7 +85,8 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
         session.call = None  # it ended without an id; nobody waits for the answer any more
         station.used += 1
     for name in (key, *session.aliases):
-        station.sessions.pop(name, None)
+        if station.sessions.get(name) is session:  # the name may be another one's by now
+            del station.sessions[name]
     step.archived.append((key, session))
     station.forget_at_us = min(station.forget_at_us, ended + LATENESS_HORIZON)
     return NEVER
@@ -155,7 +156,8 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
 
 def _heard_at(session: Session) -> int:
     """The session's last sign, by receipt where that is later: messages may be late, and clocks may be years behind."""
-    return max(session.last_at_us, session.start_received_us, *session.readings[-STRIDE:][RECEIVED:])
+    latest = session.readings[RECEIVED - STRIDE] if len(session.readings) else 0
+    return max(session.last_at_us, session.start_received_us, latest)
 
 
 def _freed_at(station: Station, session: Session) -> int | None:
@@ -170,6 +172,7 @@ def _freed_at(station: Station, session: Session) -> int | None:
 def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.close(code)
     session.ended_at_us = session.last_at_us
+    station.newest_us = max(station.newest_us, session.last_at_us)
     session.fold = None
     disturb_next(station, session)
     step.rated.append((session, code))
