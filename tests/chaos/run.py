@@ -90,9 +90,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         log.info("comparing with the offline result")
         offline = told_offline(settings, committed)
         told = told_by_stage(settings)
-        apart = (
-            judged_anew(release.offline(settings, committed), offline) if release is not None else frozenset[bytes]()
-        )
+        apart = None if release is None else judged_anew(release.offline(settings, committed), offline)
         verdict = compare(told, offline, settings, apart)
         rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
     failures = list(done.faults)
@@ -101,7 +99,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     if (wrong := unbalanced(counters(told.states))) != 0:
         failures.append(f"{wrong} stations have received events that are not accounted for")
     corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
-    if wrongly := [station for station in corrected if station.encode() not in apart]:
+    if wrongly := [station for station in corrected if station.encode() not in (apart or ())]:
         failures.append(f"rebuild would correct {len(wrongly)} sessions")
     return {
         "seed": seed,
@@ -120,7 +118,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         "broker_restarts": done.broker_restarts,
         "clickhouse_away_s": round(done.clickhouse_away_s, 1),
         "sessions": len({key for key, _ in offline.sessions}),
-        "stations_judged_anew": len(apart),
+        "stations_judged_anew": len(apart or ()),
         "rebuild": {"sessions": sum(each.compared for each in rebuilt), "corrected": len(corrected)},
         "compared": {name: found._asdict() for name, found in verdict.items()},
         "lost": sum(found.lost for found in verdict.values()),
