@@ -213,8 +213,9 @@ class Net(Generic[State]):
         for each in missing:
             self._keep(aside, each, produce)
         if told is None:
-            told = self._logic.report(entry.key, None, _quarantined(aside, message))
-        partition.send(told, message, produce)
+            self._report(entry.key, None, _quarantined(aside, message), published, produce)
+        else:
+            partition.send(told, message, produce)
         log.error(
             "%s: partition %d: a station is set aside at offset %d: %s; its records are kept, `chargeline stations "
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
@@ -308,8 +309,15 @@ class Net(Generic[State]):
     # --- telling -----------------------------------------------------------------------------------------------------
 
     def _report(self, key: bytes, state: State | None, trouble: Trouble, at: int, produce: Produce) -> None:
-        if self._partition.tells(produce):
-            self._partition.send(self._logic.report(key, state, trouble), Kept(key, None, at, trouble.at_ms), produce)
+        """An alert. That it cannot be made is no reason to stop: the log has it."""
+        if not self._partition.tells(produce):
+            return
+        try:
+            told = self._logic.report(key, state, trouble)
+        except Exception as error:
+            self._tell(error, at)
+            return
+        self._partition.send(told, Kept(key, None, at, trouble.at_ms), produce)
 
     def _tell(self, error: Exception, at: int) -> None:
         """TooLarge is no error of ours; what follows from it is told where the key is set aside."""
