@@ -27,7 +27,13 @@ log = logging.getLogger(__name__)
 
 KILLS = "kills"
 """The schedule of schedule.py: workers, the broker and ClickHouse killed, paused, stopped."""
-LIVE_LOAD, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = "live load", "clocks", "old release", "eager compaction"
+LIVE_LOAD, POISON, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = (
+    "live load",
+    "poison",
+    "clocks",
+    "old release",
+    "eager compaction",
+)
 FULL_LIMIT_S = 20.0
 """So long a broker may live on without space: it ends with its next write."""
 
@@ -180,6 +186,17 @@ def fleet_is_upgraded(scene: Schedule) -> str:
     return f"{len(scene.regular) + 1} workers replaced"
 
 
+def workers_meet_poison(scene: Schedule) -> str:
+    """From now on hostile records are in the load; a worker that is killed meets them again."""
+    (scene.store.folder / POISON).touch()
+    scene.rest(10)
+    victim = scene.random.choice(scene.regular)
+    phase = victim.kill()
+    victim.start()
+    scene.rest(10)
+    return f"{victim.slot} killed in {phase or 'no step'} between hostile records"
+
+
 FAULTS: Mapping[str, Fault] = {
     "brokers": Fault(broker_dies, 3, frozenset({QUORUM})),
     "partition": Fault(worker_is_cut_off, 2, frozenset({LINKS})),
@@ -189,6 +206,7 @@ FAULTS: Mapping[str, Fault] = {
     "clickhouse-full": Fault(clickhouse_has_no_space, 1, frozenset({CLICKHOUSE_DISK})),
     "clock": Fault(clocks_step, 4, frozenset({CLOCKS, LIVE_LOAD})),
     "compaction": Fault(restore_while_compacting, 3, frozenset({EAGER_COMPACTION})),
+    "poison": Fault(workers_meet_poison, 2, frozenset({POISON})),
     "upgrade": Fault(fleet_is_upgraded, 1, frozenset({OLD_RELEASE})),
 }
 ALL = (KILLS, *FAULTS)

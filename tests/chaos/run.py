@@ -29,9 +29,18 @@ from pipeline.kafka_config import client_config
 from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from pipeline.wire.sessions import decode_alert
-from tests.chaos.faults import CLOCKS, EAGER_COMPACTION, KILLS, LIVE_LOAD, OLD_RELEASE, compact_eagerly, needs
+from tests.chaos.faults import (
+    CLOCKS,
+    EAGER_COMPACTION,
+    KILLS,
+    LIVE_LOAD,
+    OLD_RELEASE,
+    POISON,
+    compact_eagerly,
+    needs,
+)
 from tests.chaos.ground import ground
-from tests.chaos.load import LIVE_STATIONS, plan_of
+from tests.chaos.load import LIVE_STATIONS, POISONERS, plan_of
 from tests.chaos.observer import Observer
 from tests.chaos.offline import Told, told_by_stage, told_offline
 from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
@@ -52,6 +61,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     needed = needs(faults)
     options = {
         "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions, "rate": scale.rate,
+        "poison": str(folder / POISON) if POISON in needed else "",
         "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
     }  # fmt: skip
     write_documents(plan_of(options), folder)
@@ -91,7 +101,9 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         offline = told_offline(settings, committed)
         told = told_by_stage(settings)
         apart = None if release is None else judged_anew(release.offline(settings, committed), offline)
-        verdict = compare(told, offline, settings, apart)
+        if POISON in needed:
+            told, offline = (each.only(lambda station: station not in POISONERS) for each in (told, offline))
+        verdict = compare(told, offline, settings, apart, POISONERS)
         rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
     failures = list(done.faults)
     failures += [f"{name}: {found}" for name, found in verdict.items() if found.bad]
@@ -99,7 +111,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     if (wrong := unbalanced(counters(told.states))) != 0:
         failures.append(f"{wrong} stations have received events that are not accounted for")
     corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
-    if wrongly := [station for station in corrected if station.encode() not in (apart or ())]:
+    if wrongly := [each for each in corrected if each.encode() not in POISONERS | (apart or frozenset())]:
         failures.append(f"rebuild would correct {len(wrongly)} sessions")
     return {
         "seed": seed,

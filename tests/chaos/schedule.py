@@ -150,6 +150,8 @@ class Schedule:
         self.random.shuffle(actions)
         if KILLS in self._faults:
             actions.insert(len(actions) // 3, self._take_clickhouse_away)
+        if "upgrade" in self._faults:  # before what the former release was never meant to survive
+            actions.sort(key=lambda action: not (isinstance(action, partial) and action.args == ("upgrade",)))
         return actions
 
     def _strike(self, name: str) -> None:

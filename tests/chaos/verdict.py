@@ -35,10 +35,11 @@ class Difference(NamedTuple):
 
 
 def compare(
-    told: Told, offline: Told, settings: Settings, judged_anew: Collection[bytes] | None = None
+    told: Told, offline: Told, settings: Settings, judged_anew: Collection[bytes] | None, not_told: Collection[bytes]
 ) -> dict[str, Difference]:
     """By what was compared; every difference counts, `session-updates` too.
 
+    Rows of stations `not_told` are passed over, because the two others do not tell of them.
     After an upgrade, of stations that are `judged_anew` only what nobody may do: lose a session, or tell a thing twice;
     and no state records, because what the former release wrote has its layout until it is written again.
     """
@@ -53,9 +54,9 @@ def compare(
         "dead-letters": _multiset(told.letters, offline.letters),
         "state records": _mapping(told.states, offline.states),
         "station counters": _mapping(counters(told.states), counters(offline.states)),
-        "clickhouse sessions": _rows(_sessions_table(settings, apart), _latest(offline.sessions)),
+        "clickhouse sessions": _rows(_sessions_table(settings, {*apart, *not_told}), _latest(offline.sessions)),
         "clickhouse anomalies": _rows(
-            _anomalies_table(settings, apart), [_alert(record) for record in offline.anomalies]
+            _anomalies_table(settings, {*apart, *not_told}), [_alert(record) for record in offline.anomalies]
         ),
     }
     if judged_anew is not None:
