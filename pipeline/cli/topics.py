@@ -25,10 +25,14 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.edge import acceptance
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import client_config
+from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, SITE_STATE, STATION_STATE
 
 TIMEOUT_S = 10.0
+STAGES = {METER_EVENTS.name: ("assemble", STATION_STATE.name), CONNECTOR_STATUS.name: ("occupy", SITE_STATE.name)}
+"""The stage whose state follows from a topic, and where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,26 @@ def list_(as_json: bool) -> None:
             print_json(facts)
         else:
             click.echo(_paragraph(topic))
+
+
+@command.command()
+@click.argument("topic", type=click.Choice(list(STAGES)))
+@kafka_option
+def accept(topic: str, kafka: str | None) -> None:
+    """Read TOPIC on as it is now, after it was deleted and made anew or has lost its end. Stop all workers first.
+
+    The state of the stations stays: open sessions go on. What the former topic held and nobody had read is lost. A
+    topic made anew is read from its beginning, a partition that has lost its end from where it ends now; what needs
+    no acceptance stays as it is. Runbook: ops/runbooks/lost-records.md.
+    """
+    chosen = settings(kafka=kafka)
+    stage, changelog = STAGES[topic]
+    group = f"{chosen.group}-{stage}"
+    accepted = acceptance.accept(client_config(chosen), group, topic, changelog)
+    for place in accepted:
+        click.echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
+    if not accepted:
+        click.echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
 
 
 def _paragraph(topic: Declared) -> str:

@@ -81,6 +81,10 @@ class Unwritten(Generic[State]):
         self._archived[changelog.archive_key(entry.key, name)] = value
         self._urgent[entry.key] = entry
 
+    def rewrite(self, entry: Entry[State]) -> None:
+        """Its state record is due at the next checkpoint although nothing happened to it."""
+        self._urgent[entry.key] = entry
+
     def due(self, now: float, write_s: float, position: int) -> Iterator[tuple[bytes, bytes | None]]:
         """Changelog records of this checkpoint: changed archives with their states, states changed `write_s` ago."""
         marks, dirty = self._marks, self._dirty

@@ -12,8 +12,9 @@ from typing import TypeVar
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from pipeline.runtime.changelog import decode_metadata
+from pipeline.runtime.changelog import ACCEPTED, decode_metadata
 from pipeline.runtime.config import STEADY, StageConfig
+from pipeline.runtime.kafka_topics import topic_id
 from pipeline.runtime.ports import Committed
 from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
 
@@ -52,15 +53,15 @@ class KafkaHistory:
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
         source = [ck.TopicPartition(self._config.source, number) for number in partitions]
         answers = self._ask("committed offsets", lambda: _sound(self._reader.committed(source, CALL_S)))
+        source_id = self._ask("id of the topic", lambda: topic_id(self._admin, self._config.source))
         found: dict[int, Committed] = {}
         for answer in answers:
             place = ck.TopicPartition(self._config.source, answer.partition)
-            first, _ = self._ask("first offset", lambda p=place: self._reader.get_watermark_offsets(p, CALL_S))  # type: ignore[misc]  # binds p
-            if answer.offset < 0:
-                found[answer.partition] = Committed(None, None, first)
-            else:
-                oldest, view = decode_metadata(answer.metadata)
-                found[answer.partition] = Committed(answer.offset, oldest, first, view)
+            first, end = self._ask("first offset", lambda p=place: self._reader.get_watermark_offsets(p, CALL_S))  # type: ignore[misc]  # binds p
+            oldest, view = decode_metadata(answer.metadata)
+            offset = None if answer.offset < 0 else answer.offset
+            accepted = answer.metadata == ACCEPTED
+            found[answer.partition] = Committed(offset, oldest, first, view, end, source_id, accepted)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:

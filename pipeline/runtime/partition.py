@@ -41,6 +41,9 @@ class Partition(Generic[State]):
         self.view: View = ()
         """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
+        self.facts: dict[bytes, bytes] = {}
+        """What is durable of the partition itself, by name."""
+        self._new_facts: set[bytes] = set()
         self._partitions = partitions
         self._source = source
         self._logic = logic
@@ -216,7 +219,10 @@ class Partition(Generic[State]):
 
     def due_records(self, now: float, write_s: float) -> Iterator[tuple[bytes, bytes | None]]:
         """Changelog records of this checkpoint: changed archives with their states, states changed `write_s` ago."""
-        return self._unwritten.due(now, write_s, self.position)
+        for name in sorted(self._new_facts):
+            yield changelog.archive_key(b"", name), self.facts[name]
+        self._new_facts.clear()
+        yield from self._unwritten.due(now, write_s, self.position)
 
     def overdue(self, now: float, write_s: float) -> bool:
         """States wait for their record although nothing was read meanwhile."""
@@ -234,7 +240,20 @@ class Partition(Generic[State]):
             views.popleft()
         return views[0][1] if views else self.view
 
+    def note(self, name: bytes, value: bytes) -> None:
+        """Makes a fact of the partition durable with the next checkpoint."""
+        if self.facts.get(name) != value:
+            self.facts[name] = value
+            self._new_facts.add(name)
+
     # --- what a restore brings ---------------------------------------------------------------------------------------
+
+    def renumber(self, position: int) -> None:
+        """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
+        self.position = self.replay_until = position
+        for entry in self.entries.values():
+            entry.through = 0
+            self._unwritten.rewrite(entry)
 
     def load(self, key: bytes, value: bytes, kept: dict[bytes, bytes]) -> None:
         """One key as it was recorded. Raises UnreadableState on a codec version that the logic cannot read."""

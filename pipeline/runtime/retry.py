@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from pipeline.metrics import RETRIES, WAITING, Meters
+from pipeline.runtime.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +35,10 @@ class Backoff:
 
 
 class Waits:
-    """The declared waits of one stage or sink. Used from several threads."""
+    """The declared waits of one stage or sink, and its troubles. Used from several threads."""
 
     def __init__(self, stage: str, meters: Meters) -> None:
+        self.troubles = Troubles(stage, meters)
         self._stage = stage
         self._meters = meters
         self._lock = threading.Lock()

@@ -29,11 +29,13 @@ from pipeline.runtime.feed import Batch, Lease, Poll
 from pipeline.runtime.holdings import Holdings, Wanted, still_wanted
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.kafka_history import Cancelled
+from pipeline.runtime.kafka_topics import SourceWatch
 from pipeline.runtime.kafka_transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.restore import Refused
 from pipeline.runtime.restorer import Restorer
 from pipeline.runtime.retry import Backoff, Waits
 from pipeline.runtime.stage_meters import StageMeters
@@ -41,6 +43,13 @@ from pipeline.runtime.stage_meters import StageMeters
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
+WATCH_S = 5.0
+"""How often the stage looks whether its source is still the same topic."""
+
+REPLACED = (
+    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
+    "`chargeline topics accept {topic}` and start them"
+)
 
 
 class DurableStage(Generic[State]):
@@ -63,7 +72,7 @@ class DurableStage(Generic[State]):
         self._transaction = KafkaTransaction(config, self.intake.membership, self.waits)
         gate = FloodGate(config.dead_letter_run, config.dead_letter_percent, self._meters.dead_letter)
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
-        self._held: Holdings[State] = Holdings()
+        self._held: Holdings[State] = Holdings(self.waits.troubles)
         self._channel: Any = None
         self._uncommitted_since: float | None = None
         self._losses = Backoff()
@@ -83,6 +92,7 @@ class DurableStage(Generic[State]):
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
         self._background.spawn(self._pulse())
+        self._background.spawn(self._watch(SourceWatch(self.config, self.waits)))
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
@@ -98,6 +108,9 @@ class DurableStage(Generic[State]):
             async with self._lock:
                 partition = self._held.of(batch)
                 if self.failure.done() or partition is None:
+                    return
+                if not batch.messages:
+                    await self._read_anew(batch.lease)
                     return
                 with self._guarded():
                     if batch.start != partition.position:
@@ -135,8 +148,8 @@ class DurableStage(Generic[State]):
 
     @property
     def lag(self) -> int:
-        """Records that the owned partitions hold and that are not applied."""
-        return self._held.lag
+        """Records that the owned partitions hold and that could be applied now."""
+        return self._held.workable
 
     # --- the intake's thread calls these -----------------------------------------------------------------------------
 
@@ -148,6 +161,9 @@ class DurableStage(Generic[State]):
 
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._forget(leases), self._loop)
+
+    def skipped(self, lease: Lease, wanted: int, first: int) -> None:
+        raise RuntimeError("a stage says where its partitions start")
 
     def offer(self, poll: Poll) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._channel.put(poll), self._loop)
@@ -216,6 +232,13 @@ class DurableStage(Generic[State]):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
 
+    async def _watch(self, source: SourceWatch) -> None:
+        while True:
+            if await asyncio.to_thread(source.replaced):
+                async with self._lock:
+                    self._abandon(f"{self.config.source} was made anew")  # a restore refuses it
+            await asyncio.sleep(WATCH_S)
+
     # --- coming and going of partitions ------------------------------------------------------------------------------
 
     def _begin_restore(self, leases: Sequence[Lease]) -> None:
@@ -240,15 +263,30 @@ class DurableStage(Generic[State]):
             current = still_wanted(wanted)
             for partition in restored:
                 lease = current.get(partition.number)
-                if lease is not None:
-                    self._held.enter(partition, lease)
-                    self.intake.start(lease, partition.position)
+                if lease is None:
+                    continue
+                if isinstance(partition, Refused):
+                    self._held.stick(partition.number, REPLACED.format(topic=self.config.source, **partition._asdict()))
+                    continue
+                self._held.enter(partition, lease)
+                self.intake.start(lease, partition.position)
             self._advanced()
             gc.freeze()  # the state lives long: no later collection shall walk through it
         took = time.monotonic() - began
         self._meters.restored(took)
-        numbers, keys = sorted(current), sum(len(each.entries) for each in restored)
+        whole = [partition for partition in restored if not isinstance(partition, Refused)]
+        numbers, keys = sorted(each.number for each in whole), sum(len(each.entries) for each in whole)
         log.info("%s: restored partitions %s: %d keys in %.1f s", self.name, numbers, keys, took)
+
+    async def _read_anew(self, lease: Lease) -> None:
+        """The log lacks what the partition was to read next. All that it has applied is committed; then a restore looks
+        what the log has, and says what is lost."""
+        await self._checkpoint(EVERYTHING)
+        if (
+            self._held.live.pop(lease.number, None) is not None
+        ):  # otherwise the checkpoint failed: it is restored already
+            lease.hold()
+            self._begin_restore([lease])
 
     async def _abort_doomed(self) -> None:
         """Nothing is applied before: the given-up transaction may still be open, and healthy enough to commit."""
