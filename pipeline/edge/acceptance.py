@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.edge.reading import TIMEOUT_S, Properties, partitions, read_topic, watermarks
 from pipeline.errors import Unavailable, WrongUsage
+from pipeline.kafka_rights import Right, said
 from pipeline.runtime.changelog import ACCEPTED, archive_key
 from pipeline.runtime.kafka_topics import topic_id
 from pipeline.runtime.restore import SOURCE
@@ -31,10 +32,10 @@ def accept(config: Properties, group: str, topic: str, changelog: str) -> Sequen
             for message in read_topic(config, changelog)
             if message.key() == archive_key(b"", SOURCE)
         }
-        places = [TopicPartition(topic, number) for number in partitions(consumer, topic)]
+        places = [TopicPartition(topic, number) for number in partitions(consumer, topic, config)]
         accepted: list[TopicPartition] = []
         for place in consumer.committed(places, TIMEOUT_S):
-            first, end = watermarks(consumer, topic, place.partition)
+            first, end = watermarks(consumer, topic, place.partition, config)
             if place.offset < 0 or known.get(place.partition, present) != present:
                 accepted.append(TopicPartition(topic, place.partition, first, ACCEPTED))
             elif place.offset > end:
@@ -45,7 +46,7 @@ def accept(config: Properties, group: str, topic: str, changelog: str) -> Sequen
         cause = error.args[0]
         if cause.code() in _MEMBERS:
             raise WrongUsage(f"group {group} has members: stop all workers first; nothing was changed") from error
-        raise Unavailable(f"offsets of group {group}: {cause.str()}") from error
+        raise Unavailable(f"offsets: {said(cause, config, Right('Read', 'group', group))}") from error
     finally:
         consumer.close()
     return accepted

@@ -18,10 +18,12 @@ from typing import Any
 
 import confluent_kafka as ck
 
+from pipeline.kafka_rights import Right
 from pipeline.runtime.config import STEADY, GroupConfig
 from pipeline.runtime.feed import Batch, Feed, Lease, Poll
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.retry import Waits
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,13 @@ TRY_AGAIN = frozenset(
 class Intake:
     """A consumer of `config.topics` in its own thread."""
 
-    def __init__(self, config: GroupConfig, feed: Feed) -> None:
+    def __init__(self, config: GroupConfig, feed: Feed, waits: Waits) -> None:
         self.beat = time.monotonic()
         """When the thread last came around; the watchdog looks at it."""
         self._config = config
         self._feed = feed
+        self._waits = waits
+        self._membership_right = Right("Read", "group", config.group)
         self._leases: dict[tuple[str, int], Lease] = {}
         self._member: str | None = None
         self._mailbox = Mailbox()
@@ -173,6 +177,7 @@ class Intake:
         if error.code() == ck.KafkaError._PARTITION_EOF:
             if lease is not None and lease.running:
                 lease.tail = message.offset() or 0
+                self._waits.granted(Right("Read", "topic", lease.topic))
         elif error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
             if lease is not None:
                 if lease.running:  # otherwise the offset was none of ours: fetched between its assignment and its pause
@@ -184,9 +189,14 @@ class Intake:
                 self._assign([lease])
         elif error.fatal():
             raise ck.KafkaException(error)
-        else:
+        elif not self._denied(error, message.topic()):
             log.warning("consumer: %s: %s", error.name(), error.str())
         return True
+
+    def _denied(self, error: ck.KafkaError, topic: str | None) -> bool:
+        is_of_topic = error.code() == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
+        topic = topic or self._config.topics[0]
+        return self._waits.denied(error, Right("Read", "topic", topic) if is_of_topic else self._membership_right)
 
     def _gaps(self) -> Poll:
         gaps = [Batch(lease, lease.epoch, lease.end, ()) for lease in self._gone if lease.owned]
@@ -209,6 +219,7 @@ class Intake:
                 self._consumer.pause([_place(lease)])
                 continue
             start, lease.end = lease.end, (batch[-1].offset() or 0) + 1
+            self._waits.granted(Right("Read", "topic", lease.topic))
             batches.append(Batch(lease, epoch, start, batch))
         return batches
 
@@ -220,7 +231,8 @@ class Intake:
             place.offset = end = self._committed(lease) if offset is None else offset
             self._consumer.seek(place)
         except ck.KafkaException as error:
-            if error.args[0].code() not in TRY_AGAIN:
+            cause = error.args[0]
+            if cause.code() not in TRY_AGAIN and not self._denied(cause, lease.topic):
                 raise
             self.start(lease, offset)  # after the next poll
             return
@@ -255,6 +267,7 @@ class Intake:
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._member = consumer.memberid()
+        self._waits.granted(self._membership_right)
         leases = [Lease(partition.topic, partition.partition) for partition in partitions]
         if leases:
             self._assign(leases)

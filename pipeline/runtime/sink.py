@@ -44,7 +44,7 @@ class Sink:
     def __init__(self, config: SinkConfig, write: Write, meters: Meters, phases: Phases) -> None:
         self.config = config
         self.name = config.name
-        self.waits = Waits(config.name, meters)
+        self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         self._background = Background()
         self.failure = self._background.failure
@@ -54,7 +54,7 @@ class Sink:
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, f"{config.name}-insert")
-        self.intake = Intake(config, self)
+        self.intake = Intake(config, self, self.waits)
         self._channel: Any = None
         self._leases: dict[tuple[str, int], Lease] = {}
         self._answered = False

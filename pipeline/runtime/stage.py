@@ -29,7 +29,7 @@ from pipeline.runtime.feed import Batch, Lease, Poll
 from pipeline.runtime.holdings import Holdings, Wanted, still_wanted
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.kafka_history import Cancelled
-from pipeline.runtime.kafka_topics import SourceWatch
+from pipeline.runtime.kafka_topics import TopicWatch
 from pipeline.runtime.kafka_transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition
@@ -58,7 +58,7 @@ class DurableStage(Generic[State]):
     def __init__(self, config: StageConfig, logic: Logic[State], meters: Meters, phases: Phases) -> None:
         self.config = config
         self.name = config.name
-        self.waits = Waits(config.name, meters)
+        self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         """Rises with everything that gets done; the watchdog looks at it."""
         self._background = Background()
@@ -68,7 +68,7 @@ class DurableStage(Generic[State]):
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, f"{config.name}-transaction")
-        self.intake = Intake(config, self)
+        self.intake = Intake(config, self, self.waits)
         self._transaction = KafkaTransaction(config, self.intake.membership, self.waits)
         gate = FloodGate(config.dead_letter_run, config.dead_letter_percent, self._meters.dead_letter)
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
@@ -92,7 +92,7 @@ class DurableStage(Generic[State]):
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
         self._background.spawn(self._pulse())
-        self._background.spawn(self._watch(SourceWatch(self.config, self.waits)))
+        self._background.spawn(self._watch(TopicWatch(self.config, self.waits)))
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
@@ -232,7 +232,7 @@ class DurableStage(Generic[State]):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
 
-    async def _watch(self, source: SourceWatch) -> None:
+    async def _watch(self, source: TopicWatch) -> None:
         while True:
             if await asyncio.to_thread(source.replaced):
                 async with self._lock:

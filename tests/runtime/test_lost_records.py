@@ -21,7 +21,7 @@ from pipeline.edge.acceptance import accept
 from pipeline.errors import WrongUsage
 from pipeline.metrics import Meters
 from pipeline.runtime.config import StageConfig
-from pipeline.runtime.kafka_topics import SourceWatch
+from pipeline.runtime.kafka_topics import TopicWatch
 from pipeline.runtime.retry import Waits
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
@@ -162,7 +162,7 @@ def test_a_topic_that_takes_the_place_of_another_is_noticed_although_reading_goe
         client={"bootstrap.servers": arena.bootstrap},
     )  # fmt: skip
     waits = Waits("count", Meters())
-    watch = SourceWatch(config, waits)
+    watch = TopicWatch(config, waits)
     assert not watch.replaced()
     assert not watch.replaced()
     admin = AdminClient({"bootstrap.servers": arena.bootstrap})  # it must live until the answer is there
