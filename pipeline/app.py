@@ -31,7 +31,7 @@ from pipeline.runtime.sink import Sink
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app
 from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
-from pipeline.settings import Settings, secret
+from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic
 from pipeline.wire.meter_events import Decoder
@@ -41,7 +41,7 @@ TICK_LASTS_MS = 5000
 
 ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
 OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
-"""What the stages write, apart from their states and dead letters."""
+"""What the stages write, apart from their states, dead letters and quarantine."""
 
 
 async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring: Keyring) -> None:
@@ -83,7 +83,8 @@ def _config(
         topics=[source.name],
         changelog=changelog.name,
         outputs=outputs,
-        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS)] + [source.name] * bool(settings.tick_ms),
+        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.QUARANTINE)]
+        + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
         slot=settings.slot,
         client=client_config(settings),
@@ -94,6 +95,9 @@ def _config(
         max_keys=settings.max_stations,
         dead_letter_run=settings.dead_letter_run,
         dead_letter_percent=settings.dead_letter_percent,
+        max_state_bytes=settings.station_state_bytes,
+        key_errors=settings.station_errors,
+        release_keys=settings.release_stations,
     )
 
 
@@ -107,7 +111,7 @@ def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters,
     writer = ClickHouseWriter(
         settings.clickhouse_url,
         settings.clickhouse_user,
-        secret("clickhouse_password_file", settings.clickhouse_password_file),
+        clickhouse_password(settings),
         settings.clickhouse_database,
     )
     config = SinkConfig(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -88,10 +89,17 @@ class Send:
         self.denied = False
         """Kafka's access control has refused a record."""
 
-    def __call__(self, key: bytes | None, value: bytes, partition: int = BY_KEY) -> None:
+    def __call__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = BY_KEY,
+        headers: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        deliver = self._delivered
         while True:
             try:
-                self._producer.produce(self._topic, value, key, partition, on_delivery=self._delivered)
+                self._producer.produce(self._topic, value, key, partition, deliver, headers=list(headers.items()))
             except BufferError:
                 self._producer.poll(0.1)
             else:

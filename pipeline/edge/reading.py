@@ -71,7 +71,7 @@ def partitions(client: Consumer | Producer, topic: str, config: Properties) -> l
         found = client.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
     except KafkaException as error:
         raise Unavailable(
-            f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right, is `chargeline up` running?"
+            f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right? Is `chargeline up` running?"
         ) from error
     if found is not None and is_denied(found.error):
         raise Unavailable(lacking(config, Right("Describe", "topic", topic)))

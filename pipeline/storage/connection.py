@@ -10,12 +10,13 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 
-from pipeline.errors import Unavailable
+from pipeline.errors import Unavailable, WrongUsage
 
 UNAVAILABLE_CODES = frozenset({
     159,  # TIMEOUT_EXCEEDED
@@ -51,8 +52,14 @@ class NotMigrated(Exception):
 def connect(url: str, user: str, password: str, database: str | None = None, timeout_s: int = 30) -> Client:
     """A client of the server at `url`, for any number of threads (no session: a session runs one query at a time).
 
-    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database.
+    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database, WrongUsage for what
+    is no address.
     """
+    try:
+        if not urlsplit(url).hostname or urlsplit(url).port == 0:
+            raise ValueError
+    except ValueError:  # its text may hold the password
+        raise WrongUsage("CHARGELINE_CLICKHOUSE_URL is no address; write http://HOST:PORT") from None
     logging.getLogger("clickhouse_connect.driver").setLevel(logging.ERROR)  # its warnings are raised as well
     with failures(url):
         return clickhouse_connect.get_client(
@@ -67,11 +74,18 @@ def failures(url: str) -> Iterator[None]:
     try:
         yield
     except Error as error:
+        shown = without_password(url)
         if error.code in UNAVAILABLE_CODES or _is_about_transport(error):
-            raise Unavailable(f"ClickHouse at {url} is not available: {reason(error)}") from error
+            raise Unavailable(f"ClickHouse at {shown} is not available: {reason(error)}") from error
         if error.code in _NOT_MIGRATED_CODES:
-            raise NotMigrated(f"ClickHouse at {url}: {reason(error)}; run `chargeline migrate`") from error
+            raise NotMigrated(f"ClickHouse at {shown}: {reason(error)}; run `chargeline migrate`") from error
         raise
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown: an address may carry a user and a password before its host."""
+    found = urlsplit(url)
+    return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
 
 
 def _is_about_transport(error: Error) -> bool:

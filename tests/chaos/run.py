@@ -122,6 +122,7 @@ def _environment(settings: Settings) -> Mapping[str, str]:
     return inherited | {
         f"{PREFIX}KAFKA": settings.kafka,
         f"{PREFIX}CLICKHOUSE_URL": settings.clickhouse_url,
+        f"{PREFIX}CLICKHOUSE_PASSWORD_FILE": str(settings.clickhouse_password_file),
         f"{PREFIX}KEYS_FILE": str(settings.keys_file),
         f"{PREFIX}SITES_FILE": str(settings.sites_file),
         f"{PREFIX}TARIFFS_FILE": str(settings.tariffs_file),

@@ -15,7 +15,7 @@ from pipeline import topics
 from pipeline.domain.station import Station
 from pipeline.domain.station_codec import decode_station
 from pipeline.runtime.changelog import split_key
-from pipeline.settings import Settings, secret
+from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.connection import connect
 from pipeline.wire.sessions import decode_alert, decode_session
 from tests.chaos.offline import Letter, Record, Told
@@ -132,7 +132,7 @@ def _query(settings: Settings, query: str, table: str) -> list[tuple[object, ...
     client = connect(
         settings.clickhouse_url,
         settings.clickhouse_user,
-        secret("clickhouse_password_file", settings.clickhouse_password_file),
+        clickhouse_password(settings),
     )
     try:
         rows = client.query(query.format(f"{settings.clickhouse_database}.{table}")).result_rows

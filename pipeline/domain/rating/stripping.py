@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from pipeline.domain import anomalies
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering.measure import Measured, seconds
 from pipeline.domain.metering.slots import spread
@@ -76,7 +77,9 @@ def strip(
         tariff_id=priced.tariff_id if priced else None,
         tariff_version=priced.tariff_version if priced else None,
         lines=priced.lines if priced else (),
-        slots=spread(measured.times, measured.registers, measured.activity, until),
+        slots=()
+        if lasted > LONGEST_SESSION_US
+        else spread(measured.times, measured.registers, measured.activity, until),
         clock=station.clock,
     )
 
