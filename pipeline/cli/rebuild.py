@@ -90,7 +90,7 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
 def rebuild(found: Settings, rewrite: Rewrite) -> tuple[Mapping[int, Committed], list[Rebuilt]]:
     """What the stage had applied, and what is to be corrected, by partition. Writes nothing."""
     asking = reader(_config(found), topics.METER_EVENTS.name)
-    numbers = partitions(asking, topics.METER_EVENTS.name)
+    numbers = partitions(asking, topics.METER_EVENTS.name, _config(found))
     asking.close()
     committed = rewrite.committed(numbers)
     reference = list(_reference(found))
@@ -132,7 +132,7 @@ def _rebuild(
     stands, expired = Told(), False
     for topic in (topics.SESSIONS.name, topics.RECEIPTS.name):
         asking = reader(config, topic)
-        expired |= watermarks(asking, topic, number)[0] > 0
+        expired |= watermarks(asking, topic, number, config)[0] > 0
         asking.close()
         for message in read_topic(config, topic, partition=number):
             stands.take(topic, message.value(), f"topic {topic} partition {number} offset {message.offset()}")
