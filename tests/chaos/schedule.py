@@ -15,6 +15,7 @@ from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from tests.chaos.archive import Archive
 from tests.chaos.faults import FAULTS, KILLS
 from tests.chaos.ground import Ground
 from tests.chaos.observer import Observer
@@ -95,9 +96,11 @@ class Schedule:
         ground: Ground,
         workers: Mapping[str, Worker],
         observer: Observer,
+        archive: Archive | None,
     ) -> None:
         self.log = Log()
         self._observer = observer
+        self.archive = archive
         self._scale = scale
         self._faults = faults
         self.random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
