@@ -37,7 +37,7 @@ LIVE_LOAD, POISON, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = (
     "old release",
     "eager compaction",
 )
-FULL_LIMIT_S = 20.0
+FULL_LIMIT_S = 40.0
 """So long a broker may live on without space: it ends with its next write."""
 
 

@@ -245,7 +245,7 @@ def _shortfalls(
     report: Mapping[str, Any],
     offline: Told,
     hurried: bool,
-    missing: int,
+    gone: int,
 ) -> list[str]:
     """Where the run was less than it should have been: then it proves nothing.
 
