@@ -256,7 +256,8 @@ def _shortfalls(
     checks = {
         f"{sum(done.kills.values())} kills of {kills}": sum(done.kills.values()) < kills,
         **{f"{name} did not strike": not done.struck[name] for name in faults if name != KILLS},
-        f"{offline.events} events, at least {scale.least_events} are needed": offline.events < scale.least_events,
+        f"{offline.events} events, at least {scale.least_events} are needed": offline.events + gone
+        < scale.least_events,
         f"{report['failed']} events were refused by the broker: {report['first_error']}": report["failed"] > 0,
         f"{offline.events} events in the topic, {report['events']} were sent, {gone} are gone": not (
             0 <= report["events"] - offline.events <= gone  # ticks can be gone, too
