@@ -5,7 +5,7 @@ One Assembly per worker. Its state per station is domain.station.Station; closed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -103,8 +103,8 @@ class Assembly:
                 raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        latest_us = sent_at_ms * 1000 + AHEAD_US
-        if (event.event_time_us > latest_us or event.received_time_us > latest_us) and _is_ahead(event, latest_us):
+        known_us = event.received_time_us or event.event_time_us  # _is_ahead without a call: 0.1 us of each event
+        if known_us > sent_at_ms * 1000 + AHEAD_US and event.clock == LIVE:
             raise InvalidMessage("CLOCK_WRONG", AHEAD)
         if event.clock != state.clock:
             self._follow(state, event.clock)
@@ -114,7 +114,7 @@ class Assembly:
                 return [self._live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
-        self._occupancy(state, outputs, (event,))
+        self._occupancy(state, outputs, (event.connector_id,) if type(event) is StatusReported else ())
         return outputs or None
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
@@ -128,16 +128,19 @@ class Assembly:
         meaning = self._decoder.interpret(calls, frame)
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
+        reported: list[int] = []
         for event in meaning.events:
-            if _is_ahead(event, sent_at_ms * 1000 + AHEAD_US):
+            if _is_ahead(event, sent_at_ms):
                 meaning.quarantined.append(Quarantined("CLOCK_WRONG", AHEAD))
                 continue
+            if type(event) is StatusReported:
+                reported.append(event.connector_id)
             outputs.extend(self._records.of(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
             outputs.append(dead_letter(state, value, part.reason, part.detail))
-        self._occupancy(state, outputs, meaning.events)
+        self._occupancy(state, outputs, reported)
         return outputs or None
 
     @staticmethod
@@ -195,22 +198,26 @@ class Assembly:
 
     # --- what the site is told ---------------------------------------------------------------------------------------
 
-    def _occupancy(self, station: Station, outputs: list[Output], events: Iterable[ChargeEvent]) -> None:
-        """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
-        reported = [event.connector_id for event in events if isinstance(event, StatusReported)]
+    def _occupancy(self, station: Station, outputs: list[Output], reported: Sequence[int]) -> None:
+        """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick.
+
+        `reported`: connectors whose status came now.
+        """
         for change in changes(station, self._terms.site_id(station.station_id), reported):
             outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
         if station.told_site is not None:
-            station.wake_us = min(station.wake_us, silent_at(station, self._silent_us(station)))
+            silent_us = self._silent_us(station)
+            if station.seen_us + silent_us < station.wake_us:  # else it is seen to in time, and nothing is looked up
+                station.wake_us = min(station.wake_us, silent_at(station, silent_us))
 
     def _silent_us(self, station: Station) -> int:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
 
 
-def _is_ahead(event: ChargeEvent, latest_us: int) -> bool:
+def _is_ahead(event: ChargeEvent, sent_at_ms: int) -> bool:
     """Did it happen, or was it received where that is known, after any clock that is set? Other clocks say what they
     like."""
-    return event.clock == LIVE and (event.received_time_us or event.event_time_us) > latest_us
+    return (event.received_time_us or event.event_time_us) > sent_at_ms * 1000 + AHEAD_US and event.clock == LIVE
 
 
 def _calls(station: Station) -> Calls | None:

@@ -61,8 +61,10 @@ class Records:
 
     def live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""
-        if len(session.readings) > LONG:
+        readings = session.readings
+        if len(readings) > LONG:
             keep_small(self._rating, station, session)
+            readings = session.readings
         running = session.fold
         if running is not None and running.template is not None:
             template: LiveTemplate = running.template
@@ -70,7 +72,6 @@ class Records:
             excl, incl = running.fold.running()
             energy = session.last_register_wh - session.start_register_wh  # type: ignore[operator]  # a fold has a start
             if excl is not None and incl is not None and energy >= 0:
-                readings = session.readings
                 state = session.state or "charging"
                 power, soc = readings[POWER - STRIDE], readings[SOC - STRIDE]
                 value = template.encode(session.last_at_us, energy, power, soc, state, (excl, incl))

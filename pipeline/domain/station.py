@@ -314,6 +314,9 @@ class Station(msgspec.Struct, array_like=True, gc=False):
     def each_session(self) -> Iterator[tuple[str, Session]]:
         """Each session once, whatever its aliases; under an alias only if another session took its own name."""
         sessions = list(self.sessions.items())
+        if len(sessions) < 2:
+            yield from sessions
+            return
         named = {id(session) for key, session in sessions if key not in session.aliases}
         for key, session in sessions:
             if key not in session.aliases:

@@ -74,10 +74,10 @@ class Decoder:
             event = self._canonical(value)
         except DECODING_FAILED as error:
             return _frame(value, error)
-        if isinstance(event, ClockTicked):
-            return event
-        check_station_id(event.station_id)
         if type(event) is MeterRead:
+            station_id = event.station_id
+            if not (station_id.isascii() and station_id.isprintable()):  # most ids are: no call, 0.1 us less
+                check_station_id(station_id)
             if event.codes or event.left_out:
                 event.left_out = ()  # ours to give
                 self.identifiers.conceal(event)
@@ -86,8 +86,11 @@ class Decoder:
                 event.event_id = ""
             transaction_id = event.transaction_id  # as conceal() does, without a call: saves 0.3 us of 1.2
             if transaction_id is not None:
-                event.transaction_id = self._transaction(event.station_id, transaction_id)
+                event.transaction_id = self._transaction(station_id, transaction_id)
             return event
+        if isinstance(event, ClockTicked):
+            return event
+        check_station_id(event.station_id)
         if isinstance(event, SessionStarted):
             event.call = None  # ours to give
         self.identifiers.conceal(event)

@@ -15,7 +15,7 @@ def refusal(station: Station, event: ChargeEvent) -> tuple[str, str] | None:
         return "CLOCK_WRONG", "received_time_us is not between 2017 and 2100: set the clock of whoever received it"
     if not received and at > LATEST_US:
         return "CLOCK_WRONG", "event_time_us is after 2100 and the receive time is not given"
-    if isinstance(event, StationSeen | BillDecided):
+    if isinstance(event, (StationSeen, BillDecided)):  # `|` would make a type at each call
         return None
     known, connector_id = station.connectors, getattr(event, "connector_id", None)
     if connector_id is not None and connector_id not in known and len(known) >= MOST_CONNECTORS:

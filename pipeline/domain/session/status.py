@@ -85,6 +85,8 @@ def _forget_half(station: Station, connector: Connector) -> None:
 def note_boots(station: Station, session: Session) -> bool:
     """Boots between start and stop, in any order of arrival; True: it is a new fact. Times are those of receipt, as far
     as they are known: a boot is when clocks are wrong. A session without a start is judged when that comes."""
+    if not station.boots and "REBOOT_IN_SESSION" not in session.codes:
+        return False
     begun = session.start_received_us or session.started_at_us
     if session.started_at_us is None and len(session.readings):
         begun = session.readings[RECEIVED] or session.readings[TIME]
