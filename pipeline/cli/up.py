@@ -73,10 +73,11 @@ def running(
 
     Everything under `data` is its owner's alone: Kafka's segments hold drivers' tags.
     """
-    data.mkdir(parents=True, exist_ok=True)
-    data.chmod(0o700)
     with ExitStack() as stack:
         stack.callback(os.umask, os.umask(0o077))
+        for ours in (data / "kafka", data / "clickhouse"):
+            ours.mkdir(parents=True, exist_ok=True)
+            ours.chmod(0o700)  # a former version left it open; `data` itself may be anybody's
         with progress("starting") as steps:
             steps.note("Kafka")
             kafka = stack.enter_context(EmbeddedKafka(data / "kafka", kafka_port))
