@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gateway import turns
+from pipeline.gateway import passwords, turns
 from pipeline.gateway.passwords import HASHING, Passwords, line
 from pipeline.gateway.turns import Budget, TooMany, Turns, network
 
@@ -119,12 +119,21 @@ def test_failures_of_an_identity_are_bounded_and_keep_nobody_else_out(file: Path
     assert asyncio.run(check()) == 5
 
 
-def test_a_flood_from_one_address_is_hashed_a_few_times_and_another_address_waits_for_one_hash(file: Path) -> None:
+def test_a_proxy_with_fifty_wrong_chargers_has_failures_left_for_the_others() -> None:
+    """However long they go on: what they may use up in a second comes back in a second."""
+    assert 50 / passwords.FAILURES_AS_IDENTITY[1] <= 1 / passwords.FAILURES_AT_ADDRESS[1]
+
+
+def test_a_flood_from_one_address_is_hashed_a_few_times_and_another_address_waits_for_one_hash(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "FAILURES_AT_ADDRESS", (30, 1.0))
+
     async def check() -> tuple[list[object], int]:
-        passwords = Passwords(file)
-        flood = [asyncio.create_task(passwords.verify(f"GUESS-{number}", WRONG, "192.0.2.1")) for number in range(300)]
+        found = Passwords(file)
+        flood = [asyncio.create_task(found.verify(f"GUESS-{number}", WRONG, "192.0.2.1")) for number in range(300)]
         await asyncio.sleep(0.01)
-        assert await passwords.verify("SIM-1", RIGHT, "192.0.2.2")
+        assert await found.verify("SIM-1", RIGHT, "192.0.2.2")
         before = sum(guess.done() for guess in flood)
         return await asyncio.gather(*flood, return_exceptions=True), before
 
