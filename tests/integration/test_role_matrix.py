@@ -166,7 +166,8 @@ def _done(attempt: Callable[[], object]) -> bool:
     try:
         attempt()
     except KafkaException as error:
-        assert error.args[0].code() in REFUSALS, error
+        if error.args[0].code() not in REFUSALS:
+            raise
         return False
     return True
 
