@@ -13,7 +13,7 @@ help:
 	@echo "make demo            a simulated fleet, from meter events to priced sessions in ClickHouse"
 	@echo "make test            the whole gate: lint, types, contracts, tests"
 	@echo "make lint            only ruff, mypy and import-linter"
-	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; nothing lost, nothing doubled"
+	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; FAULTS=all or some, SCALE=mini: less"
 	@echo "make bench           throughput and latency against the limit and the peers; writes build/bench.json"
 	@echo "make cost BASE=rev   CPU per event of this tree against another revision, over one log; about three minutes"
 	@echo "make install         only .venv; PYTHON=python3.12 chooses the interpreter"
@@ -51,7 +51,7 @@ demo: install
 	$(BIN)/chargeline demo
 
 chaos: install
-	$(BIN)/python -m tests.chaos --seed $(SEED)
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SCALE),--scale $(SCALE))
 
 bench: install
 	$(BIN)/python -m tests.bench

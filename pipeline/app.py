@@ -31,7 +31,7 @@ from pipeline.runtime.sink import Sink
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app
 from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
-from pipeline.settings import Settings, secret
+from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic
 from pipeline.wire.meter_events import Decoder
@@ -49,7 +49,7 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+    config = assemble_config(settings)
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
     stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
@@ -68,6 +68,10 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
     return Unit(app, stage)
 
 
+def assemble_config(settings: Settings) -> StageConfig:
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+
+
 def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outputs: Sequence[str] = ()) -> StageConfig:
     return StageConfig(
         name=name,
@@ -84,6 +88,9 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outp
         max_keys=settings.max_stations,
         dead_letter_run=settings.dead_letter_run,
         dead_letter_percent=settings.dead_letter_percent,
+        max_state_bytes=settings.station_state_bytes,
+        key_errors=settings.station_errors,
+        release_keys=settings.release_stations,
     )
 
 
@@ -97,7 +104,7 @@ def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters,
     writer = ClickHouseWriter(
         settings.clickhouse_url,
         settings.clickhouse_user,
-        secret("clickhouse_password_file", settings.clickhouse_password_file),
+        clickhouse_password(settings),
         settings.clickhouse_database,
     )
     config = SinkConfig(

@@ -91,6 +91,18 @@ DEAD_LETTERS = Metric(
     meaning="Records, or parts of them, that could not be used.",
     remedy="One reason rising: a firmware or a schema changed; `chargeline dead-letters show`.",
 )
+INTERNAL_ERRORS = Metric(
+    kind="counter",
+    name="internal_errors_total",
+    meaning="Exceptions that records, ticks or releases of a key met; the log has types and places.",
+    remedy="Not zero: an error of ours. Report the log's traceback; runbook quarantine.md says what to do meanwhile.",
+)
+SET_ASIDE = Metric(
+    kind="gauge",
+    name="stations_quarantined",
+    meaning="Keys (stations) that are set aside: their records are kept, their open sessions held.",
+    remedy="Not zero: `chargeline stations quarantined` says which and why; runbook quarantine.md.",
+)
 REFERENCE_REFUSED = Metric(
     kind="counter",
     name="reference_refused_total",
@@ -142,8 +154,10 @@ GATEWAY_REFUSED = Metric(
     kind="counter",
     name="gateway_refused_total",
     labels=("stage", "reason"),
-    meaning="Connections refused (path, authentication, protocol, full) or replaced by a newer one of their station.",
-    remedy="Authentication rising: a wrong password or guessing; replaced rising: two chargers with one identity.",
+    meaning="Connections refused (path, authentication, failures, protocol, full), dropped because they did not finish "
+    "their handshake while too many were open (handshake), or replaced by a newer one of their station.",
+    remedy="Authentication rising: a wrong password or guessing; failures: one address guesses, or a proxy hides many "
+    "chargers with wrong passwords; handshake: a flood; replaced: two chargers with one identity.",
 )
 GATEWAY_ACKNOWLEDGED = Metric(
     kind="histogram",
@@ -181,6 +195,7 @@ UNBALANCED = Metric(
 )
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
+    INTERNAL_ERRORS, SET_ASIDE,
     REFERENCE_REFUSED, RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED,
     GATEWAY_ACKNOWLEDGED, EVENTS_ACCOUNTED, ENERGY_ACCOUNTED, UNBALANCED,
 )  # fmt: skip

@@ -13,6 +13,8 @@ from pathlib import Path
 from pipeline.errors import WrongUsage
 
 PREFIX = "CHARGELINE_"
+UP_PASSWORD = Path("chargeline-data/clickhouse/password")
+"""Where `chargeline up`, started in this folder with its defaults, keeps ClickHouse's password."""
 _TRUE, _FALSE = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off"})
 
 
@@ -46,9 +48,15 @@ class Settings:
     max_stations: int = 500_000
     """Stations one worker may hold in memory; above it the worker stops with an alarm."""
     dead_letter_run: int = 10_000
-    """So many dead letters in a row stop the worker: a schema changed, the topic must not be emptied."""
+    """So many dead letters in a row stop the worker: a schema changed. One station counts for at most a tenth of it."""
     dead_letter_percent: int = 50
-    """So many percent dead letters in the last 10,000 records stop the worker."""
+    """So many percent dead letters in the last 10,000 records stop the worker; none of it by one station alone."""
+    station_errors: int = 10
+    """After so many errors of ours with its messages a station is set aside (`chargeline stations`)."""
+    release_stations: int = 25
+    """The same error of ours at so many stations stops the worker: the release is wrong, not they."""
+    station_state_bytes: int = 900_000
+    """A station whose state is larger is set aside; at most 5,000,000."""
     sink_batch_rows: int = 20_000
     sink_batch_ms: int = 1000
     web_host: str = "127.0.0.1"
@@ -120,6 +128,16 @@ def _parse(type_name: str, text: str) -> object:
             if not text:
                 raise ValueError("must not be empty")
             return text
+
+
+def clickhouse_password(chosen: Settings) -> str:
+    """ClickHouse's password from its file; without settings, that of `chargeline up` in this folder; "" if none.
+
+    An address that somebody chose is never sent the password of another one. Raises WrongUsage for an unreadable file.
+    """
+    ours = chosen.clickhouse_password_file is None and chosen.clickhouse_url == Settings().clickhouse_url
+    file = UP_PASSWORD if ours and UP_PASSWORD.exists() else chosen.clickhouse_password_file
+    return secret("clickhouse_password_file", file)
 
 
 def secret(name: str, file: Path | None) -> str:

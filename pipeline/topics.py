@@ -33,6 +33,7 @@ SITES = Topic(name="sites", key="site_id and version", holds_identifiers=False)
 TARIFFS = Topic(name="tariffs", key="id and last_updated", holds_identifiers=False)
 PRICE_SIGNALS = Topic(name="price-signals", key="series, start of the slot and revision", holds_identifiers=False)
 DEAD_LETTERS = Topic(name="dead-letters", key="key of the source record", holds_identifiers=True)
+QUARANTINE = Topic(name="quarantine", key="station_id", holds_identifiers=True, by_source=True)
 
 TOPICS: Mapping[str, Topic] = {
     topic.name: topic
@@ -49,6 +50,7 @@ TOPICS: Mapping[str, Topic] = {
         TARIFFS,
         PRICE_SIGNALS,
         DEAD_LETTERS,
+        QUARANTINE,
     )
 }
 
@@ -56,3 +58,7 @@ BY_SOURCE = frozenset(topic.name for topic in TOPICS.values() if topic.by_source
 
 LARGEST_RECORD = 5_000_000
 """Bytes of the largest value in `meter-events`; its max.message.bytes leaves room for what Kafka adds."""
+LARGEST: Mapping[str, int] = dict.fromkeys(TOPICS, 1_000_000) | dict.fromkeys(
+    (each.name for each in (METER_EVENTS, STATION_STATE, SESSIONS, RECEIPTS, DEAD_LETTERS, QUARANTINE)), LARGEST_RECORD
+)
+"""Bytes of the largest value of each topic, with room below its max.message.bytes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.occupancy import Occupancy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.runtime import internal_errors
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
 from tests import invariants
 from tests.containers import clickhouse_container, kafka_container, why_not
+from tests.endpoint import owner_url
 
 # A busy machine is slow, not wrong: no example fails for its time alone.
 hypothesis.settings.register_profile("chargeline", deadline=None)
@@ -45,6 +48,25 @@ def _outputs_are_right(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     found = invariants.LISTENER.verdict(request.node.originalname)
     assert not found, "\n".join(found[:20])
+
+
+@pytest.fixture(autouse=True)
+def _no_error_of_ours(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A running worker makes a dead letter of it and goes on; a test fails, unless it is marked internal_errors."""
+    told = _Told()
+    internal_errors.log.addHandler(told)
+    yield
+    internal_errors.log.removeHandler(told)
+    assert not told.errors or request.node.get_closest_marker("internal_errors"), "\n".join(told.errors[:3])
+
+
+class _Told(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.errors: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.errors.append(record.getMessage())
 
 
 @pytest.fixture(scope="session")
@@ -89,9 +111,12 @@ def reference_file() -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of the embedded ClickHouse of the whole run; make databases of your own. Who stops one starts his own."""
+    """URL, with the password, of the embedded ClickHouse of the whole run; make databases of your own.
+
+    Who stops one starts his own.
+    """
     with EmbeddedClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0) as server:
-        yield server.url
+        yield owner_url(server)
 
 
 @pytest.fixture(scope="session")

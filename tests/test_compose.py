@@ -23,6 +23,8 @@ import yaml
 from pipeline.cli import chargeline
 from pipeline.embedded.jars import read_lock
 from pipeline.embedded.kafka import BROKER
+from pipeline.gateway.door import SPARE_FILES, STRANGERS
+from pipeline.gateway.passwords import WAITING
 from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -195,3 +197,8 @@ def test_the_image_is_built_from_what_the_checkout_has() -> None:
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", text, re.MULTILINE)
     assert re.search(r"^FROM python:3\.1[1-9]-slim", text, re.MULTILINE)
     assert text.index("USER ") < text.index('ENTRYPOINT ["chargeline"]')
+
+
+def test_the_gateway_may_open_the_files_that_it_asks_for() -> None:
+    needed = Settings().gateway_connections + WAITING + STRANGERS + SPARE_FILES
+    assert SERVICES["gateway"]["ulimits"]["nofile"]["hard"] >= needed

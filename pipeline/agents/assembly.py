@@ -5,34 +5,38 @@ One Assembly per worker. Its state per station is domain.station.Station; closed
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from pipeline import metrics, topics
-from pipeline.agents.records import Records, dead_letter
+from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
 from pipeline.agents.reference import Given, Reference
+from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
-from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame
+from pipeline.domain.events import LIVE, ChargeEvent, ClockTicked, MeterRead, OcppFrame, StatusReported
 from pipeline.domain.metering.conservation import Tally, tally
+from pipeline.domain.outputs import Quarantined
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Station
+from pipeline.domain.station import SECOND, Connector, Session, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire.connector_status import encode_change
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
+from pipeline.wire.sessions import encode_alert
 
 TICK_AHEAD = 5 * SECOND
 """A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
 
+AHEAD = "more than a day ahead of the broker's clock: set the clock of its producer"
 RELEASED = "BILL_RELEASED"
 CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
@@ -40,12 +44,13 @@ CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 class Assembly:
     """Implements runtime.logic.Logic[Station]."""
 
-    codec_version = 5
-    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings; what
-    older ones wrote is read with defaults."""
-    readable_versions = frozenset({1, 2, 3, 4, 5})
+    codec_version = 6
+    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
+    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
+    readable_versions = frozenset({1, 2, 3, 4, 5, 6})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
+        self._rating = rating
         self._records = Records(rating)
         self._terms = rating.terms
         self._reference = reference or Given()
@@ -62,6 +67,18 @@ class Assembly:
         station = decode_station(value)
         station.archive = archive
         return station
+
+    def report(self, key: bytes, state: Station | None, trouble: Trouble) -> Sequence[Output]:
+        station = Station(key.decode()) if state is None else state
+        at_us = trouble.at_ms * 1000
+        alert = self._rating.alert(station, trouble.rule, Connector(WHOLE_STATION), None, at_us, True)
+        alert = msgspec.structs.replace(alert, value=trouble.reason)
+        held: Sequence[Output] = ()
+        if trouble.released_ms is not None:
+            alert = msgspec.structs.replace(alert, state="cleared", at_us=trouble.released_ms * 1000)
+        elif state is not None and trouble.rule == STATION_QUARANTINED:
+            held = self._records.hold(state, trouble.rule)
+        return [Output(ANOMALIES, key, encode_alert(alert)), *held]
 
     def tally(self, state: Station) -> Tally:
         return tally(state)
@@ -80,21 +97,26 @@ class Assembly:
         event = self._decode(value)
         if type(event) is not MeterRead:
             if isinstance(event, OcppFrame):
-                return self._frame(state, event, value)
+                return self._frame(state, event, value, sent_at_ms)
             if isinstance(event, ClockTicked):
                 raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         if event.clock != state.clock:
             self._follow(state, event.clock)
+        latest_us = sent_at_ms * 1000 + AHEAD_US
+        if (event.event_time_us > latest_us or event.received_time_us > latest_us) and _is_ahead(event, latest_us):
+            raise InvalidMessage("CLOCK_WRONG", AHEAD)
         if type(event) is MeterRead:
             told = read_meter(state, event)
+            if type(told) is Session:  # nearly always, or nothing at all
+                return [self._records.live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
-        self._occupancy(state, outputs)
+        self._occupancy(state, outputs, (event,))
         return outputs or None
 
-    def _frame(self, state: Station, frame: OcppFrame, value: bytes) -> Sequence[Output] | None:
+    def _frame(self, state: Station, frame: OcppFrame, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         if frame.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         if frame.clock != state.clock:
@@ -106,12 +128,15 @@ class Assembly:
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
         for event in meaning.events:
+            if _is_ahead(event, sent_at_ms * 1000 + AHEAD_US):
+                meaning.quarantined.append(Quarantined("CLOCK_WRONG", AHEAD))
+                continue
             outputs.extend(self._records.of(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
             outputs.append(dead_letter(state, value, part.reason, part.detail))
-        self._occupancy(state, outputs)
+        self._occupancy(state, outputs, meaning.events)
         return outputs or None
 
     @staticmethod
@@ -164,20 +189,27 @@ class Assembly:
             state.wake_us = min(state.wake_us, deadline_us(calls) or NEVER)
         outputs = self._records.of(state, step, b"")
         fall_silent(state, tick_.time_us, self._silent_us(state))
-        self._occupancy(state, outputs)
+        self._occupancy(state, outputs, ())
         return outputs or None
 
     # --- what the site is told ---------------------------------------------------------------------------------------
 
-    def _occupancy(self, station: Station, outputs: list[Output]) -> None:
+    def _occupancy(self, station: Station, outputs: list[Output], events: Iterable[ChargeEvent]) -> None:
         """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
-        for change in changes(station, self._terms.site_id(station.station_id)):
+        reported = [event.connector_id for event in events if isinstance(event, StatusReported)]
+        for change in changes(station, self._terms.site_id(station.station_id), reported):
             outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
         if station.told_site is not None:
             station.wake_us = min(station.wake_us, silent_at(station, self._silent_us(station)))
 
     def _silent_us(self, station: Station) -> int:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
+
+
+def _is_ahead(event: ChargeEvent, latest_us: int) -> bool:
+    """Did it happen, or was it received where that is known, after any clock that is set? Other clocks say what they
+    like."""
+    return event.clock == LIVE and (event.received_time_us or event.event_time_us) > latest_us
 
 
 def _calls(station: Station) -> Calls | None:

@@ -22,7 +22,7 @@ from pipeline.domain.sites.availability import SiteState, note, publish
 from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import Archive, Output, Tick, View
+from pipeline.runtime.logic import Archive, Output, Tick, Trouble, View
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.price_signals import encode_slot, slot_key
 from pipeline.wire.sessions import encode_alert
@@ -43,6 +43,26 @@ class Occupancy:
 
     def create(self, key: bytes, archive: Archive) -> SiteState:
         return SiteState(key.decode())
+
+    def report(self, key: bytes, state: SiteState | None, trouble: Trouble) -> Sequence[Output]:
+        """An alert about the site, under its name: which of its stations it was is not known."""
+        site_id, at_us = key.decode(), trouble.at_ms * 1000
+        rule = RULES[trouble.rule]
+        alert = Alert(
+            alert_id=self._keyring.keyed_id(trouble.rule, site_id, "", str(at_us)),
+            rule=trouble.rule,
+            state="raised" if trouble.released_ms is None else "cleared",
+            severity=rule.severity,
+            station_id=site_id,
+            connector_id=WHOLE_STATION,
+            site_id=site_id,
+            at_us=at_us if trouble.released_ms is None else trouble.released_ms * 1000,
+            raised_at_us=at_us,
+            value=trouble.reason,
+            detail=rule.meaning,
+            clock=state.clock if state is not None else LIVE,
+        )
+        return [Output(ANOMALIES, key, encode_alert(alert))]
 
     def dump(self, state: SiteState) -> bytes:
         return self._encoder.encode(state)

@@ -74,11 +74,14 @@ class OfflineSessions:
     def rows(self) -> Iterator[dict[str, object]]:
         """One JSON-ready object per session, the latest state of each, in order of start."""
         transactions: dict[str, str] = {}
-        for station in self.stage.states.values():
-            for session in self._sessions(station):
-                if not session.ended() or session.dirty or not session.revision:
-                    self._show(station, session)
-                transactions[session.session_id] = self._ids.get(session.transaction, "")
+        for key, station in list(self.stage.states.items()):
+            try:
+                for session in self._sessions(station):
+                    if not session.ended() or session.dirty or not session.revision:
+                        self._show(station, session)
+                    transactions[session.session_id] = self._ids.get(session.transaction, "")
+            except Exception as error:
+                self.stage.put_aside(key, error)
         ordered = sorted(self._latest.values(), key=lambda r: (r.started_at_us or r.ended_at_us or 0, r.session_id))
         for record in ordered:
             shown = row(record, transactions.get(record.session_id) or None)

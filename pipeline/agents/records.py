@@ -10,6 +10,7 @@ from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
+from pipeline.domain.rating.folding import LONG, keep_small
 from pipeline.domain.rating.running import follow
 from pipeline.domain.station import (
     DECISION,
@@ -33,6 +34,7 @@ from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, enc
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
 RECEIPTS, ANOMALIES, DEAD_LETTERS = topics.RECEIPTS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name
+STATION_QUARANTINED = "STATION_QUARANTINED"
 WAITS_FOR = {
     "SITE_MISSING": SITES,
     "TIME_ZONE_MISSING": SITES,
@@ -54,11 +56,13 @@ class Records:
     def of(self, station: Station, told: Told, value: bytes) -> list[Output]:
         """`value`: the record that told it, for the dead letters of what was refused."""
         if isinstance(told, Session):
-            return [self._live(station, told)]
+            return [self.live(station, told)]
         return [] if told is None else self._of_step(station, told, value)
 
-    def _live(self, station: Station, session: Session) -> Output:
+    def live(self, station: Station, session: Session) -> Output:
         """The live view. From the second update on only what changes is put together (a third of the time)."""
+        if len(session.readings) > LONG:
+            keep_small(self._rating, station, session)
         running = session.fold
         if running is not None and running.template is not None:
             template: LiveTemplate = running.template
@@ -116,11 +120,28 @@ class Records:
         session.content_hash = content_hash
         key = record.session_id.encode()
         outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
-        if session.revision == 1:
+        if session.revision == 1 or session.raised.pop(STATION_QUARANTINED, None) is not None:
             outputs.append(Output(UPDATES, key, None))
         if session.billed is not None or (bill is not None and bill.state == "FINAL"):
             _settle(session, record, reason, measured, bill, outputs)
         self._tell(station, session, record.flags, measured, outputs)
+
+    def hold(self, station: Station, reason: str) -> list[Output]:
+        """The open sessions that were shown are HELD for `reason`: nothing more is known of them for now."""
+        outputs: list[Output] = []
+        for _, session in station.each_session():
+            if session.ended() or not (session.revision or session.update_due_us):
+                continue
+            facts, content_hash = encode_facts(self._rating.hold(station, session, reason))
+            if content_hash == session.content_hash:
+                continue
+            session.revision += 1
+            session.content_hash = content_hash
+            session.raised[reason] = session.last_at_us
+            key = session.session_id.encode()
+            outputs.append(Output(SESSIONS, key, with_revision(facts, content_hash, session.revision, reason)))
+            outputs.append(Output(UPDATES, key, None))
+        return outputs
 
     def _tell(
         self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured, outputs: list[Output]
@@ -144,7 +165,7 @@ class Records:
         outputs.extend(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)) for alert in alerts)
 
     def _void(self, station: Station, session: Session, voided_id: str, outputs: list[Output]) -> None:
-        shown = self._rating.voided(station, session, voided_id)
+        shown = self._rating.voided(station, session, voided_id, session.generation)
         facts, content_hash = encode_facts(shown)
         record = with_revision(facts, content_hash, session.revision + 1, "START_ARRIVED")
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
@@ -153,14 +174,14 @@ class Records:
             credit = credit_record(session.billed, shown, session.revision + 1, "START_ARRIVED", session.billing_token)
             outputs.append(Output(RECEIPTS, *credit))
             session.billed = None
-        session.revision, session.content_hash = 0, ""
+        session.generation, session.revision, session.content_hash = 1, 0, ""
         station.wait(voided_id, 0)
 
     def _merge(self, station: Station, first: Session, second: Session, outputs: list[Output]) -> None:
         """Two sessions were one charge: the second's record is void, and its bill, if it had one, is taken back."""
         withdraw(station.connector(second.connector_id), second)
         voided_id = second.session_id
-        record = self._rating.voided(station, first, voided_id)
+        record = self._rating.voided(station, first, voided_id, second.generation)
         facts, content_hash = encode_facts(record)
         revision = second.revision + 1
         outputs.append(

@@ -50,6 +50,8 @@ COMMANDS: Mapping[str, Lazy] = {
     "what-if": Lazy("pipeline.cli.what_if", "Recorded sessions under other tariffs: revenue, winners and losers."),
     "bills": Lazy("pipeline.cli.bills", "Bills that are held: why, since when, where."),
     "receipts": Lazy("pipeline.cli.receipts", "Export the receipts of final bills to files, or show them."),
+    "stations": Lazy("pipeline.cli.stations", "Stations that are set aside: which, why; release them."),
+    "rebuild": Lazy("pipeline.cli.rebuild", "Sessions and bills from the log again, against what stands."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }
 

@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.explaining import explained
-from pipeline.cli.log_files import strict_option, tell_bad_lines
+from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
 from pipeline.cli.options import settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, passing_keyring, rating, sites_option, tariffs_option
@@ -62,4 +62,4 @@ def command(
         click.echo("\n".join(explained(row)) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         click.echo(f"refused: {count} {reason}", err=True)
-    return exit_code
+    return tell_set_aside(sessions.stage.set_aside) or exit_code

@@ -9,7 +9,7 @@ from typing import cast
 import click
 
 from pipeline.agents.offline import OfflineSessions
-from pipeline.cli.log_files import strict_option, tell_bad_lines
+from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
 from pipeline.cli.options import json_option, print_json, settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import passing_keyring, rating, sites_option
@@ -61,7 +61,7 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: b
             + ", ".join(f"{name.removesuffix('_wh')} {wh:,} Wh" for name, wh in totals.items())
             + f"; {len(wrong)} of them do not balance"
         )
-    return 1 if wrong else exit_code
+    return tell_set_aside(sessions.stage.set_aside) or (1 if wrong else exit_code)
 
 
 ENERGY = ("attributed_wh", "quarantined_wh", "unattributed_wh", "movement_wh", "estimated_wh")

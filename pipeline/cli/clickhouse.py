@@ -9,14 +9,16 @@ import click
 from clickhouse_connect.driver.exceptions import Error
 
 from pipeline.errors import Unavailable
-from pipeline.settings import Settings, secret
+from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.connection import NotMigrated, reason
 from pipeline.storage.migrate import MigrationError
 
+AUTHENTICATION_FAILED = 516
+
 
 def password(chosen: Settings) -> str:
-    """ClickHouse's password from its file; "" where none is set. Raises WrongUsage if the file cannot be read."""
-    return secret("clickhouse_password_file", chosen.clickhouse_password_file)
+    """ClickHouse's password; "" where none is set. Raises WrongUsage if its file cannot be read."""
+    return clickhouse_password(chosen)
 
 
 @contextmanager
@@ -29,4 +31,7 @@ def said_plainly() -> Iterator[None]:
     except (NotMigrated, MigrationError) as error:
         raise click.ClickException(str(error)) from error
     except Error as error:
-        raise click.ClickException(f"ClickHouse refused: {reason(error)}") from error
+        hint = ""
+        if error.code == AUTHENTICATION_FAILED:
+            hint = "; its password is read from CHARGELINE_CLICKHOUSE_PASSWORD_FILE, `chargeline up` says which"
+        raise click.ClickException(f"ClickHouse refused: {reason(error)}{hint}") from error

@@ -25,7 +25,7 @@ from pipeline.cli.progress import progress
 from pipeline.cli.report import document, read
 from pipeline.cli.report_tables import show
 from pipeline.cli.simulate import tell, write_documents
-from pipeline.cli.up import Platform, running
+from pipeline.cli.up import Platform, curl, exports, running
 from pipeline.edge.backlog import Backlog
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.producer import produce
@@ -116,6 +116,7 @@ def _workers(settings: Settings, folder: Path) -> Iterator[Workers]:
     environment |= {
         f"{PREFIX}KAFKA": settings.kafka,
         f"{PREFIX}CLICKHOUSE_URL": settings.clickhouse_url,
+        f"{PREFIX}CLICKHOUSE_PASSWORD_FILE": str(settings.clickhouse_password_file),
         f"{PREFIX}CLICKHOUSE_DATABASE": settings.clickhouse_database,
         f"{PREFIX}KEYS_FILE": str(folder / "keys.json"),
         f"{PREFIX}SITES_FILE": str(folder / "sites.json"),
@@ -172,8 +173,8 @@ def _what_next(settings: Settings, folder: Path, stay: bool) -> str:
         return f"\nTo look around yourself: chargeline demo --stay, then for example\n     {example}"
     return (
         f"\nEverything keeps running under {folder} until Ctrl-C. In another terminal:\n"
-        f"  export CHARGELINE_KAFKA={settings.kafka} CHARGELINE_CLICKHOUSE_URL={settings.clickhouse_url}\n"
-        f'  curl {settings.clickhouse_url} --data-binary "{example}"\n'
+        f"  {exports(settings)}\n"
+        f'  {curl(settings)} --data-binary "{example}"\n'
         "  chargeline report --json\n"
         "  chargeline topics list"
     )

@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import os
 import signal
 import ssl
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import click
 
 from pipeline.cli.options import kafka_option, settings
 from pipeline.errors import WrongUsage
 from pipeline.gateway.answers import AUTHORIZATIONS
+from pipeline.gateway.door import provide_files
 from pipeline.gateway.frames import GROWTH
-from pipeline.gateway.passwords import Passwords, line
+from pipeline.gateway.passwords import WAITING, Passwords, line
 from pipeline.gateway.records import RecordWriter
 from pipeline.gateway.server import Gateway, Options
 from pipeline.kafka_config import producer_config
@@ -49,21 +52,30 @@ def command(context: click.Context, host: str | None, port: int | None, kafka: s
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     found = settings(gateway_host=host, gateway_port=port, kafka=kafka)
     chosen, passwords = options(found), _passwords(found, insecure)
+    provide_files(chosen.connections, WAITING)
     asyncio.run(_run(found, chosen, passwords))
 
 
 @command.command()
 @click.argument("identity")
-def passwd(identity: str) -> None:
+@click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Add the line to FILE (0600).")
+def passwd(identity: str, file: Path | None) -> None:
     """Print the line of station IDENTITY for the passwords file; the password is asked for, or read from stdin.
 
+    With --file it is added there, and the file is made readable by its owner alone.
     16 bytes at least, as OCPP's security profiles 1 and 2 demand. The line holds a salted scrypt hash.
     """
     if sys.stdin.isatty():
         password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True).encode()
     else:
         password = sys.stdin.buffer.readline().rstrip(b"\r\n")
-    click.echo(line(identity, password))
+    made = line(identity, password)
+    if file is None:
+        click.echo(made)
+        return
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as lines:
+        os.fchmod(lines.fileno(), 0o600)
+        lines.write(made + "\n")
 
 
 def options(found: Settings) -> Options:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
+from pipeline.cli.reference import read
+from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.errors import WrongUsage
 
 
@@ -30,6 +31,16 @@ def create(file: Path) -> None:
     """
     write_keyring(file)
     click.echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def fingerprint(file: Path) -> None:
+    """Print 16 characters that are the same for every copy of the keyring in FILE, and tell nothing of its keys.
+
+    Note them down with the copies. A worker that is started with another keyring makes other ids of the same sessions.
+    """
+    click.echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
 
 
 def write_keyring(file: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from pipeline.edge.replayer import Log
@@ -21,3 +23,10 @@ def tell_bad_lines(log: Log) -> int:
     advice = "correct them, or check --format" if log.bad == log.lines else "correct them"
     click.echo(f"{log.bad:,} of {log.lines:,} lines are bad: {what}; {advice}", err=True)
     return 1 if log.left_out or log.bad_lines != "send" else 0
+
+
+def tell_set_aside(stations: Mapping[bytes, str]) -> int:
+    """Stations that met an error of ours (its place). Exit code 1 if there are any."""
+    for key, where in sorted(stations.items()):
+        click.echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
+    return 1 if stations else 0

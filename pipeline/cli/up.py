@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import threading
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.errors import Unavailable
 from pipeline.kafka_config import client_config
-from pipeline.settings import Settings
+from pipeline.settings import PREFIX, Settings
 from pipeline.storage import migrate as migrations
 from pipeline.storage.connection import connect
 
@@ -66,23 +68,34 @@ class Platform:
 def running(
     data: Path, *, kafka_port: int = KAFKA_PORT, clickhouse_port: int = CLICKHOUSE_PORT, bare: bool = False
 ) -> Iterator[Platform]:
-    """Both, with topics and tables unless `bare`; after the block nothing runs. Raises Unavailable, WrongUsage."""
+    """Both, with topics and tables unless `bare`; after the block nothing runs. Raises Unavailable, WrongUsage.
+
+    Everything under `data` is its owner's alone: Kafka's segments hold drivers' tags.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
     with ExitStack() as stack:
+        stack.callback(os.umask, os.umask(0o077))
         with progress("starting") as steps:
             steps.note("Kafka")
             kafka = stack.enter_context(EmbeddedKafka(data / "kafka", kafka_port))
             steps.note("ClickHouse")
             clickhouse = stack.enter_context(EmbeddedClickHouse(data / "clickhouse", clickhouse_port))
-            found = settings(kafka=kafka.bootstrap, clickhouse_url=clickhouse.url)
+            found = settings(
+                kafka=kafka.bootstrap,
+                clickhouse_url=clickhouse.url,
+                clickhouse_user="default",
+                clickhouse_password_file=clickhouse.password_file,
+            )
             if not bare:
                 steps.note("topics and tables")
                 prepare(found)
         yield Platform(kafka=kafka, clickhouse=clickhouse, settings=found)
 
 
-def prepare(found: Settings) -> None:
+def prepare(found: Settings, replication_factor: int | None = None) -> None:
     """Topics as declared, tables of the newest schema; repeats are harmless. Raises Unavailable, WrongUsage."""
-    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics())
+    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics(), replication_factor)
     with said_plainly():
         client = connect(found.clickhouse_url, found.clickhouse_user, password(found))
         migrations.migrate(client, found.clickhouse_database, migrations.read(schemas("clickhouse")))
@@ -104,7 +117,14 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, as_js
     with running(data, kafka_port=kafka_port, clickhouse_port=clickhouse_port, bare=bare) as platform:
         found = platform.settings
         if as_json:
-            print_json({"kafka": found.kafka, "clickhouse_url": found.clickhouse_url, "data": str(data)})
+            print_json(
+                {
+                    "kafka": found.kafka,
+                    "clickhouse_url": found.clickhouse_url,
+                    "clickhouse_password_file": str(found.clickhouse_password_file),
+                    "data": str(data),
+                }
+            )
         else:
             click.echo(_welcome(found, data))
         stop = threading.Event()
@@ -115,14 +135,33 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, as_js
         click.echo("stopping", err=True)
 
 
+def exports(found: Settings) -> str:
+    """The line that tells a shell, and so every command in it, where the platform is."""
+    return shlex.join(
+        [
+            "export",
+            f"{PREFIX}KAFKA={found.kafka}",
+            f"{PREFIX}CLICKHOUSE_URL={found.clickhouse_url}",
+            f"{PREFIX}CLICKHOUSE_PASSWORD_FILE={found.clickhouse_password_file}",
+        ]
+    )
+
+
+def curl(found: Settings) -> str:
+    """curl's beginning; the shell reads the password from its file, so that no history and no screen has it."""
+    file = shlex.quote(str(found.clickhouse_password_file))
+    return f'curl {found.clickhouse_url} --header "X-ClickHouse-Key: $(cat {file})"'
+
+
 def _welcome(found: Settings, data: Path) -> str:
     return (
         f"Kafka       {found.kafka}\n"
-        f"ClickHouse  {found.clickhouse_url}  (database {found.clickhouse_database})\n"
+        f"ClickHouse  {found.clickhouse_url}  (database {found.clickhouse_database}, user {found.clickhouse_user}, "
+        f"password in {found.clickhouse_password_file})\n"
         f"data        {data}  (delete it to begin anew)\n\n"
         "In another terminal:\n"
-        f"  export CHARGELINE_KAFKA={found.kafka} CHARGELINE_CLICKHOUSE_URL={found.clickhouse_url}\n"
+        f"  {exports(found)}\n"
         "  chargeline topics list\n"
-        f"  curl '{found.clickhouse_url}/?query=SELECT+version()'\n\n"
+        f"  {curl(found)} --data 'SELECT version()'\n\n"
         "Ctrl-C stops both."
     )

@@ -69,6 +69,9 @@ RULES: Mapping[str, Rule] = {
     "NEGATIVE_DURATION": Rule(
         "critical", "The stop is stamped before the start: not billed.", has("NEGATIVE_DURATION")
     ),
+    "IMPOSSIBLE_DURATION": Rule(
+        "critical", "A session of more than 31 days: not billed.", has("IMPOSSIBLE_DURATION"), lambda _: "31 d"
+    ),
     "METER_STUCK": Rule("critical", "The register stood still while power flowed.", has("METER_STUCK")),
     "REGISTER_RESET": Rule("warning", "The register fell to about 0 in a session.", has("REGISTER_RESET")),
     "OVER_POWER": Rule("warning", "Average power above the rating.", drew_too_much_power),
@@ -88,6 +91,10 @@ RULES: Mapping[str, Rule] = {
         threshold=lambda limits: f"more than half, {limits.silent_us // MINUTE} min",
     ),
     "REBOOT_LOOP": Rule("warning", "Two boots within five minutes.", threshold=lambda _: "5 min"),
+    "INTERNAL_ERROR": Rule("critical", "A message of the station met an error of ours; it is in dead-letters."),
+    "STATION_QUARANTINED": Rule(
+        "critical", "The station is set aside: its messages are kept until it is released, its open sessions are held."
+    ),
     "ID_CONFLICT": Rule("warning", "Two different contents for one key; the first was kept."),
     "DOUBLE_STOP": Rule("warning", "A second, different stop of a transaction; the first was kept."),
 }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -34,6 +33,8 @@ _HEX = re.compile(r"(?:[0-9A-F]{2}){4,}")
 _EMAID = re.compile(r"[A-Z]{2}[0-9A-Z]{3}[0-9A-Z]{9}[0-9A-Z]?")
 
 
+CACHED_CALLS: Final = 4096
+"""So many keys of OCPP calls are kept: the answer, which comes soon after its call, has the same."""
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 _SHIFTS = range(120, -1, -10)
@@ -66,10 +67,12 @@ class Keyring:
                     faults.append(f"keys.{purpose}.{epoch}: {len(key)} bytes, at least {KEY_BYTES} are needed")
         if faults:
             raise WrongUsage("keyring: " + "; ".join(faults))
-        self._keys = {purpose: dict(epochs) for purpose, epochs in keys.items()}
+        self._keys = {purpose: {epoch: _Hmac(key) for epoch, key in epochs.items()} for purpose, epochs in keys.items()}
         self._session_key = self._keys["session"][ANY_EPOCH]
-        self._short_key = self._keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
+        short_key = keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
+        self._keyed = hashlib.blake2b(digest_size=8, key=short_key)
         self.transaction_key = lru_cache(cached_transactions)(self._transaction_key)
+        self.call_key = lru_cache(CACHED_CALLS)(self._call_key)
 
     @classmethod
     def decode(cls, data: bytes, source: str = "keyring") -> Keyring:
@@ -97,20 +100,28 @@ class Keyring:
         except WrongUsage as error:
             raise WrongUsage(f"{source}: {error}") from error
 
+    def fingerprint(self) -> str:
+        """16 hex characters by which copies are compared; tells nothing of the keys."""
+        found = hashlib.sha256()
+        for purpose, epochs in sorted(self._keys.items()):
+            for epoch, key in sorted(epochs.items()):
+                found.update(key.name(_joined("fingerprint", purpose, epoch)).encode())
+        return found.hexdigest()[:16]
+
     def pseudonym(self, purpose: Purpose, token_type: str, token: str, epoch: str | None = None) -> str:
         """26 base32 characters (130 bits) for a driver's token; same token, purpose and epoch: same pseudonym.
 
         `epoch` is the month "YYYY-MM" in which the session started; None, or a month without a key: the "*" key.
         """
-        return _name(self._key(purpose, epoch), _joined(token_type, canonical_token(token, token_type)))
+        return self._key(purpose, epoch).name(_joined(token_type, canonical_token(token, token_type)))
 
     def pseudonyms(self, token_type: str, token: str, epoch: str) -> tuple[str, str, str]:
         """For the purposes assembly, billing and analytics; only the last has the epoch."""
         name = _joined(token_type, canonical_token(token, token_type))
         keys = (self._key("assembly"), self._key("billing"), self._key("analytics", epoch))
-        return _name(keys[0], name), _name(keys[1], name), _name(keys[2], name)
+        return keys[0].name(name), keys[1].name(name), keys[2].name(name)
 
-    def _key(self, purpose: Purpose, epoch: str | None = None) -> bytes:
+    def _key(self, purpose: Purpose, epoch: str | None = None) -> _Hmac:
         keys = self._keys[purpose]
         return keys[ANY_EPOCH] if epoch is None else keys.get(epoch, keys[ANY_EPOCH])
 
@@ -120,13 +131,13 @@ class Keyring:
         `transaction` is a transaction key or None, `connector_id` None if unknown. The same in every replay.
         """
         parts = ("session", station_id, _text(connector_id), _text(transaction), str(start_us))
-        return _name(self._session_key, _joined(*parts))
+        return self._session_key.name(_joined(*parts))
 
     def keyed_id(self, *parts: str) -> str:
         """26 base32 characters for anything else that needs a repeatable identity, e.g. an alert."""
-        return _name(self._session_key, _joined("id", *parts))
+        return self._session_key.name(_joined("id", *parts))
 
-    def call_key(self, station_id: str, direction: str, message_id: str) -> str:
+    def _call_key(self, station_id: str, direction: str, message_id: str) -> str:
         """16 hex characters for an OCPP call; `direction` is the one of the CALL, so its answer has the same key."""
         return self._short(f"call {direction} {len(station_id)} {station_id}{message_id}")
 
@@ -136,7 +147,9 @@ class Keyring:
 
     def _short(self, text: str) -> str:
         """Keyed BLAKE2b (RFC 7693): half the time of HMAC-SHA-256, for the two names that are made per message."""
-        return hashlib.blake2b(text.encode(), digest_size=8, key=self._short_key).hexdigest()
+        keyed = self._keyed.copy()
+        keyed.update(text.encode())
+        return keyed.hexdigest()
 
 
 def canonical_token(token: str, token_type: str = "") -> str:
@@ -163,7 +176,20 @@ def _joined(*parts: str) -> bytes:
     return b"".join([len(part).to_bytes(4, "big") + part for part in encoded])
 
 
-def _name(key: bytes, name: bytes) -> str:
-    """The first 130 bits in base32, as base64.b32encode writes them, which takes five times as long."""
-    bits = int.from_bytes(hmac.digest(key, name, "sha256")[:17], "big") >> 6
-    return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])
+class _Hmac:
+    """HMAC-SHA-256 (RFC 2104), its key hashed in already: of four names a session each takes 2 us less than before."""
+
+    __slots__ = ("_inner", "_outer")
+
+    def __init__(self, key: bytes) -> None:
+        block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+        self._inner = hashlib.sha256(bytes(each ^ 0x36 for each in block))
+        self._outer = hashlib.sha256(bytes(each ^ 0x5C for each in block))
+
+    def name(self, text: bytes) -> str:
+        """The first 130 bits in base32, as base64.b32encode writes them, which takes five times as long."""
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text)
+        outer.update(inner.digest())
+        bits = int.from_bytes(outer.digest()[:17], "big") >> 6
+        return "".join([_PAIRS[bits >> shift & 1023] for shift in _SHIFTS])

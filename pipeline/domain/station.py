@@ -89,7 +89,7 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     closed_by: str = ""
     """Empty: open. STOP, or the code of the rule that closed it."""
     superseded_at_us: int | None = None
-    """A later session began on the connector at this time ..."""
+    """A later session began on the connector at this time as sent ..."""
     superseded_register_wh: int | None = None
     """... with the register here."""
     call: str | None = None
@@ -97,8 +97,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     seq_first: int = ABSENT
     seq_next: int = ABSENT
     """Lowest and one past the highest sequence number of the messages seen; ABSENT: the station sends none."""
-    seq_missing: list[int] = []
-    """Numbers between the two that were not seen (yet)."""
+    seq_missing_v5: list[int] = []
+    """`seq_gaps` as codec versions up to 5 kept them, number by number; empty."""
     update_due_us: int = 0
     revision: int = 0
     content_hash: str = ""
@@ -159,6 +159,16 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """... and these doubts were known to it: a new one holds the bill again. None: not judged under it yet."""
     unbilled_wh: int = 0
     """Of what it has in the ledger, so much a decision did not bill: quarantined."""
+    seq_gaps: list[tuple[int, int]] = []
+    """(first, one past the last) of numbers between `seq_first` and `seq_next` that were not seen (yet), in order."""
+    sealed: list[tuple[int, bytes]] = []
+    """(rows, packed) of the oldest of `readings`, block by block: as these they are stored, see packing.py."""
+    folded_us: int = 0
+    """Up to this time, as sent, readings of a long session were thinned: what comes later of that time is not used."""
+    thin_at: int = 0
+    """How many readings it must have before it is tried again to thin them."""
+    generation: int = 1
+    """Under which it is published; `chargeline rebuild` begins a higher one."""
 
     def ended(self) -> bool:
         return self.closed_by != ""
@@ -230,6 +240,8 @@ class Connector(msgspec.Struct, array_like=True, gc=False):
     """... and from how many different values."""
     beat_us: int = 0
     """How often the register is refreshed while energy flows, learned likewise; 0: not known."""
+    settled_wh: int = 0
+    """Sum of older gaps that no session can claim any more."""
 
 
 class Station(msgspec.Struct, array_like=True, gc=False):
@@ -300,9 +312,14 @@ class Station(msgspec.Struct, array_like=True, gc=False):
         return len(self.orphans) + sum(1 for _, session in self.each_session() if session.call is not None)
 
     def each_session(self) -> Iterator[tuple[str, Session]]:
-        """Each session once, whatever its aliases."""
-        for key, session in list(self.sessions.items()):
+        """Each session once, whatever its aliases; under an alias only if another session took its own name."""
+        sessions = list(self.sessions.items())
+        named = {id(session) for key, session in sessions if key not in session.aliases}
+        for key, session in sessions:
             if key not in session.aliases:
+                yield key, session
+            elif id(session) not in named:
+                named.add(id(session))
                 yield key, session
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.domain.packing import pack, unpack
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
@@ -38,6 +39,8 @@ def _restored(kind: type, value: Any) -> Any:
     return numbers
 
 
+BLOCK = 512
+"""Readings of a sealed block; as many and up to twice as many of the newest ones are stored as they are."""
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
 _SESSION_DECODER = msgspec.msgpack.Decoder(Session, dec_hook=_restored)
 _STATION_DECODER = msgspec.msgpack.Decoder(Station, dec_hook=_restored)
@@ -50,19 +53,21 @@ def encode_archived(session: Session, *, whole: bool = False) -> bytes:
     to end was judged: thinned evidence would be judged otherwise when a late message asks for a revision.
     """
     session.fold = None
-    readings, thinned, unkept = session.readings, session.thinned, session.unkept
+    readings, sealed, thinned, unkept = session.readings, session.sealed, session.thinned, session.unkept
     if not whole and _is_plain(session):
-        session.readings = _thinned(readings)
+        session.readings, session.sealed = _thinned(readings), []
         session.thinned = thinned or len(session.readings) < len(readings)
-        session.unkept = unkept + _values(readings) - _values(session.readings)
+        session.unkept = unkept + values_in(readings) - values_in(session.readings)
+    else:
+        session.readings = readings[sealed_rows(session) * STRIDE :]
     ended = session.ended_at_us or session.last_at_us
     try:
-        return ended.to_bytes(8, "big") + _ENCODER.encode(session)
+        return max(ended, 0).to_bytes(8, "big") + _ENCODER.encode(session)
     finally:
-        session.readings, session.thinned, session.unkept = readings, thinned, unkept
+        session.readings, session.sealed, session.thinned, session.unkept = readings, sealed, thinned, unkept
 
 
-def _values(readings: Numbers) -> int:
+def values_in(readings: Numbers) -> int:
     """Of energy and power, for the account of the evidence (metering/account.py)."""
     columns = readings[ENERGY::STRIDE], readings[POWER::STRIDE]
     return sum(len(column) - column.count(ABSENT) for column in columns)
@@ -70,15 +75,14 @@ def _values(readings: Numbers) -> int:
 
 def _is_plain(session: Session) -> bool:
     """Nothing but a register that rises from reading to reading, without a gap: thinned, it is judged as before."""
+    if session.suspect or session.states or None in (session.start_register_wh, session.stop_register_wh):
+        return False
+    if any(session.readings[KIND::STRIDE]):
+        return False
     registers, times = session.readings[ENERGY::STRIDE].tolist(), session.readings[TIME::STRIDE].tolist()
     spans = sorted(map(sub, times[1:], times))
     return (
-        not session.suspect
-        and not session.states
-        and session.start_register_wh is not None
-        and session.stop_register_wh is not None
-        and not any(session.readings[KIND::STRIDE])
-        and len(spans) > 1
+        len(spans) > 1
         and all(before < after for before, after in pairwise(registers))
         and spans[-1] <= max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     )
@@ -107,13 +111,40 @@ def decode_archived(value: bytes) -> Session:
     session = _SESSION_DECODER.decode(memoryview(value)[8:])
     session.slow = True  # it ended; older records do not say
     session.thinned |= _was_thinned(session.readings_v4)  # nor do they say this
-    _upgrade(session)
+    _restore(session)
     return session
 
 
 def encode_station(station: Station) -> bytes:
-    """The state without its archive. A fold is a cache and is not stored."""
-    return _ENCODER.encode(station)
+    """The state without its archive. A fold is a cache and is not stored; sealed readings are stored as sealed."""
+    whole = {id(each): (each, each.readings) for each in station.sessions.values() if each.sealed}
+    for session, readings in whole.values():
+        session.readings = readings[sealed_rows(session) * STRIDE :]
+    try:
+        return _ENCODER.encode(station)
+    finally:
+        for session, readings in whole.values():
+            session.readings = readings
+
+
+def sealed_rows(session: Session) -> int:
+    """How many of its readings, from the oldest on, are stored as sealed blocks."""
+    return sum(rows for rows, _ in session.sealed)
+
+
+def seal(session: Session) -> None:
+    """Packs the older readings of a long session once, so that a state record has few bytes and costs little."""
+    done = sealed_rows(session)
+    while len(session.readings) > (done + 2 * BLOCK) * STRIDE:
+        block = session.readings[done * STRIDE : (done + BLOCK) * STRIDE]
+        session.sealed.append((BLOCK, pack(block, STRIDE)))
+        done += BLOCK
+
+
+def unseal(session: Session, place: int) -> None:
+    """The reading at this index of `readings` changed, or there is a new one: blocks from there on are packed anew."""
+    while session.sealed and sealed_rows(session) * STRIDE > place:
+        session.sealed.pop()
 
 
 def decode_station(value: bytes) -> Station:
@@ -123,14 +154,19 @@ def decode_station(value: bytes) -> Station:
         if connector.states_v4:
             connector.reports = [(at, state, 0) for at, state in connector.states_v4]
             connector.states_v4 = []
-    for key, session in list(station.sessions.items()):
-        if key in session.aliases:
-            continue  # a copy under another name
+    _rejoin(station.sessions)
+    for _, session in station.each_session():
         session.slow = session.slow or session.ended()  # older records do not say
-        _upgrade(session)
-        for alias in session.aliases:
-            station.sessions[alias] = session
+        _restore(session)
     return station
+
+
+def _rejoin(sessions: dict[str, Session]) -> None:
+    """What was one object under several names is one again; a name may have gone over to another session since."""
+    for session in list(sessions.values()):
+        for alias in session.aliases:
+            if (other := sessions.get(alias)) is not session and other == session:
+                sessions[alias] = session
 
 
 def _was_thinned(old: Numbers) -> bool:
@@ -139,14 +175,26 @@ def _was_thinned(old: Numbers) -> bool:
     return bool(quarters) and all(a != b for a, b in zip(quarters, quarters[2:], strict=False))
 
 
-def _upgrade(session: Session) -> None:
-    """Readings of codec versions up to 4 had four numbers, at times that were corrected already."""
+def _restore(session: Session) -> None:
+    """Unpacks what is sealed. Readings of codec versions up to 4 had four numbers, at times that were corrected
+    already; up to 5 each missing sequence number was listed."""
+    if session.sealed:
+        tail, session.readings = session.readings, array("q")
+        for _, block in session.sealed:
+            session.readings.extend(unpack(block))
+        session.readings.extend(tail)
+    for number in sorted(session.seq_missing_v5):
+        if session.seq_gaps and session.seq_gaps[-1][1] == number:
+            session.seq_gaps[-1] = session.seq_gaps[-1][0], number + 1
+        else:
+            session.seq_gaps.append((number, number + 1))
+    session.seq_missing_v5 = []
     old = session.readings_v4
     for at, register, power, soc in zip(*(old[column::4] for column in range(4)), strict=True):
         session.readings.extend((at, register, power, soc, REGISTER, 0))
     if old:
         session.readings_v4 = array("q")
-    if session.started_at_us is not None and not session.clock_us:
+    if session.started_at_us is not None and not session.start_sent_us:
         session.start_sent_us = session.started_at_us
-    if session.ended_at_us is not None and not session.clock_us:
+    if session.ended_at_us is not None and session.closed_by == "STOP" and not session.stop_sent_us:
         session.stop_sent_us = session.ended_at_us

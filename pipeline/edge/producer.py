@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -85,10 +86,17 @@ class Send:
         self._topic = topic
         self._report = report
 
-    def __call__(self, key: bytes | None, value: bytes, partition: int = BY_KEY) -> None:
+    def __call__(
+        self,
+        key: bytes | None,
+        value: bytes | None,
+        partition: int = BY_KEY,
+        headers: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        deliver = self._report.delivered
         while True:
             try:
-                self._producer.produce(self._topic, value, key, partition, on_delivery=self._report.delivered)
+                self._producer.produce(self._topic, value, key, partition, deliver, headers=list(headers.items()))
             except BufferError:
                 self._producer.poll(0.1)
             else:

@@ -1,5 +1,8 @@
 """A ClickHouse endpoint on 127.0.0.1, as a child of this process: the engine of chDB behind ClickHouse's protocol.
 
+Its only user is `default`. The password lies in the data folder, made at the first start; who writes another one into
+the file before a start uses that.
+
 The rule of the file: the server never outlives its owner, and no lock can be stale. The child holds the lock of the
 data folder as long as it lives, sits in a session of its own so that Ctrl-C reaches only the owner, and ends when the
 pipe from its owner closes.
@@ -7,6 +10,8 @@ pipe from its owner closes.
 
 from __future__ import annotations
 
+import os
+import secrets
 import subprocess
 import sys
 import threading
@@ -40,6 +45,11 @@ class EmbeddedClickHouse:
         return f"http://{HOST}:{self.port}"
 
     @property
+    def password_file(self) -> Path:
+        """Where the password of user `default` is, once the server has started."""
+        return self.data / "password"
+
+    @property
     def pid(self) -> int | None:
         """Process id of the server; None while it is not running."""
         return self._server.pid if self._server is not None and self._server.poll() is None else None
@@ -57,7 +67,8 @@ class EmbeddedClickHouse:
         """Start the server and return when it answers; nothing if it runs already."""
         if self.pid is not None:
             return
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._keep_password()
         with self._log.open("wb") as log:
             serve = [sys.executable, "-m", "pipeline.embedded.clickhouse_server", str(self.data), str(self.port)]
             self._server = subprocess.Popen(  # noqa: S603 - our own command
@@ -91,6 +102,15 @@ class EmbeddedClickHouse:
         """Stop (if it runs) and start on the same folder and port."""
         self.stop()
         self.start()
+
+    def _keep_password(self) -> None:
+        """A random one at the first start; the owner's own is kept. Raises Unavailable for an empty file."""
+        if not self.password_file.exists():
+            with os.fdopen(os.open(self.password_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_urlsafe(24) + "\n")
+        self.password_file.chmod(0o600)
+        if not self.password_file.read_text("utf-8").strip():
+            raise Unavailable(f"{self.password_file} is empty; write a password into it, or delete it for a new one")
 
     @property
     def _log(self) -> Path:

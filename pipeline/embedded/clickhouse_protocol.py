@@ -7,6 +7,7 @@ statement may be split between URL and body, and a failed statement names its co
 
 from __future__ import annotations
 
+import base64
 import email
 import email.policy
 import re
@@ -14,6 +15,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 
@@ -29,6 +31,7 @@ _STATUS_OF_CODES: Mapping[HTTPStatus, frozenset[int]] = {
     HTTPStatus.BAD_REQUEST: frozenset(
         {6, 15, 25, 26, 27, 36, 38, 41, 44, 53, 62, 69, 72, 117, 130, 131, 167, 168, 386, 427, 456, 457}
     ),
+    HTTPStatus.FORBIDDEN: frozenset({497, 516}),
     HTTPStatus.NOT_FOUND: frozenset({10, 46, 47, 50, 56, 60, 63, 73, 78, 81, 115}),
     HTTPStatus.REQUEST_TIMEOUT: frozenset({159}),
     HTTPStatus.NOT_IMPLEMENTED: frozenset({48}),
@@ -38,7 +41,7 @@ _QUOTED = rb"""'(?>[^'\\]|\\.)*+'|`[^`]*`|"[^"]*\""""
 _INSERT = re.compile(
     rb"(?is)(\s*insert\s+into\s(?>"
     + _QUOTED
-    + rb"|(?!\b(?:select|values|with|format)\b)[^'`\"])*+)\bformat\s+(\w+)[ \t\r]*;?[ \t\r]*\n?"
+    + rb"|(?!\b(?:select|values|with|format)\b)[^'`\"])*+)\b(?:format\s+(\w+)[ \t\r]*;?[ \t\r]*\n?|(values)\b)"
 )
 _FORMAT = re.compile(r"(?is)\bformat\s+(\w+)(?:\s+settings\s+[^()]*)?\s*;?\s*$")
 _ANSWERS_ROWS = re.compile(
@@ -74,11 +77,38 @@ def statement(in_url: bytes, body: bytes) -> Statement:
         data = head[found.end() :]
         if in_url:
             data = data + b"\n" + body if data.strip() else body
-        return Statement(sql=_text(found[1]).rstrip(), input_format=_text(found[2]), data=data)
+        return Statement(sql=_text(found[1]).rstrip(), input_format=_text(found[2] or b"Values"), data=data)
     sql = _text(in_url + b"\n" + body if in_url and body else head)
     if not sql.strip():
         raise BadRequest("Empty query: send a statement as the body or as ?query=", 62)
     return Statement(sql=sql)
+
+
+def from_elsewhere(headers: Mapping[str, str]) -> bool:
+    """Whether a web page sent the request, or a name that is not this machine's led here (DNS rebinding).
+
+    The port of Host is free, so that a tunnel may have another one. Browsers say Origin or, for links and images,
+    Sec-Fetch-Site; "none" is an address that the user typed.
+    """
+    named = urlsplit(f"//{headers.get('host', '')}").hostname
+    return (
+        named not in ("127.0.0.1", "localhost")
+        or "origin" in headers
+        or headers.get("sec-fetch-site", "none") != "none"
+    )
+
+
+def credentials(headers: Mapping[str, str], parameters: Mapping[str, str]) -> tuple[str, str]:
+    """User and password, from where ClickHouse takes them: its own headers, Basic, or the address."""
+    scheme, _, encoded = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:
+            return "", ""
+        return user, password
+    user = headers.get("x-clickhouse-user", parameters.get("user", "default"))
+    return user, headers.get("x-clickhouse-key", parameters.get("password", ""))
 
 
 def _text(raw: bytes) -> str:

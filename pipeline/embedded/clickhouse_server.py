@@ -3,8 +3,9 @@
     python -m pipeline.embedded.clickhouse_server FOLDER PORT [--owned]
 
 The rule of the file: one process owns a data folder, and each request has an engine connection of its own (110 us,
-measured), so that settings and databases never leak between requests and a reader never waits behind a writer. Users
-and passwords are not checked (chDB has none), sessions are accepted and not kept, results are held in memory whole.
+measured), so that settings and databases never leak between requests and a reader never waits behind a writer. The one
+user is `default` with the password of the folder, no statement leaves the folder (clickhouse_policy.py), and web pages
+are refused. Sessions are accepted and not kept, results are held in memory whole.
 With --owned the process ends when its standard input does, that is, when its owner dies, however it dies.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import fcntl
+import hmac
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -35,13 +38,19 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipeline.embedded import clickhouse_protocol as protocol
+from pipeline.embedded.clickhouse_policy import SETTINGS, Ask, Policy, Refused
 
 HOST = "127.0.0.1"
+PASSWORD = "password"  # noqa: S105 - the name of its file
 QUERIES_AT_ONCE = 8
 INSERTS_AT_ONCE = 4
 """Inserts have threads of their own: slow reads never keep a writer waiting."""
+KEEP_FREE = 32 * 1024 * 1024
+"""Bytes that an insert leaves on the disk."""
 ORPHANED_S = 10.0
 """How long statements may still run when the owner has died."""
+_ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n"})
+"""Values of parameters are read as TabSeparated."""
 _STREAM_PREFIX = re.compile(r"^Streaming insert \w+ failed: ")
 
 
@@ -61,6 +70,7 @@ class Engine:
     def __init__(self, folder: Path) -> None:
         self._folder = str(folder)
         self._first = self._connect()
+        self._policy = Policy(_asking(self._first))
 
     def _connect(self) -> Any:
         return chdb.connect(self._folder)  # type: ignore[no-untyped-call]  # chdb has no annotations here
@@ -72,11 +82,18 @@ class Engine:
         """One statement on a connection of its own. Raises RuntimeError with ClickHouse's message."""
         connection = self._connect()
         try:
-            _prepare(connection, parameters, read_only)
+            settings, bindings = protocol.settings(parameters), protocol.bindings(parameters)
+            self._policy.check_settings(settings)
+            _prepare(connection, parameters.get("database", ""), settings, read_only)
+            whole = f"{asked.sql} FORMAT {asked.input_format}" if asked.input_format else asked.sql
+            self._policy.check(
+                _asking(connection), whole, bindings, with_data=bool(asked.input_format), read_only=read_only
+            )
             if asked.input_format:
+                self._reserve(len(asked.data))
                 return _insert(connection, asked)
             format_name = protocol.output_format(asked.sql, parameters.get("default_format"))
-            result = connection.query(asked.sql, format_name, params=protocol.bindings(parameters))
+            result = connection.query(asked.sql, format_name, params=bindings)
             body, encoding = protocol.compressed(result.bytes() or b"", accepted)
             summary = {
                 "read_rows": str(result.rows_read()),
@@ -89,15 +106,29 @@ class Engine:
         finally:
             connection.close()
 
+    def _reserve(self, size: int) -> None:
+        """As a server does before it writes: chDB 4.4 says OK to a streamed insert that did not fit on the disk."""
+        free = shutil.disk_usage(self._folder).free
+        if free < size + KEEP_FREE:
+            text = f"Cannot reserve {size} bytes, not enough space: {free} are free. (NOT_ENOUGH_SPACE)"
+            raise protocol.BadRequest(text, 243, HTTPStatus.INTERNAL_SERVER_ERROR)
 
-def _prepare(connection: Any, parameters: Mapping[str, str], read_only: bool) -> None:
-    settings = {name: _literal(value) for name, value in protocol.settings(parameters).items()}
+
+def _prepare(connection: Any, database: str, settings: Mapping[str, str], read_only: bool) -> None:
+    chosen = {**settings, **SETTINGS}
     if read_only:
-        settings["readonly"] = "2"  # as a server does for GET: a link or an image in a page changes nothing
-    if parameters.get("database"):
-        connection.query("USE `" + parameters["database"].replace("\\", "\\\\").replace("`", "\\`") + "`")
-    if settings:
-        connection.query("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()))
+        chosen["readonly"] = "1"  # stricter than a server, whose 2 lets a GET change settings
+    if database:
+        connection.query("USE `" + database.replace("\\", "\\\\").replace("`", "\\`") + "`")
+    connection.query("SET " + ", ".join(f"{name} = {_literal(value)}" for name, value in chosen.items()))
+
+
+def _asking(connection: Any) -> Ask:
+    def ask(sql: str, parameters: Mapping[str, str]) -> str:
+        escaped = {name: value.translate(_ESCAPED) for name, value in parameters.items()}
+        return bytes(connection.query(sql, "TSVRaw", params=escaped).bytes() or b"").decode()
+
+    return ask
 
 
 def _literal(text: str) -> str:
@@ -116,23 +147,27 @@ def _insert(connection: Any, asked: protocol.Statement) -> Answer:
 class Endpoint:
     """ClickHouse's `/` and `/ping`; statements run in two bounded pools of threads."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, password: str) -> None:
         self._engine = engine
+        self._password = password.encode()
         self._queries: Executor = ThreadPoolExecutor(QUERIES_AT_ONCE, "query")
         self._inserts: Executor = ThreadPoolExecutor(INSERTS_AT_ONCE, "insert")
 
     def app(self) -> Starlette:
         return Starlette(routes=[Route("/ping", self.ping), Route("/", self.execute, methods=["GET", "POST"])])
 
-    async def ping(self, _: Request) -> Response:
+    async def ping(self, request: Request) -> Response:
+        if protocol.from_elsewhere(request.headers):
+            return _refusal("Code: 516. DB::Exception: Requests from web pages are refused", 516, HTTPStatus.FORBIDDEN)
         return PlainTextResponse("Ok.\n")
 
     async def execute(self, request: Request) -> Response:
         parameters = dict(request.query_params)
-        if "origin" in request.headers:  # a page in a browser of this laptop; without users nothing else keeps it out
-            return _refusal("Code: 516. DB::Exception: Requests from web pages are refused", 516, HTTPStatus.FORBIDDEN)
-        if request.method != "POST" and "query" not in parameters:
+        if protocol.from_elsewhere(request.headers) or (request.method != "POST" and "query" not in parameters):
             return await self.ping(request)
+        user, password = protocol.credentials(request.headers, parameters)
+        if user != "default" or not hmac.compare_digest(password.encode(), self._password):
+            return _refusal(_NOT_THE_OWNER, 516, HTTPStatus.FORBIDDEN)
         try:
             body = protocol.decompressed(await request.body(), request.headers.get("content-encoding", ""))
             content_type = request.headers.get("content-type", "")
@@ -151,6 +186,9 @@ class Endpoint:
             )  # fmt: skip
         except protocol.BadRequest as error:
             return _refusal(f"Code: {error.code}. DB::Exception: {error}", error.code, error.status)
+        except Refused as error:
+            text = f"Code: {error.code}. DB::Exception: {error} refused by the embedded ClickHouse"
+            return _refusal(text, error.code, protocol.status_of(error.code))
         except RuntimeError as error:  # chDB's only exception: ClickHouse's message, with its code inside
             text = _STREAM_PREFIX.sub("", str(error))
             code = protocol.error_code(text)
@@ -173,6 +211,12 @@ def _wants_compression(parameters: Mapping[str, str]) -> bool:
 
 def _refusal(text: str, code: int, status: HTTPStatus) -> Response:
     return PlainTextResponse(text + "\n", status, {"X-ClickHouse-Exception-Code": str(code)})
+
+
+_NOT_THE_OWNER = (
+    "Code: 516. DB::Exception: default: Authentication failed: password is incorrect, or there is no user with such "
+    "name. (AUTHENTICATION_FAILED)"
+)
 
 
 def own(folder: Path) -> BinaryIO:
@@ -215,9 +259,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("--owned", action="store_true", help="end when standard input does")
     asked = parser.parse_args(arguments)
-    with own(asked.folder), listen(asked.port) as server_socket:
-        engine = Engine(asked.folder / "engine")
-        app = Endpoint(engine).app()
+    folder = asked.folder.resolve()
+    with own(folder), listen(asked.port) as server_socket:
+        (folder / "empty").mkdir(exist_ok=True)
+        os.chdir(folder / "empty")  # an unknown table of the database `default` is looked for as a file
+        engine = Engine(folder / "engine")
+        app = Endpoint(engine, (folder / PASSWORD).read_text("utf-8").strip()).app()
         config = uvicorn.Config(
             app, log_level="warning", access_log=False, timeout_keep_alive=60, timeout_graceful_shutdown=5
         )  # fmt: skip

@@ -16,7 +16,7 @@ from websockets.datastructures import Headers
 from pipeline.gateway.frames import PROTOCOLS, Protocol
 from pipeline.gateway.passwords import IDENTITY, Passwords
 
-Refusal = Literal["path", "authentication", "protocol", "full"]
+Refusal = Literal["path", "authentication", "failures", "protocol", "full"]
 
 
 def identity(path: str) -> str | None:
@@ -31,8 +31,11 @@ def chosen(offered: Sequence[str]) -> Protocol | None:
     return next((known[each] for each in offered if each in known), None)
 
 
-async def is_authentic(station: str, headers: Headers, passwords: Passwords) -> bool:
-    """OCPP security profiles 1 and 2: the user is the identity of the path; the password may be any bytes."""
+async def is_authentic(station: str, headers: Headers, passwords: Passwords, address: str) -> bool:
+    """OCPP security profiles 1 and 2: the user is the identity of the path; the password may be any bytes.
+
+    Raises TooMany when nobody looked.
+    """
     sent = headers.get_all("Authorization")
     if len(sent) != 1:
         return False
@@ -43,4 +46,4 @@ async def is_authentic(station: str, headers: Headers, passwords: Passwords) -> 
         user, colon, password = b64decode(encoded.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
         return False
-    return bool(colon) and user == station.encode() and await passwords.verify(station, password)
+    return bool(colon) and user == station.encode() and await passwords.verify(station, password, address)

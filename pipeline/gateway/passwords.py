@@ -1,8 +1,9 @@
 """Who may connect: one line per station, `identity:scrypt$n$r$p$salt$hash`; no password is ever kept or shown.
 
-The rule of the file: a wrong password and an unknown station are answered alike. Hashing is bounded to two threads, so
-neither a flood of guesses nor the reconnect of a whole fleet stops the event loop; a password that was right once is
-remembered as a keyed hash of this process, which makes the second connection cost microseconds instead of 50 ms.
+The rule of the file: a wrong password and an unknown station are answered alike, and cost the same. Hashing is bounded
+to two threads that give way to the event loop, so neither a flood of guesses nor the reconnect of a whole fleet stops
+it; who was wrong too often is not hashed at all. A password that was right once is remembered as a keyed hash of this
+process: the second connection costs microseconds instead of 50 ms, and no flood keeps it out.
 """
 
 from __future__ import annotations
@@ -11,14 +12,19 @@ import asyncio
 import hashlib
 import hmac
 import logging
+import os
 import re
 import secrets
+import sys
+import threading
 from base64 import b64decode, b64encode
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pipeline.errors import WrongUsage
+from pipeline.gateway.turns import Budget, TooMany, Turns
 
 IDENTITY: Final = re.compile(r"[A-Za-z0-9*\-_=+|@.]{1,48}")
 """OCPP 2.0.1 identifierString, without the colon that Basic authentication cannot carry."""
@@ -28,6 +34,9 @@ LONGEST: Final = 256
 COST, BLOCK, PARALLEL = 2**14, 8, 1
 """scrypt; 16 MiB. Passwords of stations are made by machines, so no more is needed."""
 SALT_BYTES: Final = 16
+HASHING: Final = 2
+WAITING: Final = 1000
+"""Who waits for a hash; at 50 ms each, more would not get their turn within OPEN_LIMIT_S."""
 _MOST_MEMORY: Final = 256 * 1024 * 1024
 _LINE = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,2})\$(\d{1,2})\$([A-Za-z0-9+/=]{16,88})\$([A-Za-z0-9+/=]{24,88})")
 
@@ -76,26 +85,44 @@ class Passwords:
         self._stations = _read(file)
         self._right: dict[str, bytes] = {}
         self._key = secrets.token_bytes(32)
-        self._hashing = asyncio.Semaphore(2)
+        self._turns = Turns(HASHING, WAITING)
+        self._threads = ThreadPoolExecutor(HASHING, "hashing", initializer=_give_way)
+        self._wrong_at = Budget(burst=30, every_s=1)
+        self._wrong_as = Budget(burst=5, every_s=10)
 
     def secret(self, identity: str) -> bytes:
         """Known to nobody else, the same in every process that has this file; changes with the password."""
         return self._stations[identity].digest if identity in self._stations else b""
 
-    async def verify(self, identity: str, password: bytes) -> bool:
-        """Is this the station's password?"""
+    async def verify(self, identity: str, password: bytes, address: str = "") -> bool:
+        """Is this the station's password? Raises TooMany if nobody looked: too many failures, or too many who wait."""
         self._refresh()
-        hashed = self._stations.get(identity)
-        if hashed is None or not SHORTEST <= len(password) <= LONGEST:
+        if not SHORTEST <= len(password) <= LONGEST:
             return False
+        known = self._stations.get(identity)
+        hashed = known or self._somebody(identity)
         seen = hmac.digest(self._key, hashed.digest + password, hashlib.sha256)
         if hmac.compare_digest(self._right.get(identity, b""), seen):
             return True
-        async with self._hashing:
-            right = await asyncio.to_thread(hashed.matches, password)
-        if right:
-            self._right[identity] = seen
-        return right
+        self._check_budgets(identity, address)
+        async with self._turns.turn(address):
+            self._check_budgets(identity, address)  # spent by those before us, while we waited
+            matches = await asyncio.get_running_loop().run_in_executor(self._threads, hashed.matches, password)
+            if matches and known is not None:
+                self._right[identity] = seen
+                return True
+            self._wrong_at.spend(address)
+            self._wrong_as.spend((identity, address))
+            return False
+
+    def _check_budgets(self, identity: str, address: str) -> None:
+        if self._wrong_at.is_spent(address) or self._wrong_as.is_spent((identity, address)):
+            raise TooMany
+
+    def _somebody(self, identity: str) -> Hashed:
+        """Whose hash an unknown identity is compared with: always the same one, as it would be for a known identity."""
+        number = int.from_bytes(hmac.digest(self._key, identity.encode(), hashlib.sha256))
+        return list(self._stations.values())[number % len(self._stations)]
 
     def _refresh(self) -> None:
         try:
@@ -105,6 +132,12 @@ class Passwords:
                 _log.info("the passwords file was read again: %d stations", len(self._stations))
         except WrongUsage as error:
             _log.error("the passwords of before stay in force: %s", error)
+
+
+def _give_way() -> None:
+    """Chargers that are connected go first: on Linux a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

@@ -22,8 +22,10 @@ from pipeline.errors import Unavailable
 from pipeline.gateway import handshake
 from pipeline.gateway.answers import Answers
 from pipeline.gateway.charger import Charger
+from pipeline.gateway.door import AcceptErrors, Door
 from pipeline.gateway.passwords import Passwords
 from pipeline.gateway.records import RecordWriter
+from pipeline.gateway.turns import TooMany, network
 from pipeline.metrics import Meters
 
 OPEN_LIMIT_S = 30.0
@@ -73,6 +75,8 @@ class Gateway:
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Until `stop` is set: then frames in hand are answered and connections closed. Raises Unavailable when the
         producer cannot go on, OSError when the port cannot be bound."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(AcceptErrors())
         server = await self._serve()
         self.port = server.sockets[0].getsockname()[1]
         self._listening = True
@@ -105,11 +109,12 @@ class Gateway:
 
     async def _serve(self) -> Server:
         options = self._options
+        self._door = Door(options.host, options.port, lambda: self._count_refused("handshake"))
         return await serve(
             self._serve_charger,
-            options.host,
-            options.port,
+            sock=self._door,
             ssl=options.tls,
+            ssl_handshake_timeout=OPEN_LIMIT_S if options.tls else None,
             process_request=self._admit,
             select_subprotocol=self._negotiate,
             compression=None,  # frames are small; a deflate context per connection is not
@@ -127,30 +132,44 @@ class Gateway:
         station = handshake.identity(request.path)
         if station is None:
             return self._refuse(connection, "path", HTTPStatus.NOT_FOUND)
+        if (refused := await self._authenticate(connection, station, request)) is not None:
+            return refused
         if len(self._chargers) >= self._options.connections and station not in self._chargers:
             return self._refuse(connection, "full", HTTPStatus.SERVICE_UNAVAILABLE)
-        if self._passwords is not None and not await handshake.is_authentic(station, request.headers, self._passwords):
-            response = self._refuse(connection, "authentication", HTTPStatus.UNAUTHORIZED)
-            response.headers["WWW-Authenticate"] = 'Basic realm="chargers"'
-            return response
         connection.username = station
         return None
+
+    async def _authenticate(self, connection: ServerConnection, station: str, request: Request) -> Response | None:
+        """The refusal, or None."""
+        if self._passwords is None:
+            return None
+        address = network(connection.remote_address[0])
+        try:
+            with self._door.waits_for_us(connection.remote_address):
+                if await handshake.is_authentic(station, request.headers, self._passwords, address):
+                    return None
+        except TooMany:
+            return self._refuse(connection, "failures", HTTPStatus.TOO_MANY_REQUESTS)
+        response = self._refuse(connection, "authentication", HTTPStatus.UNAUTHORIZED)
+        response.headers["WWW-Authenticate"] = 'Basic realm="chargers"'
+        return response
 
     def _negotiate(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         protocol = handshake.chosen(offered)
         if protocol is None:
-            self._meters.count(metrics.GATEWAY_REFUSED, self.stage, "protocol")
+            self._count_refused("protocol")
             raise NegotiationError("offer ocpp1.6 or ocpp2.0.1")
         return Subprotocol(protocol)
 
     def _refuse(self, connection: ServerConnection, reason: handshake.Refusal, status: HTTPStatus) -> Response:
-        self._meters.count(metrics.GATEWAY_REFUSED, self.stage, reason)
+        self._count_refused(reason)
         return connection.respond(status, f"{status.phrase}\n")
 
     async def _serve_charger(self, connection: ServerConnection) -> None:
         if not self._listening:  # its handshake ended while we began to stop
             await connection.close(CloseCode.GOING_AWAY)
             return
+        self._door.is_charger(connection.remote_address)
         station = connection.username
         protocol = handshake.chosen([connection.subprotocol or ""])
         assert protocol is not None  # noqa: S101 - negotiated, or there was no connection
@@ -180,7 +199,7 @@ class Gateway:
         self._chargers[station] = charger
         self._count_connections()
         if before is not None:
-            self._meters.count(metrics.GATEWAY_REFUSED, self.stage, "replaced")
+            self._count_refused("replaced")
             task = asyncio.create_task(before.replace())
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
@@ -193,6 +212,9 @@ class Gateway:
                 _log.warning("frames are not acknowledged: Kafka did not take one: %s", self._writer.away)
             else:
                 _log.info("Kafka takes frames again")
+
+    def _count_refused(self, reason: str) -> None:
+        self._meters.count(metrics.GATEWAY_REFUSED, self.stage, reason)
 
     def _count_connections(self) -> None:
         self._meters.set(metrics.GATEWAY_CONNECTIONS, self.stage, value=len(self._chargers))

@@ -43,6 +43,8 @@ class StageConfig(GroupConfig):
     max_state_bytes: int = 900_000
     dead_letter_run: int = 10_000
     dead_letter_percent: int = 50
+    key_errors: int = 10
+    release_keys: int = 25
 
     @property
     def source(self) -> str:

@@ -12,19 +12,21 @@ from typing import Generic
 
 from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord
+from pipeline.runtime.checks import TooLarge
 from pipeline.runtime.logic import NEVER, Logic, State
 
 CLEAN = -1
 
 
-class TooLarge(Exception):
-    """A state record or the number of keys is above its cap: the worker stops, an operator must look."""
+class TooManyKeys(Exception):
+    """The number of keys is above its cap: the worker stops, an operator must look."""
 
 
 class Entry(Generic[State]):
     """One key: its state, and its archive as runtime.logic.Archive."""
 
-    __slots__ = ("clock", "kept", "key", "scheduled", "since", "state", "tally", "through", "unwritten")
+    __slots__ = ("before", "clock", "kept", "key", "record", "scheduled", "since", "state", "tally", "through",
+                 "unwritten")  # fmt: skip
 
     state: State
 
@@ -32,6 +34,10 @@ class Entry(Generic[State]):
         self.unwritten = unwritten
         self.key = key
         self.kept: dict[bytes, bytes] = {}
+        self.before: dict[bytes, bytes | None] = {}
+        """What the archive held of each name that changed since the state record."""
+        self.record: bytes | None = None
+        """The state record as it was written last (None: not yet), so that one key can be put back by itself."""
         self.clock = ""
         self.scheduled = NEVER
         """The wake-up that is on the heap of `clock`."""
@@ -46,12 +52,24 @@ class Entry(Generic[State]):
         return self.kept.get(name)
 
     def put(self, name: bytes, value: bytes) -> None:
+        self.before.setdefault(name, self.kept.get(name))
         self.kept[name] = value
-        self.unwritten.archive_changed(self, name, value)
+        self.unwritten.urgent(self)
 
     def drop(self, name: bytes) -> None:
-        if self.kept.pop(name, None) is not None:
-            self.unwritten.archive_changed(self, name, None)
+        if name in self.kept:
+            self.before.setdefault(name, self.kept[name])
+            del self.kept[name]
+            self.unwritten.urgent(self)
+
+    def put_back(self) -> None:
+        """The archive as it was at the state record."""
+        for name, value in self.before.items():
+            if value is None:
+                self.kept.pop(name, None)
+            else:
+                self.kept[name] = value
+        self.before.clear()
 
     def items(self) -> Iterable[tuple[bytes, bytes]]:
         return list(self.kept.items())
@@ -66,9 +84,11 @@ class Unwritten(Generic[State]):
         self._number = number
         self._logic = logic
         self._max_state_bytes = max_state_bytes
+        self.unwritable: dict[bytes, Exception] = {}
+        """Keys whose state cannot be written, and why (mostly TooLarge): the partition sets them aside."""
         self._dirty: deque[tuple[int, Entry[State]]] = deque()
-        self._archived: dict[bytes, bytes | None] = {}
         self._urgent: dict[bytes, Entry[State]] = {}
+        self._others: dict[bytes, bytes | None] = {}
         self._marks: deque[tuple[float, int]] = deque()
 
     def mark(self, entry: Entry[State], offset: int) -> None:
@@ -76,10 +96,26 @@ class Unwritten(Generic[State]):
         entry.since = offset
         self._dirty.append((offset, entry))
 
-    def archive_changed(self, entry: Entry[State], name: bytes, value: bytes | None) -> None:
-        """Its record is due at the next checkpoint, and the state's with it: it must not happen twice."""
-        self._archived[changelog.archive_key(entry.key, name)] = value
+    def write_soon(self, entry: Entry[State], offset: int) -> None:
+        """The record at `offset` changed the key; its state is due at the next checkpoint."""
+        if entry.since < 0:
+            self.mark(entry, offset)
+        self.urgent(entry)
+
+    def urgent(self, entry: Entry[State]) -> None:
+        """Its state is due at the next checkpoint, with the changes of its archive: they must not happen twice."""
         self._urgent[entry.key] = entry
+
+    def forget(self, entry: Entry[State]) -> None:
+        """Nothing of it is to be written any more, nor counted."""
+        entry.since = CLEAN
+        self._urgent.pop(entry.key, None)
+        self.unwritable.pop(entry.key, None)
+        self._add_up(entry, ())
+
+    def write(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
+        """Changelog records as they are, for the next checkpoint."""
+        self._others.update(records)
 
     def due(self, now: float, write_s: float, position: int) -> Iterator[tuple[bytes, bytes | None]]:
         """Changelog records of this checkpoint: changed archives with their states, states changed `write_s` ago."""
@@ -88,15 +124,19 @@ class Unwritten(Generic[State]):
         horizon = 0
         while marks and marks[0][0] <= now - write_s:
             horizon = marks.popleft()[1]
-        yield from self._archived.items()
-        self._archived.clear()
-        for entry in self._urgent.values():
-            yield entry.key, self._record(entry, position)
-        self._urgent.clear()
+        yield from self._others.items()
+        self._others.clear()
+        urgent, self._urgent = self._urgent, {}
+        for entry in urgent.values():
+            yield from self._due(entry, position)
+        left: list[tuple[int, Entry[State]]] = []
         while dirty and dirty[0][0] < horizon:
             since, entry = dirty.popleft()
             if entry.since == since:  # otherwise written earlier, and perhaps changed again
-                yield entry.key, self._record(entry, position)
+                yield from self._due(entry, position)
+                if entry.since == since:
+                    left.append((since, entry))
+        dirty.extendleft(reversed(left))
 
     def overdue(self, now: float, write_s: float) -> bool:
         """States wait for their record although nothing was read meanwhile."""
@@ -111,19 +151,31 @@ class Unwritten(Generic[State]):
 
     def count(self, entry: Entry[State]) -> None:
         """Takes the key's part of the totals anew."""
-        tally = self._logic.tally(entry.state)
+        self._add_up(entry, self._logic.tally(entry.state))
+
+    def _add_up(self, entry: Entry[State], tally: Sequence[int]) -> None:
         if tally != entry.tally:
-            nothing = (0,) * len(tally)
-            changes = zip(self.totals or nothing, tally, entry.tally or nothing, strict=True)
+            nothing = (0,) * len(tally or entry.tally)
+            changes = zip(self.totals or nothing, tally or nothing, entry.tally or nothing, strict=True)
             self.totals = tuple(total + now - before for total, now, before in changes)
             entry.tally = tally
 
-    def _record(self, entry: Entry[State], position: int) -> bytes:
+    def _due(self, entry: Entry[State], position: int) -> Sequence[tuple[bytes, bytes | None]]:
+        """Nothing of a key whose state cannot be written: in the changelog it stays as it was."""
+        try:
+            return self.records(entry, position, self._max_state_bytes)
+        except Exception as error:
+            self.unwritable[entry.key] = error
+            return ()
+
+    def records(self, entry: Entry[State], position: int, largest: int) -> Sequence[tuple[bytes, bytes | None]]:
+        """What changed in the archive, and the state up to `position`. Raises TooLarge, or what the logic raises."""
+        body, tally = self._logic.dump(entry.state), self._logic.tally(entry.state)
+        if len(body) > largest:
+            raise TooLarge(f"a state of {len(body)} bytes, the cap is {largest}")
+        self._add_up(entry, tally)
+        entry.record = changelog.encode_state(StateRecord(self._logic.codec_version, position, body))
+        written = [(changelog.archive_key(entry.key, name), entry.kept.get(name)) for name in entry.before]
+        entry.before.clear()
         entry.since = CLEAN
-        self.count(entry)
-        body = self._logic.dump(entry.state)
-        if len(body) > self._max_state_bytes:
-            raise TooLarge(
-                f"partition {self._number}: a state of {len(body)} bytes, the cap is {self._max_state_bytes}"
-            )
-        return changelog.encode_state(StateRecord(self._logic.codec_version, position, body))
+        return [*written, (entry.key, entry.record)]

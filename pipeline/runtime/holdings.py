@@ -70,6 +70,10 @@ class Holdings(Generic[State]):
         return sum(len(each.entries) for each in self.live.values())
 
     @property
+    def set_aside(self) -> int:
+        return sum(len(each.net.set_aside) for each in self.live.values())
+
+    @property
     def lag(self) -> int:
         """Records that the owned partitions hold and that are not applied."""
         lag = 0

@@ -46,6 +46,19 @@ class Tick(NamedTuple):
     """From this tick on the partition sees that much of the reference data; what it sees never shrinks."""
 
 
+class Trouble(NamedTuple):
+    """What happened to a key, to be told outside: our bug, or more of something than we can carry."""
+
+    rule: str
+    """INTERNAL_ERROR: a record of it raised and is a dead letter; STATION_QUARANTINED: it is set aside."""
+    reason: str
+    """Type and place of the exception, or which bound; never a value."""
+    at_ms: int
+    """Broker time of the record."""
+    released_ms: int | None = None
+    """Set aside no more since this record."""
+
+
 class KeyedState(Protocol):
     """The attributes of a state that the stage itself reads, to know which keys a tick concerns."""
 
@@ -98,6 +111,10 @@ class Logic(Protocol[State]):
 
     def release(self, state: State) -> Sequence[Output] | None:
         """More of the reference data that the key waits for is visible; `see` was called before."""
+        ...
+
+    def report(self, key: bytes, state: State | None, trouble: Trouble) -> Sequence[Output]:
+        """Who must know of it; what is open and shown is held when the key is set aside. Without a state: an alert."""
         ...
 
     def dump(self, state: State) -> bytes:

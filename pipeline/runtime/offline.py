@@ -1,7 +1,7 @@
 """Runs a Logic over records in memory: the offline commands, audits and comparisons use it instead of the stage.
 
 It has no checkpoint and no changelog; what it must share with the stage is the meaning of a tick: it visits the keys
-that follow its clock and whose `wake_us` is reached.
+that follow its clock and whose `wake_us` is reached. There is no log to go back to: a key that raises is set aside.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from pipeline.errors import InvalidMessage
+from pipeline.runtime.checks import check_value
+from pipeline.runtime.internal_errors import place, tell
 from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, View, widened
 
 State = TypeVar("State", bound=KeyedState)
@@ -45,6 +47,8 @@ class Offline(Generic[State]):
         self.states: dict[bytes, State] = {}
         self.refused = 0
         """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
+        self.set_aside: dict[bytes, str] = {}
+        """Keys that met an error of ours, and its type and place: what came until then stands, no more is used."""
         self._wakes: dict[str, list[tuple[int, bytes]]] = {}
         self._scheduled: dict[bytes, tuple[str, int]] = {}
         self._waiting: set[bytes] = set()
@@ -53,9 +57,12 @@ class Offline(Generic[State]):
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
         """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
         try:
+            check_value(value)
             if key is None:
                 yield from self._tick(value, sent_at_ms)
                 return
+            if key in self.set_aside:
+                raise InvalidMessage("STATION_QUARANTINED", self.set_aside[key])
             state = self.states.get(key)
             if state is None:
                 state = self._logic.create(key, MemoryArchive())
@@ -66,9 +73,22 @@ class Offline(Generic[State]):
         except InvalidMessage:
             self.refused += 1
             raise
+        except Exception as error:
+            self.refused += 1
+            self.put_aside(key, error)
+            raise InvalidMessage("INTERNAL_ERROR", place(error)) from error
         self._schedule(key, state)
         if outputs:
             yield from outputs
+
+    def put_aside(self, key: bytes | None, error: Exception) -> None:
+        """`error` came from what the key's state was asked."""
+        tell(error, "offline")
+        if key is not None:
+            self.set_aside[key] = place(error)
+            self.states.pop(key, None)
+            self._waiting.discard(key)
+            self._scheduled.pop(key, None)
 
     def _schedule(self, key: bytes, state: State) -> None:
         if state.waits:
@@ -91,7 +111,11 @@ class Offline(Generic[State]):
             del self._scheduled[key]
             state = self.states[key]
             if state.clock == tick.clock and state.wake_us <= tick.time_us:
-                outputs = self._logic.tick(state, tick)
+                try:
+                    outputs = self._logic.tick(state, tick)
+                except Exception as error:
+                    self.put_aside(key, error)
+                    continue
                 if outputs:
                     yield from outputs
             self._schedule(key, state)
@@ -104,7 +128,12 @@ class Offline(Generic[State]):
         for key in sorted(self._waiting):
             state = self.states[key]
             if state.waits & brought:
-                yield from self._logic.release(state) or ()
+                try:
+                    outputs = self._logic.release(state) or ()
+                except Exception as error:
+                    self.put_aside(key, error)
+                    continue
+                yield from outputs
             if not state.waits:
                 self._waiting.discard(key)
             self._schedule(key, state)

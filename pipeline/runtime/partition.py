@@ -1,5 +1,7 @@
 """One source partition of a stage in memory: its records applied in order. Wake-ups: wakes.py, changes: entries.py.
 
+What raises costs its own key only: net.py.
+
 Hot path: `apply` runs once per record and does nothing that can be done once per batch or per key. Everything here is
 deterministic in the records applied; it knows neither Kafka's clients nor time.
 """
@@ -13,46 +15,64 @@ from typing import Generic
 from pipeline import topics
 from pipeline.errors import InvalidMessage
 from pipeline.runtime import changelog
+from pipeline.runtime.checks import TOO_LARGE, check_key, check_value, fits
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.entries import Entry, Unwritten
 from pipeline.runtime.logic import Logic, Output, ReferenceBehind, State, View, widened
-from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.ports import Headers, Message, Position, Produce
+from pipeline.runtime.net import Net
+from pipeline.runtime.ports import Headers, Message, Position, Produce, Recall
 from pipeline.runtime.wakes import Wakes
 from pipeline.wire import dead_letters
+from pipeline.wire.quarantine import MARK, decode_mark, release_of
 
 DEAD_LETTERS = topics.DEAD_LETTERS.name
 BY_SOURCE = topics.BY_SOURCE
+LARGEST_RECORD = topics.LARGEST_RECORD
 
 
 class Partition(Generic[State]):
     """Applies batches in order; between two checkpoints it collects what the next one must write."""
 
     def __init__(
-        self, number: int, partitions: int, source: str, logic: Logic[State], gate: FloodGate, max_state_bytes: int
-    ) -> None:
+        self, number: int, partitions: int, source: str, logic: Logic[State], gate: FloodGate, max_state_bytes: int,
+        recall: Recall,
+    ) -> None:  # fmt: skip
         self.number = number
+        self.source = source
         self.epoch = 0
         """Which restore made it; batches of another one are stale."""
         self.position = 0
         """The next offset to apply."""
+        self.began = -1
+        """The first offset that was applied, -1: none yet."""
         self.replay_until = 0
         """Below this offset outputs are committed: they are applied again only to keys whose record is older."""
         self.view: View = ()
         """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
         self._partitions = partitions
-        self._source = source
         self._logic = logic
         self._gate = gate
-        self._wakes = Wakes(self.entries)
-        self._unwritten = Unwritten(number, logic, max_state_bytes)
+        self._max_state_bytes = max_state_bytes
+        self.wakes = Wakes(self.entries)
+        self.unwritten = Unwritten(number, logic, max_state_bytes)
+        self.net = Net(self, logic, gate, recall)
         self._views: deque[tuple[int, View]] = deque()
+
+    def alone(self, entry: Entry[State], view: View, recall: Recall) -> Partition[State]:
+        """The same with nothing but this key, to apply some of its records again. What is written stays ours."""
+        alone = Partition(
+            self.number, self._partitions, self.source, self._logic, self._gate, self._max_state_bytes, recall
+        )
+        alone.view, alone.unwritten = view, self.unwritten
+        alone.entries[entry.key] = entry
+        alone.wakes.plan(entry)
+        return alone
 
     @property
     def totals(self) -> Sequence[int]:
         """Sums of what Logic.tally says of each key, as of its last state record."""
-        return self._unwritten.totals
+        return self.unwritten.totals
 
     @property
     def replaying(self) -> bool:
@@ -66,15 +86,18 @@ class Partition(Generic[State]):
         Raises ReferenceBehind: everything below `position` is applied, the rest is to be taken later.
         """
         self._logic.see(self.view)
+        if self.began < 0:
+            self.began = self.position
         if self.replaying:
             split = next((i for i, m in enumerate(messages) if _offset(m) >= self.replay_until), len(messages))
             lacking = [m for m in messages[:split] if self._lacks(m)]
-            self.apply(lacking, _discard)
+            self.apply(lacking, self.discard)
             self.position = _offset(messages[split - 1]) + 1 if split else self.position
             messages = messages[split:]
             if messages:
                 self.position = max(self.position, self.replay_until)
         if messages:
+            self.net.look_after(messages[0], produce)
             self.apply(messages, produce)
             self._gate.passed(len(messages))
             self.position = _offset(messages[-1]) + 1
@@ -88,7 +111,7 @@ class Partition(Generic[State]):
         """The hot loop. A record that the logic refuses becomes a dead letter and changes nothing."""
         find = self.entries.get
         apply = self._logic.apply
-        mark, plan = self._unwritten.mark, self._wakes.plan
+        mark, plan = self.unwritten.mark, self.wakes.plan
         for message in messages:
             key = message.key()
             if key is None:
@@ -101,74 +124,92 @@ class Partition(Generic[State]):
             state = entry.state
             value = message.value()
             try:
-                if value is None:
-                    raise InvalidMessage(
-                        "EMPTY_VALUE", "the record has no value; only compacted topics have tombstones"
-                    )
-                outputs = apply(state, value, message.timestamp()[1])
+                if value is None or len(value) > LARGEST_RECORD:
+                    check_value(value)
+                outputs = apply(state, value, message.timestamp()[1])  # type: ignore[arg-type]  # it was checked
+                if outputs:
+                    fits(outputs)
             except InvalidMessage as error:
-                self._refuse(message, error, produce)
+                self.refuse(message, error, produce)
+                continue
+            except Exception as error:
+                self.net.record_raised(entry, message, error, produce)
                 continue
             if outputs:
-                self._send(outputs, message, produce)
+                self.send(outputs, message, produce)
             if entry.since < 0:
                 mark(entry, _offset(message))
             if state.wake_us < entry.scheduled or state.clock != entry.clock:
                 plan(entry)
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
-        """A key never seen: it is kept only if its record is good, so garbage keys take no memory."""
-        value = message.value()
+        """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
+        if key in self.net.set_aside:
+            self.net.keep(key, message, produce)
+            return
+        entry: Entry[State] = Entry(self.unwritten, key)
         try:
-            self._check_key(key)
-            if value is None:
-                raise InvalidMessage("EMPTY_VALUE", "the record has no value; only compacted topics have tombstones")
-            entry: Entry[State] = Entry(self._unwritten, key)
+            check_key(key, self.number, self._partitions)
+            value = check_value(message.value())
             entry.state = self._logic.create(key, entry)
             outputs = self._logic.apply(entry.state, value, message.timestamp()[1])
+            fits(outputs or ())
         except InvalidMessage as error:
-            self._refuse(message, error, produce)
+            self.refuse(message, error, produce)
+            return
+        except Exception as error:
+            self.unwritten.forget(entry)
+            self.net.first_raised(key, message, error, produce)
             return
         self.entries[key] = entry
         self._changed(entry, outputs, message, produce)
-
-    def _check_key(self, key: bytes) -> None:
-        if not key or len(key) > changelog.LONGEST_KEY or changelog.SEPARATOR in key or not _is_text(key):
-            raise InvalidMessage("INVALID_KEY", "a key is 1 to 1024 bytes of UTF-8 without a zero byte")
-        if partition_of(key, self._partitions) != self.number:
-            raise InvalidMessage(
-                "WRONG_PARTITION", "set the producer's partitioner to murmur2 (librdkafka: partitioner=murmur2_random)"
-            )
 
     def _changed(
         self, entry: Entry[State], outputs: Sequence[Output] | None, message: Message, produce: Produce
     ) -> None:
         if outputs:
-            self._send(outputs, message, produce)
+            self.send(outputs, message, produce)
         if entry.since < 0:
-            self._unwritten.mark(entry, _offset(message))
-        self._wakes.plan(entry)
+            self.unwritten.mark(entry, _offset(message))
+        self.wakes.plan(entry)
 
-    def _send(self, outputs: Sequence[Output], message: Message, produce: Produce) -> None:
+    @staticmethod
+    def tells(produce: Produce) -> bool:
+        """False while records are applied again whose outputs are committed."""
+        return produce is not Partition.discard
+
+    @staticmethod
+    def discard(topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()) -> None:
+        """Outputs of records applied again: they are committed already."""
+
+    def send(self, outputs: Sequence[Output], message: Message, produce: Produce) -> None:
         for topic, key, value, headers in outputs:
             if topic == DEAD_LETTERS:
-                read_at = dead_letters.where(self._source, self.number, _offset(message))
-                if produce is not _discard:
+                read_at = dead_letters.where(self.source, self.number, _offset(message))
+                if self.tells(produce):
                     self._gate.part_refused(_reason(headers))
                 produce(topic, value, key, -1, (*headers, *read_at))
             else:
                 produce(topic, value, key, self.number if topic in BY_SOURCE else -1, headers)
 
-    def _refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
-        if produce is _discard:
+    def refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
+        """The record becomes a dead letter, with its bytes if they are not too many."""
+        if (
+            not self.tells(produce) or release_of(message.value(), message.headers()) is not None
+        ):  # of a key that is not set aside (any more)
             return
-        offset = _offset(message)
-        headers = (
+        offset, key, value = _offset(message), message.key(), message.value()
+        headers = [
             *dead_letters.why(error.reason, error.detail),
-            *dead_letters.where(self._source, self.number, offset),
-        )
-        produce(DEAD_LETTERS, message.value(), message.key(), -1, headers)
-        self._gate.refused(self.number, offset, error.reason)
+            *dead_letters.where(self.source, self.number, offset),
+        ]
+        if value is not None and error.reason == TOO_LARGE:
+            headers += dead_letters.instead_of(value)
+            value = None
+        if key is not None and len(key) > changelog.LONGEST_KEY:
+            key = None
+        produce(DEAD_LETTERS, value, key, -1, headers)
+        self._gate.refused(self.number, offset, key, error.reason)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -177,21 +218,31 @@ class Partition(Generic[State]):
         try:
             if value is None:
                 raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key of the record")
-            tick = self._logic.tick_of(value, message.timestamp()[1])
+            tick = self._logic.tick_of(check_value(value), message.timestamp()[1])
         except InvalidMessage as error:
-            self._refuse(message, error, produce)
+            self.refuse(message, error, produce)
+            return
+        except Exception as error:
+            self.net.tick_raised(message, error, produce)
             return
         offset = _offset(message)
         if tick.view:
-            self._show(tick.view, offset, message, produce)
-        for entry in self._wakes.due(tick):
+            self.show(tick.view, offset, message, produce)
+        self.net.next_tick(tick.clock, message)
+        for entry in self.wakes.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
-                self._wakes.plan(entry)  # woken too early, or (when applied again) after its state record
+                self.wakes.plan(entry)  # woken too early, or (when applied again) after its state record
                 continue
-            self._changed(entry, self._logic.tick(state, tick), message, produce)
+            try:
+                outputs = self._logic.tick(state, tick)
+                fits(outputs or ())
+            except Exception as error:
+                self.net.time_raised(entry, message, error, produce)
+                continue
+            self._changed(entry, outputs, message, produce)
 
-    def _show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
+    def show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
         """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
         grown, brought = widened(self.view, view)
         if not brought:
@@ -205,27 +256,38 @@ class Partition(Generic[State]):
             self._views.append((-1, self.view))
         self._views.append((offset, grown))
         self.view = grown
-        for key in sorted(self._wakes.waiting):
+        for key in sorted(self.wakes.waiting):
             entry = self.entries[key]
             if entry.through <= offset and entry.state.waits & brought:
-                self._changed(entry, self._logic.release(entry.state), message, produce)
+                try:
+                    outputs = self._logic.release(entry.state)
+                    fits(outputs or ())
+                except Exception as error:
+                    self.net.time_raised(entry, message, error, produce)
+                    continue
+                self._changed(entry, outputs, message, produce)
             if not entry.state.waits:
-                self._wakes.waiting.discard(key)
+                self.wakes.waiting.discard(key)
 
     # --- what a checkpoint writes ------------------------------------------------------------------------------------
 
     def due_records(self, now: float, write_s: float) -> Iterator[tuple[bytes, bytes | None]]:
         """Changelog records of this checkpoint: changed archives with their states, states changed `write_s` ago."""
-        return self._unwritten.due(now, write_s, self.position)
+        return self.unwritten.due(now, write_s, self.position)
 
     def overdue(self, now: float, write_s: float) -> bool:
         """States wait for their record although nothing was read meanwhile."""
-        return self._unwritten.overdue(now, write_s)
+        return self.unwritten.overdue(now, write_s)
 
     def fixed(self) -> Position:
         """The position that the checkpoint commits; valid after its records were taken."""
-        oldest = self._unwritten.oldest(self.position)
+        oldest = self.unwritten.oldest(self.position)
+        self.net.committed(oldest)
         return Position(self.number, self.position, oldest, self._view_before(oldest))
+
+    def view_at(self, offset: int) -> View:
+        """The same of a record that may be newer."""
+        return next((view for at, view in reversed(self._views) if at < offset), self.view)
 
     def _view_before(self, offset: int) -> View:
         """What was visible to the record at `offset`, from which a restore applies again."""
@@ -236,39 +298,41 @@ class Partition(Generic[State]):
 
     # --- what a restore brings ---------------------------------------------------------------------------------------
 
-    def load(self, key: bytes, value: bytes, kept: dict[bytes, bytes]) -> None:
-        """One key as it was recorded. Raises UnreadableState on a codec version that the logic cannot read."""
-        record = changelog.decode_state(value)
-        if record.version not in self._logic.readable_versions:
-            raise changelog.UnreadableState(
-                f"partition {self.number}: state of codec version {record.version}, this version reads "
-                f"{sorted(self._logic.readable_versions)}; start a version that reads it"
-            )
-        entry: Entry[State] = Entry(self._unwritten, key)
-        entry.kept = kept
-        entry.through = record.through
-        entry.state = self._logic.load(key, record.body, record.version, entry)
+    def load(self, key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
+        """One key as it was recorded (None: it was set aside before it had a state).
+
+        One whose record cannot be read is set aside. Raises UnreadableState on a codec version that the logic cannot
+        read, or a record of another format.
+        """
+        mark = kept.pop(MARK, None)
+        entry: Entry[State] = Entry(self.unwritten, key)
+        entry.kept, entry.record = kept, value
+        if value is not None:
+            record = changelog.decode_state(value)
+            if record.version not in self._logic.readable_versions:
+                raise changelog.UnreadableState(
+                    f"partition {self.number}: state of codec version {record.version}, this version reads "
+                    f"{sorted(self._logic.readable_versions)}; start a version that reads it"
+                )
+            entry.through = record.through
+        if mark is not None or value is None:
+            self.net.restored(entry, decode_mark(mark) if mark is not None else None)
+            return
+        try:
+            entry.state = self._logic.load(key, record.body, record.version, entry)
+            self.unwritten.count(entry)
+            self.wakes.plan(entry)
+        except Exception as error:
+            self.unwritten.forget(entry)
+            self.net.unreadable(entry, error)
+            return
         self.entries[key] = entry
-        self._unwritten.count(entry)
-        self._wakes.plan(entry)
-
-
-def _discard(topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()) -> None:
-    """Outputs of records applied again: they are committed already."""
 
 
 def _offset(message: Message) -> int:
     offset = message.offset()
     assert offset is not None  # noqa: S101 - only Kafka's error events have none, and the intake keeps them back
     return offset
-
-
-def _is_text(key: bytes) -> bool:
-    try:
-        key.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _reason(headers: Headers) -> str:

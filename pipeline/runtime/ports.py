@@ -5,10 +5,13 @@ The order in which these calls are made is the subject of checkpoint.py and rest
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pipeline.runtime.logic import View
+
+if TYPE_CHECKING:
+    from pipeline.wire.quarantine import Kept
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -27,6 +30,9 @@ class Message(Protocol):
     def value(self) -> bytes | None: ...
     def offset(self) -> int | None: ...
     def timestamp(self) -> tuple[int, int]: ...
+    def headers(self) -> Any:
+        """Never on the hot path."""
+        ...
 
 
 class Produce(Protocol):
@@ -94,4 +100,19 @@ class History(Protocol):
 
         Ends only when every partition is read to its end, so it waits for open transactions below it.
         """
+        ...
+
+
+class Recall(Protocol):
+    """Records that were read before, once more: for one key that is put right while all others wait, so seldom.
+
+    Both may raise TransactionLost (the broker is away: restore, then try again) and LookupError (they are gone).
+    """
+
+    def source(self, partition: int, start: int, end: int) -> Iterable[Message]:
+        """What the source holds from `start` on and before `end`, in order."""
+        ...
+
+    def kept(self, partition: int, source: str) -> Iterable[tuple[bytes, Kept]]:
+        """The keys that are set aside and their records, as committed."""
         ...

@@ -14,6 +14,7 @@ from pipeline.runtime.changelog import split_key
 from pipeline.runtime.logic import State
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Committed, History
+from pipeline.wire.quarantine import MARK
 
 Step = Literal["ends", "read"]
 
@@ -60,7 +61,10 @@ def _load(partition: Partition[State], records: dict[bytes, bytes]) -> None:
         else:
             kept.setdefault(owner, {})[name] = value
     for key, value in states:
-        partition.load(key, value, kept.get(key, {}))
+        partition.load(key, value, kept.pop(key, {}))
+    for key, archive in kept.items():
+        if MARK in archive:  # set aside at its first record
+            partition.load(key, None, archive)
 
 
 def _place(partition: Partition[State], committed: Committed, lost: Callable[[str], None]) -> None:

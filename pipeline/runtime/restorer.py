@@ -11,6 +11,7 @@ from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.holdings import Wanted, still_wanted
 from pipeline.runtime.kafka_history import KafkaHistory
+from pipeline.runtime.kafka_recall import KafkaRecall
 from pipeline.runtime.kafka_topics import partitions_of
 from pipeline.runtime.logic import Logic, State
 from pipeline.runtime.partition import Partition
@@ -35,6 +36,7 @@ class Restorer(Generic[State]):
         self._waits = waits
         self._meters = meters
         self._partitions = 0
+        self._recall = KafkaRecall(config)
 
     def count_partitions(self) -> None:
         """Of the source; waits for the broker. Raises WrongUsage when the stage's topics do not fit."""
@@ -63,7 +65,9 @@ class Restorer(Generic[State]):
 
     def _empty(self, number: int) -> Partition[State]:
         config = self._config
-        return Partition(number, self._partitions, config.source, self._logic, self._gate, config.max_state_bytes)
+        return Partition(
+            number, self._partitions, config.source, self._logic, self._gate, config.max_state_bytes, self._recall
+        )
 
     def _lost(self, what: str) -> None:
         self._meters.records_lost()

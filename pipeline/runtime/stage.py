@@ -24,7 +24,7 @@ from pipeline.runtime.background import Background
 from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.entries import TooLarge
+from pipeline.runtime.entries import TooManyKeys
 from pipeline.runtime.feed import Batch, Lease, Poll
 from pipeline.runtime.holdings import Holdings, Wanted, still_wanted
 from pipeline.runtime.intake import Intake
@@ -61,7 +61,10 @@ class DurableStage(Generic[State]):
         self._thread = ThreadPoolExecutor(1, f"{config.name}-transaction")
         self.intake = Intake(config, self)
         self._transaction = KafkaTransaction(config, self.intake.membership, self.waits)
-        gate = FloodGate(config.dead_letter_run, config.dead_letter_percent, self._meters.dead_letter)
+        gate = FloodGate(
+            config.dead_letter_run, config.dead_letter_percent, self._meters.dead_letter,
+            key_errors=config.key_errors, release_keys=config.release_keys, count_error=self._meters.internal_error,
+        )  # fmt: skip
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
         self._held: Holdings[State] = Holdings()
         self._channel: Any = None
@@ -179,7 +182,7 @@ class DurableStage(Generic[State]):
             self.progress += 1
         self._meters.applied(batch.messages, applied)
         if self._held.keys > self.config.max_keys:
-            raise TooLarge(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
+            raise TooManyKeys(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
         return rest
 
     def _due(self) -> bool:

@@ -50,12 +50,16 @@ class StageMeters(Generic[State]):
     def dead_letter(self, reason: str) -> None:
         self._meters.count(metrics.DEAD_LETTERS, self._stage, reason)
 
+    def internal_error(self) -> None:
+        self._meters.count(metrics.INTERNAL_ERRORS, self._stage)
+
     def show(self, held: Holdings[State], uncommitted_s: float) -> None:
         """The gauges."""
         live = len(held.live)
         self._meters.set(metrics.PARTITIONS, self._stage, "live", value=live)
         self._meters.set(metrics.PARTITIONS, self._stage, "restoring", value=len(held.leases) - live)
         self._meters.set(metrics.KEYS, self._stage, value=held.keys)
+        self._meters.set(metrics.SET_ASIDE, self._stage, value=held.set_aside)
         self._meters.set(metrics.LAG, self._stage, value=held.lag)
         self._meters.set(metrics.CHECKPOINT_AGE, self._stage, value=uncommitted_s)
         totals = [each.totals for each in held.live.values() if each.totals]

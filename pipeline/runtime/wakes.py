@@ -32,6 +32,11 @@ class Wakes(Generic[State]):
             entry.scheduled = wake
             heapq.heappush(self._heaps.setdefault(clock, []), (wake, entry.key))
 
+    def plan_anew(self, entry: Entry[State]) -> None:
+        """The same for an entry whose state was exchanged: what it had planned is not believed."""
+        entry.clock, entry.scheduled = "", NEVER
+        self.plan(entry)
+
     def due(self, tick: Tick) -> Sequence[Entry[State]]:
         """The keys on the tick's heap that are due; all are taken off first, so that a tick visits a key once."""
         heap = self._heaps.get(tick.clock)

@@ -10,12 +10,13 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error, OperationalError, StreamFailureError
 
-from pipeline.errors import Unavailable
+from pipeline.errors import Unavailable, WrongUsage
 
 UNAVAILABLE_CODES = frozenset({
     159,  # TIMEOUT_EXCEEDED
@@ -40,6 +41,7 @@ UNAVAILABLE_CODES = frozenset({
 })  # fmt: skip
 """Exception codes of a server that is overloaded, starting, stopping or cut off."""
 _NOT_MIGRATED_CODES = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")  # met while writing, it has a code of any kind
 _AVAILABILITY_STATUS = re.compile(r"HTTP status (?:429|5\d\d)\b")  # of a proxy: an answer without ClickHouse's code
 _SENTENCE = re.compile(r"DB::Exception: (.+?)\.? \([A-Z_]+\)")
 
@@ -51,8 +53,14 @@ class NotMigrated(Exception):
 def connect(url: str, user: str, password: str, database: str | None = None, timeout_s: int = 30) -> Client:
     """A client of the server at `url`, for any number of threads (no session: a session runs one query at a time).
 
-    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database.
+    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database, WrongUsage for what
+    is no address.
     """
+    try:
+        if not urlsplit(url).hostname or urlsplit(url).port == 0:
+            raise ValueError
+    except ValueError:  # its text may hold the password
+        raise WrongUsage("CHARGELINE_CLICKHOUSE_URL is no address; write http://HOST:PORT") from None
     logging.getLogger("clickhouse_connect.driver").setLevel(logging.ERROR)  # its warnings are raised as well
     with failures(url):
         return clickhouse_connect.get_client(
@@ -67,11 +75,18 @@ def failures(url: str) -> Iterator[None]:
     try:
         yield
     except Error as error:
-        if error.code in UNAVAILABLE_CODES or _is_about_transport(error):
-            raise Unavailable(f"ClickHouse at {url} is not available: {reason(error)}") from error
+        shown = without_password(url)
+        if error.code in UNAVAILABLE_CODES or _is_about_transport(error) or _FULL.search(str(error)):
+            raise Unavailable(f"ClickHouse at {shown} is not available: {reason(error)}") from error
         if error.code in _NOT_MIGRATED_CODES:
-            raise NotMigrated(f"ClickHouse at {url}: {reason(error)}; run `chargeline migrate`") from error
+            raise NotMigrated(f"ClickHouse at {shown}: {reason(error)}; run `chargeline migrate`") from error
         raise
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown: an address may carry a user and a password before its host."""
+    found = urlsplit(url)
+    return found._replace(netloc=found.netloc.rpartition("@")[2]).geturl()
 
 
 def _is_about_transport(error: Error) -> bool:

@@ -5,6 +5,7 @@ Header values are UTF-8 text. No header holds a part of the original bytes, whic
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
@@ -35,6 +36,11 @@ def why(reason: str, detail: str) -> Headers:
 def where(topic: str, partition: int, offset: int) -> Headers:
     """What the runtime adds: the place from which the record was read."""
     return [("topic", topic.encode()), ("partition", b"%d" % partition), ("offset", b"%d" % offset)]
+
+
+def instead_of(value: bytes) -> Headers:
+    """What stands for a value that is too large to be kept: somebody who has it can prove that it was this one."""
+    return [("sha256", hashlib.sha256(value).hexdigest().encode()), ("length", b"%d" % len(value))]
 
 
 def reason_of(headers: Headers) -> str:

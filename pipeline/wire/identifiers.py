@@ -111,4 +111,4 @@ class Identifiers:
 
 
 def _known(codes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(code for code in codes if code in CODES)
+    return tuple(code for code in codes if code in CODES) if codes else ()

@@ -41,16 +41,12 @@ class Instant:
     __slots__ = ("_taken", "codes", "left_out", "register_phases", "values")
 
     def __init__(self) -> None:
-        self.values: dict[str, Number] = {}
+        self.values: dict[str, int] = {}
+        """Wh, W or percent, rounded once, after any sum; what was not measured, or not readably, is absent."""
         self.register_phases = 0
         self.codes: list[str] = []
         self.left_out: dict[str, int] = {}
         self._taken: dict[str, list[_Taken]] = {}
-
-    def whole(self, field: str) -> int | None:
-        """Rounded once, after any sum; None: not measured, or not readable."""
-        value = self.values.get(field)
-        return None if value is None else whole(value)
 
     def take(self, sample: SampledValue, refused: list[Quarantined]) -> None:
         """`refused` gets what is an error of the station; what is merely not needed is only counted."""
@@ -62,9 +58,10 @@ class Instant:
         if sample.location == _UPSTREAM:
             self.leave_out(OTHER_LOCATION)
             return
-        if (sample.format == "SignedData" or bytes(sample.signed_meter_value)) and "SIGNED_EVIDENCE" not in self.codes:
+        is_signed = sample.format == "SignedData"
+        if (is_signed or sample.signed_meter_value) and "SIGNED_EVIDENCE" not in self.codes:
             self.codes.append("SIGNED_EVIDENCE")
-        if sample.format == "SignedData":
+        if is_signed:
             self.leave_out(SIGNED)
             return
         number: Number | None
@@ -88,7 +85,7 @@ class Instant:
             if len(taken) > 1 or phase:
                 self._choose(field, taken, refused)
             elif number is not None:
-                self.values[field] = number
+                self.values[field] = whole(number)
 
     def _choose(self, field: str, taken: list[_Taken], refused: list[Quarantined]) -> None:
         # A location with an unreadable total still is the meter that counts: another one's would be a jump.
@@ -116,12 +113,12 @@ class Instant:
     def _sum(self, field: str, parts: dict[int, Number]) -> None:
         total = parts.pop(0, None)
         if total is not None:
-            self.values[field] = total
+            self.values[field] = whole(total)
             self.leave_out(PHASE_BESIDE_TOTAL, len(parts))
             if len(parts) == 3 and _differ(sum(parts.values()), total) and "PHASE_MISMATCH" not in self.codes:
                 self.codes.append("PHASE_MISMATCH")
         elif parts:
-            self.values[field] = sum(parts.values())
+            self.values[field] = whole(sum(parts.values()))
             if field == "register_wh":
                 self.register_phases = sum(1 << phase - 1 for phase in parts)
 

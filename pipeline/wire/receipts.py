@@ -12,7 +12,7 @@ from importlib.metadata import version
 from itertools import pairwise
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UnsetType, structs
 
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
@@ -53,8 +53,7 @@ def bill_record(
         record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
     )
     value, digest = _sealed(receipt)
-    claims = sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
-    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, claims)
+    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, _claims(receipt))
 
 
 def credit_record(
@@ -63,6 +62,22 @@ def credit_record(
     """Key and value of the credit of a former bill."""
     value, _ = _sealed(credit_of(former, record, revision, reason, customer, SOFTWARE))
     return key(record.session_id, former.revision, "CREDIT"), value
+
+
+def standing(receipt: Receipt) -> Billed:
+    """What a state would keep of this bill."""
+    return billed(receipt, bytes.fromhex(receipt.hash), _claims(receipt))
+
+
+def reissued(receipt: Receipt, generation: int, revision: int) -> tuple[bytes, bytes, Billed]:
+    """The same bill under another version; as `bill_record`."""
+    again = structs.replace(receipt, generation=generation, revision=revision, software=SOFTWARE, hash="")
+    value, digest = _sealed(again)
+    return key(again.session_id, revision, "BILL"), value, billed(again, digest, _claims(again))
+
+
+def _claims(receipt: Receipt) -> bytes:
+    return sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
 
 
 def key(session_id: str, revision: int, kind: str) -> bytes:

@@ -65,6 +65,7 @@ def readings(
             _at(groups, at, sample.context or "Sample.Periodic", zone_assumed).take(sample, meaning.quarantined)
     for (at, context, zone_assumed), instant in groups.items():
         instant.settle(meaning.quarantined)
+        values = instant.values
         meaning.events.append(
             MeterRead(
                 station_id=message.station_id,
@@ -74,11 +75,11 @@ def readings(
                 connector_id=connector_id,
                 transaction_id=transaction_id,
                 tx_hint=tx_hint,
-                register_wh=instant.whole("register_wh"),
-                interval_wh=instant.whole("interval_wh"),
-                power_w=instant.whole("power_w"),
-                offered_w=instant.whole("offered_w"),
-                soc_percent=instant.whole("soc_percent"),
+                register_wh=values.get("register_wh"),
+                interval_wh=values.get("interval_wh"),
+                power_w=values.get("power_w"),
+                offered_w=values.get("offered_w"),
+                soc_percent=values.get("soc_percent"),
                 state=state,
                 context=_CONTEXTS.get(context, "other"),
                 from_phases=instant.register_phases == _ALL_PHASES,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_DAY: Final = 86_400_000_000
 _SHORTEST: Final = len("20260102T0355Z")
 
 
@@ -30,4 +32,9 @@ def micros(text: str) -> tuple[int, bool]:
 
 def month(at_us: int) -> str:
     """The epoch of pseudonyms: the UTC month as "YYYY-MM"."""
-    return (_EPOCH + timedelta(microseconds=at_us)).strftime("%Y-%m")
+    return _month_of_day(at_us // _DAY)
+
+
+@lru_cache(maxsize=64)  # strftime takes 4 us
+def _month_of_day(day: int) -> str:
+    return (_EPOCH + timedelta(days=day)).strftime("%Y-%m")

@@ -27,6 +27,7 @@ from pipeline.storage.connection import connect
 from tests.bench.contenders import ASSIGNED, RESTORED, wait_said, worker
 from tests.bench.measure import Child
 from tests.bench.platform import HEADLINE, OUTPUTS, SOURCE, Platform, write_documents
+from tests.endpoint import owner_url
 
 FAULTY_EVERY = 3
 RULE = "IMPOSSIBLE_ENERGY"
@@ -73,14 +74,15 @@ def latency(platform: Platform, stations: int, rate: float, seconds: float) -> L
     pace = replace(HEADLINE, faulty_every=FAULTY_EVERY, pause_s=PAUSE_S)
     records = list(islice(bench_events(stations, 3, pace), int(rate * (seconds + WARM_UP_S))))
     with EmbeddedClickHouse(platform.folder / "clickhouse", 0) as clickhouse:
-        prepare(replace(platform.settings, clickhouse_url=clickhouse.url))
+        url = owner_url(clickhouse)
+        prepare(replace(platform.settings, clickhouse_url=url))
         children: list[Child] = []
         try:
             for stage, said in (("assemble", RESTORED), ("store", ASSIGNED)):
-                children.append(worker(platform, "bench-latency", 0, stage, CLICKHOUSE_URL=clickhouse.url))
+                children.append(worker(platform, "bench-latency", 0, stage, CLICKHOUSE_URL=url))
                 wait_said(children[-1], said)
             seen, stop = Seen(), threading.Event()
-            with _observing(platform, clickhouse.url, seen, stop):
+            with _observing(platform, url, seen, stop):
                 took = _write(platform, records, rate, seen)
                 deadline = time.monotonic() + PATIENCE_S
                 while time.monotonic() < deadline and seen.appended.keys() - seen.rows.keys():

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from pipeline import cli
+from pipeline.settings import UP_PASSWORD, Settings, clickhouse_password
 from pipeline.storage.connection import connect
 from pipeline.storage.writer import ClickHouseWriter
 from tests.storage.samples import HOUR_US, NOON_US, a_line, a_session, an_alert
@@ -161,6 +162,34 @@ def test_migrate_says_what_it_did(database: str, capsys: pytest.CaptureFixture[s
     (tmp_path / "0001_other.sql").write_text("SELECT 1", "utf-8")
     assert cli.run(["migrate", "--folder", str(tmp_path)]) == 1
     assert "0001_other.sql was changed after it was applied" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("url", ["http://u:hunter2@127.0.0.1:1", "http://u:hunter2", "http://u:hunter2@[", "hunter2@"])
+def test_a_password_in_the_address_is_never_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["report", "--clickhouse-url", url]) in (1, 2)
+    said = "".join(capsys.readouterr())
+    assert "hunter2" not in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_wrong_password_says_where_the_right_one_is(
+    clickhouse: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "password").write_text("wrong")
+    monkeypatch.setenv("CHARGELINE_CLICKHOUSE_PASSWORD_FILE", str(tmp_path / "password"))
+    assert cli.run(["report", "--clickhouse-url", f"http://{clickhouse.rpartition('@')[2]}"]) == 1
+    assert "CHARGELINE_CLICKHOUSE_PASSWORD_FILE, `chargeline up` says which" in capsys.readouterr().err
+
+
+def test_the_password_of_up_is_found_without_settings_and_sent_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert clickhouse_password(Settings()) == ""
+    UP_PASSWORD.parent.mkdir(parents=True)
+    UP_PASSWORD.write_text("of this folder\n")
+    assert clickhouse_password(Settings()) == "of this folder"
+    assert clickhouse_password(Settings(clickhouse_url="http://elsewhere:8123")) == ""
 
 
 def test_a_password_file_that_is_missing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

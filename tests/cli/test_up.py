@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import urllib.request
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from pipeline.topics import TOPICS
+from tests.endpoint import request
 
 
 def chargeline_up(data: Path, *options: str) -> subprocess.Popen[str]:
@@ -36,9 +38,17 @@ def up(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
         process.communicate()
 
 
-def query(url: str, sql: str) -> str:
-    with urllib.request.urlopen(url, data=sql.encode(), timeout=20) as answer:  # noqa: S310 - our own endpoint
+def query(found: dict[str, str], sql: str) -> str:
+    password = Path(found["clickhouse_password_file"]).read_text("utf-8").strip()
+    asked = request(found["clickhouse_url"], sql.encode(), {"X-ClickHouse-Key": password})
+    with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310 - our own endpoint
         return str(answer.read().decode())
+
+
+def open_to_others(data: Path) -> list[str]:
+    """What of the folder another user of the machine could read; segments hold drivers' tags."""
+    mode = {each: each.stat().st_mode for each in (data, *data.rglob("*")) if not each.is_symlink()}
+    return [str(each) for each, bits in mode.items() if bits & (stat.S_IRWXG | stat.S_IRWXO)]
 
 
 def processes_on(data: Path) -> list[str]:
@@ -58,8 +68,9 @@ def processes_on(data: Path) -> list[str]:
 def test_it_is_ready_when_it_says_so_and_leaves_nothing_running(number: signal.Signals, tmp_path: Path) -> None:
     with up(tmp_path) as (process, found):
         assert TOPICS.keys() <= AdminClient({"bootstrap.servers": found["kafka"]}).list_topics(timeout=10).topics.keys()
-        assert query(found["clickhouse_url"], "SELECT count() FROM charging.sessions") == "0\n"
+        assert query(found, "SELECT count() FROM charging.sessions") == "0\n"
         assert len(processes_on(tmp_path)) >= 3
+        assert open_to_others(tmp_path) == []
         process.send_signal(number)
         assert process.wait(30) == 0
         assert processes_on(tmp_path) == []

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.pseudonyms import PURPOSES, Keyring, canonical_token
+from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring, canonical_token
 from pipeline.errors import WrongUsage
 
 
@@ -182,3 +182,13 @@ def test_what_is_not_a_keyring_is_refused_in_one_sentence(data: bytes) -> None:
 
 def test_a_keyring_does_not_show_its_keys() -> None:
     assert "k" * 8 not in repr(Keyring({purpose: {"*": b"k" * 32} for purpose in PURPOSES}))
+
+
+@pytest.mark.parametrize("length", [KEY_BYTES, 64, 65, 200])
+def test_names_are_made_with_the_standard_hmac(length: int) -> None:
+    """RFC 2104: a key longer than a block of the hash is hashed first."""
+    key = bytes(range(length))
+    keyring = Keyring({purpose: {"*": key} for purpose in PURPOSES})
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in (b"id", b"OVERSTAY"))
+    expected = base64.b32encode(hmac.digest(key, message, "sha256")).decode()[:26]
+    assert keyring.keyed_id("OVERSTAY") == expected

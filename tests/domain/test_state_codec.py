@@ -101,7 +101,7 @@ def test_no_two_numbers_of_a_recorded_state_are_equal() -> None:
 
 
 LITERALS = (
-    1, "waive", "bill", "withdraw", "unacknowledged", "zero",
+    1, 5, "waive", "bill", "withdraw", "unacknowledged", "zero",
     "faulted", "free", "gone", "occupied", "silent", "unavailable", "unknown",
 )  # fmt: skip
 

@@ -16,10 +16,11 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.errors import Unavailable
+from tests.endpoint import owner_url, request
 
 
 def ask(server: EmbeddedClickHouse, sql: str) -> str:
-    with urllib.request.urlopen(server.url, sql.encode(), timeout=30) as answer:  # noqa: S310 - our own http:// address
+    with urllib.request.urlopen(request(owner_url(server), sql.encode()), timeout=30) as answer:  # noqa: S310 - our own http:// address
         return bytes(answer.read()).decode()
 
 

@@ -29,6 +29,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from tests.containers import why_not
+from tests.endpoint import request
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +42,8 @@ class Answer:
 def http(url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None, **parameters: str) -> Answer:
     """A plain request, as curl makes it: GET without a body, POST with one."""
     address = f"{url}/?{urllib.parse.urlencode(parameters)}"
-    request = urllib.request.Request(address, data=body, headers=dict(headers or {}))  # noqa: S310 - our own address
     try:
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own http:// address
+        with urllib.request.urlopen(request(address, body, headers), timeout=30) as answer:  # noqa: S310 - our own http:// address
             return Answer(answer.status, answer.read().decode(), answer.headers)
     except urllib.error.HTTPError as error:
         with error:
@@ -187,8 +187,8 @@ def test_curl_gets_and_posts(any_clickhouse: str, client: Client) -> None:
 def test_answers_are_encoded_as_accepted(any_clickhouse: str, encoding: str) -> None:
     def ask(**parameters: str) -> tuple[str | None, bytes]:
         address = f"{any_clickhouse}/?{urllib.parse.urlencode({'query': 'SELECT 1', **parameters})}"
-        request = urllib.request.Request(address, headers={"Accept-Encoding": encoding})  # noqa: S310 - our own address
-        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - our own http:// address
+        asked = request(address, headers={"Accept-Encoding": encoding})
+        with urllib.request.urlopen(asked, timeout=30) as answer:  # noqa: S310 - our own http:// address
             return answer.headers["Content-Encoding"], answer.read()
 
     name, body = ask()

@@ -122,7 +122,9 @@ def basic(user: str, password: bytes) -> str:
 def test_basic_authentication(tmp_path: Path, headers: list[str], expected: bool) -> None:
     async def check() -> bool:
         passwords = Passwords(file(tmp_path, line("SIM-1", PASSWORD), line("SIM-2", OTHER)))
-        return await is_authentic("SIM-1", Headers([("Authorization", each) for each in headers]), passwords)
+        return await is_authentic(
+            "SIM-1", Headers([("Authorization", each) for each in headers]), passwords, "192.0.2.1"
+        )
 
     assert asyncio.run(check()) is expected
 
@@ -140,9 +142,20 @@ def test_the_version_is_the_charger_s_first_choice_that_we_speak() -> None:
     assert chosen([]) is None
 
 
-def passwd(monkeypatch: pytest.MonkeyPatch, name: str, typed: bytes) -> int:
+def passwd(monkeypatch: pytest.MonkeyPatch, name: str, typed: bytes, *options: str) -> int:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed)))
-    return run(["gateway", "passwd", name])
+    return run(["gateway", "passwd", name, *options])
+
+
+def test_passwd_adds_to_a_file_that_only_its_owner_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = tmp_path / "passwords"
+    made.touch(0o644)
+    for number in (1, 2):
+        assert passwd(monkeypatch, f"SIM-{number}", PASSWORD + b"\n", "--file", str(made)) == 0
+    assert [each.partition(":")[0] for each in made.read_text().splitlines()] == ["SIM-1", "SIM-2"]
+    assert made.stat().st_mode & 0o777 == 0o600
+    assert passwd(monkeypatch, "SIM-3", PASSWORD + b"\n", "--file", str(tmp_path / "new")) == 0
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
 
 
 def test_passwd_prints_a_line_that_lets_the_station_in(

@@ -22,7 +22,7 @@ from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform, running
 from pipeline.edge.backlog import Backlog
 from pipeline.runtime.logic import Output
-from pipeline.settings import PREFIX, Settings
+from pipeline.settings import PREFIX, Settings, clickhouse_password
 from tests.invariants import Heard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -63,11 +63,13 @@ class Stack:
     """Everything that `chargeline demo` starts, without its fleet. `environment`: settings of every command."""
 
     def __init__(self, platform: Platform, folder: Path, **settings: str) -> None:
+        self.platform = platform
         self.settings: Settings = platform.settings
         self.folder = folder
         self.environment = {
             "kafka": self.settings.kafka,
             "clickhouse_url": self.settings.clickhouse_url,
+            "clickhouse_password_file": str(self.settings.clickhouse_password_file),
             "keys_file": str(folder / "keys.json"),
         } | settings
         assert chargeline("keys", "create", folder / "keys.json").returncode == 0
@@ -129,7 +131,8 @@ class Stack:
 
     def _client(self) -> AbstractContextManager[Client]:
         url, database = self.settings.clickhouse_url, self.settings.clickhouse_database
-        return closing(clickhouse_connect.get_client(dsn=f"{url}/{database}"))
+        password = clickhouse_password(self.settings)
+        return closing(clickhouse_connect.get_client(dsn=f"{url}/{database}", password=password))
 
     def records(self, topic: str, isolation: str = "read_committed") -> list[Message]:
         """All records of a topic from its beginning."""

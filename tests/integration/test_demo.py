@@ -16,6 +16,7 @@ import clickhouse_connect
 import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
+from tests.endpoint import owner_url
 from tests.integration.stack import COMMAND, REPOSITORY, chargeline, environment, json_lines
 
 SEED, STATIONS = "7", "5"
@@ -112,7 +113,7 @@ def test_windows_and_demand_add_up_to_the_totals(demo: Demo) -> None:
 
 def test_each_row_in_clickhouse_is_the_session_of_assemble(demo: Demo, offline: list[dict[str, Any]]) -> None:
     with EmbeddedClickHouse(demo.folder / "clickhouse", port=0) as server:
-        client = clickhouse_connect.get_client(dsn=f"{server.url}/charging")
+        client = clickhouse_connect.get_client(dsn=f"{owner_url(server)}/charging")
         found = client.query("SELECT session_id, revision, content_hash FROM sessions_current").result_rows
         client.close()
     assert sorted(map(tuple, found)) == sorted(

@@ -19,6 +19,7 @@ from pipeline.storage import migrate
 from pipeline.storage.connection import connect
 from pipeline.storage.rows import DeadLetter
 from pipeline.storage.writer import ClickHouseWriter
+from tests.endpoint import owner_url
 from tests.runtime.sinks import running
 from tests.runtime.workers import Arena, numbers
 
@@ -30,7 +31,7 @@ WAITING = 'chargeline_waiting{dependency="store",stage="store"} 1.0'
 @contextmanager
 def database(folder: Path) -> Iterator[EmbeddedClickHouse]:
     with EmbeddedClickHouse(folder, port=0) as server:
-        client = connect(server.url, "default", "")
+        client = connect(owner_url(server), "default", "")
         migrate.migrate(client, "charging", migrate.read(MIGRATIONS))
         client.close()
         yield server
@@ -61,7 +62,7 @@ def test_a_clickhouse_that_hangs_is_waited_for_and_the_same_batch_repeated(kafka
     stored: set[tuple[int | None, int | None]] = set()
 
     async def run(server: EmbeddedClickHouse) -> None:
-        writer = ClickHouseWriter(server.url, "default", "", "charging", TIMEOUT_S)
+        writer = ClickHouseWriter(owner_url(server), "default", "", "charging", TIMEOUT_S)
 
         def write(records: Mapping[str, Sequence[ck.Message]]) -> None:
             messages = records[arena.source]
@@ -89,7 +90,7 @@ def test_a_clickhouse_that_hangs_is_waited_for_and_the_same_batch_repeated(kafka
 
     with database(tmp_path / "clickhouse") as server:
         asyncio.run(run(server))
-        client = connect(server.url, "default", "")
+        client = connect(owner_url(server), "default", "")
         found = client.query("SELECT count(), uniqExact(partition, offset) FROM charging.dead_letters FINAL")
         assert [tuple(row) for row in found.result_rows] == [(2_000, 2_000)]
         client.close()

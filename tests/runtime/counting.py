@@ -7,12 +7,17 @@ from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, View
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble, View
 
 OUTPUTS = "sessions"
 REMINDER_US = 5_000_000
 HANGS = b"9" * 20
 """At this number `apply` does not return for a minute: a bug that blocks the event loop."""
+
+RAISES, GROWS, OUTGROWS = b"9" * 21, b"9" * 22, b"9" * 23
+"""At these numbers `apply` raises, makes an output above the bound, makes a state of more than 400 bytes."""
+TICK_RAISES = 7
+"""At ticks whose time ends in it `tick` raises for the key `bad`."""
 
 
 class Count:
@@ -50,6 +55,8 @@ class Counting:
     def __init__(self, output: str = OUTPUTS, reached: int = NEVER) -> None:
         self.output = output
         self.reached = reached
+        self.broken = True
+        """RAISES, GROWS and TICK_RAISES do harm; else they are numbers as any other."""
         self._seen = 0
 
     def create(self, key: bytes, archive: Archive) -> Count:
@@ -61,6 +68,14 @@ class Counting:
         if value == HANGS:
             time.sleep(60)
         state.count += 1
+        if self.broken and value == RAISES:
+            state.archive.put(b"half", b"done")
+            raise KeyError("an error of ours, in the middle of a change")
+        if self.broken and value == GROWS:
+            return [Output("sessions", state.key, b"x" * 5_000_001)]
+        if value == OUTGROWS:
+            state.archive.put(b"large", b"1")
+            state.total = 10**400
         state.total += int(value)
         if state.count % 10 == 5:
             state.waits, state.wake_us = 1, 0
@@ -90,6 +105,8 @@ class Counting:
         return [self._tell(state, b"released-%d" % state.count)]
 
     def tick(self, state: Count, tick: Tick) -> Sequence[Output] | None:
+        if self.broken and tick.time_us % 10 == TICK_RAISES and state.key == b"bad":
+            raise ZeroDivisionError("an error of ours")
         if state.wake_us == 0:  # woken only because it waits
             state.wake_us = NEVER
             return None
@@ -100,6 +117,10 @@ class Counting:
     def _tell(self, state: Count, what: bytes) -> Output:
         archived = b",".join(name + b":" + value for name, value in sorted(state.archive.items()))
         return Output(self.output, state.key + b"/" + what, b"%d %d %s" % (state.total, self._seen, archived))
+
+    def report(self, key: bytes, state: Count | None, trouble: Trouble) -> Sequence[Output]:
+        told = b"held %d" % state.count if state is not None else b"unknown"
+        return [Output("anomalies", key, b"%s %s" % (trouble.rule.encode(), told))]
 
     def dump(self, state: Count) -> bytes:
         numbers = state.wake_us, state.waits, state.time_us, state.count, state.total

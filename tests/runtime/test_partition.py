@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord, UnreadableState
 from pipeline.runtime.dead_letters import WINDOW, DeadLetterFlood, FloodGate
-from pipeline.runtime.entries import TooLarge
 from pipeline.runtime.murmur import partition_of
+from pipeline.runtime.net import Listed
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Headers, Position
 from tests.runtime.counting import Count, Counting
@@ -22,12 +22,12 @@ KEY = b"key-1"
 class Log:
     """Collects what is produced, and makes the messages of one partition."""
 
-    def __init__(self, *, max_state_bytes: int = 900_000, output: str = "out") -> None:
+    def __init__(self, *, output: str = "out") -> None:
         self.produced: list[tuple[str, bytes | None, bytes | None]] = []
         self.partitions: list[tuple[str, int]] = []
         self.refused: list[str] = []
         gate = FloodGate(1000, 90, self.refused.append)
-        self.partition: Partition[Count] = Partition(0, 1, "in", Counting(output), gate, max_state_bytes)
+        self.partition: Partition[Count] = Partition(0, 1, "in", Counting(output), gate, 900_000, Listed(()))
         self._next = 0
 
     def __call__(
@@ -96,13 +96,6 @@ def test_an_output_goes_to_the_partition_of_its_source_where_its_topic_is_so() -
         assert log.partitions == [(topic, partition), ("dead-letters", -1)]
 
 
-def test_a_state_above_its_cap_stops_the_worker() -> None:
-    log = Log(max_state_bytes=5)
-    log.take((KEY, b"1"))
-    with pytest.raises(TooLarge, match="the cap is 5"):
-        list(log.partition.due_records(now=0.0, write_s=-1))
-
-
 def test_a_state_of_an_unknown_codec_or_format_stops_the_worker() -> None:
     log = Log()
     with pytest.raises(UnreadableState, match="codec version 2"):
@@ -116,7 +109,7 @@ def test_a_state_of_an_unknown_codec_or_format_stops_the_worker() -> None:
 def test_many_dead_letters_among_good_records_are_a_flood_too() -> None:
     gate = FloodGate(longest_run=WINDOW, percent=50, count=lambda _: None)
     for offset in range(0, WINDOW, 2):
-        gate.refused(0, offset, "MALFORMED_JSON")
+        gate.refused(0, offset, b"key-%d" % (offset % 40), "MALFORMED_JSON")
     gate.passed(WINDOW - 1)
     with pytest.raises(DeadLetterFlood, match="50 %"):
         gate.passed(1)

@@ -18,6 +18,7 @@ from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import NEVER, Logic, ReferenceBehind
 from pipeline.runtime.murmur import partition_of
+from pipeline.runtime.net import Listed
 from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition import DEAD_LETTERS, Partition
 from pipeline.runtime.ports import TransactionLost
@@ -178,7 +179,7 @@ class Worker:
 
     def _empty(self, number: int) -> Partition[Any]:
         gate = FloodGate(1 << 40, 101, lambda _: None)
-        return Partition(number, PARTITIONS, "in", self.logic, gate, 900_000)
+        return Partition(number, PARTITIONS, "in", self.logic, gate, 900_000, Listed(()))
 
     @staticmethod
     def _lost(what: str) -> None:

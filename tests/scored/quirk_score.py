@@ -116,8 +116,20 @@ def seen(said: Said, truth: ChargingTruth) -> Seen:
         step_wh=meter.step_wh,
         interval_us=tape.interval_us,
         proven=said.proven[truth.transaction_id],
-        hidden=said.hidden[truth.transaction_id],
+        hidden=said.hidden[truth.transaction_id] | ({"energy"} if _fell_unseen(tape, truth) else frozenset()),
         witnessed=tuple(told),
+    )
+
+
+def _fell_unseen(tape: Tape, truth: ChargingTruth) -> bool:
+    """Did the register fall between a start and a stop that is no lower, with nothing measured in between? A sound
+    station says just that of a session with less energy."""
+    meter = tape.meters[truth.connector_id]
+    fell = any(truth.start_us < since <= truth.end_us for since, _ in meter.shifts)
+    return (
+        fell
+        and meter.shown_wh(truth.start_us) <= meter.shown_wh(truth.end_us)
+        and not any(call.kind == "sample" and call.session is truth and call.entries for call in tape.calls)
     )
 
 
@@ -146,7 +158,8 @@ def judge(run: Run) -> tuple[list[Outcome], list[str]]:
 
 
 def _owner(name: str, record: StrippedSession, truths: Sequence[ChargingTruth]) -> ChargingTruth | None:
-    """The truth that a record tells of: by its name, else by the time that both have in common, else the nearest."""
+    """The truth that a record tells of: by its name, else by the time that both have in common, else the nearest. A
+    record without a start is one instant, which lies in its truth."""
     there = [truth for truth in truths if record.connector_id in (truth.connector_id, UNKNOWN)]
     named = [truth for truth in there if truth.transaction_id == name]
     if len(named) == 1:
@@ -157,7 +170,7 @@ def _owner(name: str, record: StrippedSession, truths: Sequence[ChargingTruth]) 
 
     def nearness(truth: ChargingTruth) -> tuple[int, int]:
         common = min(ended, truth.end_us) - max(began, truth.start_us)
-        return max(common, 0), -abs((truth.start_us + truth.end_us) // 2 - middle)
+        return max(common, -1), -abs((truth.start_us + truth.end_us) // 2 - middle)
 
     return max(there, key=nearness, default=None)
 

@@ -16,6 +16,7 @@ from pipeline.storage import migrate
 from pipeline.storage.connection import NotMigrated, connect
 from pipeline.storage.rows import anomalies_table
 from pipeline.storage.writer import INSERT_SETTINGS, ClickHouseWriter
+from tests.endpoint import owner_url
 from tests.storage.conftest import MIGRATIONS, Database
 from tests.storage.samples import a_session, an_alert
 
@@ -57,9 +58,9 @@ def test_missing_tables_are_not_an_outage(clickhouse: str) -> None:
 
 def test_an_outage_is_unavailable_and_the_same_writer_goes_on_after_it(tmp_path: Path) -> None:
     with EmbeddedClickHouse(tmp_path, port=0) as server:
-        client = connect(server.url, "default", "")
+        client = connect(owner_url(server), "default", "")
         migrate.migrate(client, "charging", migrate.read(MIGRATIONS))
-        writer = ClickHouseWriter(server.url, "default", "", "charging")
+        writer = ClickHouseWriter(owner_url(server), "default", "", "charging")
         writer.insert_sessions([a_session(1)])
         server.kill()
         with pytest.raises(Unavailable, match="not available"):

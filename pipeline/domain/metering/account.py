@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import msgspec
+
 from pipeline.domain.events import BillDecided
 
 FIRST = 10
@@ -34,15 +36,14 @@ class LeftOut:
     first: list[Value] = field(default_factory=list)
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct, gc=False):
     """`facts`: which evidence made which fact, in words of the field (`energy`: `meterStop - meterStart`)."""
 
     used: int = 0
     repeated: int = 0
-    left_out: dict[str, LeftOut] = field(default_factory=dict)
-    facts: dict[str, str] = field(default_factory=dict)
-    hypotheses: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, LeftOut] = {}
+    facts: dict[str, str] = {}
+    hypotheses: dict[str, int] = {}
     """Where several explanations fit: the energy (Wh) by each. One of them can be chosen: `chargeline bills decide`."""
     decided: BillDecided | None = None
     """What somebody decided about the bill, and what became of it."""

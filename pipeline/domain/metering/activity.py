@@ -12,9 +12,11 @@ from itertools import pairwise
 from operator import sub
 from typing import NamedTuple
 
+from pipeline.domain.metering.flowing import Rise, where_power_flowed
 from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
+from pipeline.domain.metering.unheard import Unheard, leave_unclear
 from pipeline.domain.pricing.facts import Activity, Stretch
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, SHORTEST_GAP
 
@@ -52,11 +54,13 @@ def observe(
     until: int,
     bound: Bound,
     beat_us: int,
+    lost: Unheard,
 ) -> Observed:
     """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
-    `between`: (us, W) stated without a register."""
+    `between`: (us, W) stated without a register; `lost`: where statuses may have been lost."""
     told = _told(states, started, until) if states else infer_activity(times, registers, powers, started, until)
-    if not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
+    is_heard = not lost.missing and not lost.queued
+    if is_heard and not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
         return Observed(told)
     points = list(zip(times, registers, strict=True))
     stated = [(at, watts) for at, watts in zip(times, powers, strict=False) if watts >= 0]
@@ -65,14 +69,19 @@ def observe(
     if not states:
         return Observed(told, is_unclear=_pauses(stated, told, started, until) or _flows(stated, told, until))
     is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
+    if not is_heard:
+        reports = [Stretch(started, "charging"), *(Stretch(at, ACTIVITIES[state]) for at, state in states)]
+        is_unclear |= leave_unclear(lost, reports, points, stated, until, bound)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
-    moving = _moving(points, powers, told, until, bound, beat_us)
+    rises = _moving(points, powers, told, until, bound, beat_us)
+    moving, blind = where_power_flowed(rises, points, stated, bound)
     stretches = _overruled(told, moving, until) if moving else told
     is_unclear |= _flows(stated, stretches, until) or (bool(moving) and _pauses(stated, stretches, started, until))
+    is_unclear |= _stays_paused(told, moving, until)
     begins = [each.from_us for each in told if each.activity == "charging"]
     longest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
-    is_unclear |= any(at - since > longest for since, at in moving)  # nobody saw when in it the energy flowed
+    is_unclear |= any(at - since > longest for since, at in blind)
     late = [any(since <= begin <= at + LATE_REFRESH for begin in begins) for since, at in moving]
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
 
@@ -81,7 +90,7 @@ def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
     """The register rose from reading to reading, and no pause was stated; nearly every session."""
     stated = powers[1:-1]
     rises = 0 not in map(sub, registers[1:-1], registers)
-    return rises and (max(stated, default=ABSENT) < 0 or min(stated) > STANDBY_W)
+    return rises and (min(stated, default=ABSENT) > STANDBY_W or max(stated, default=ABSENT) < 0)
 
 
 def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
@@ -92,7 +101,7 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
     apart, usual = spans[len(spans) // 2], beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     shortest = max(shortest, _one_step(points, bound))
-    charging = _parts(told, until, "charging")
+    charging = parts(told, until, "charging")
     flat_since = 0
     for index, (at, register) in enumerate(points):
         if register != points[flat_since][1] or powers[index] > STANDBY_W:
@@ -112,7 +121,7 @@ def _one_step(points: list[Point], bound: Bound) -> int:
 
 def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
     """Was no power stated for longer than between two readings, while it is said to charge?"""
-    charging = _parts(told, until, "charging")
+    charging = parts(told, until, "charging")
     flowed, first = started, until
     for at, watts in stated:
         if watts > STANDBY_W:
@@ -124,13 +133,24 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
     return False
 
 
+def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int) -> bool:
+    """Did energy flow in what was reported as a pause of the station, and then none: who paused the second time?"""
+    for begin, end in parts(told, until, "evse_pause"):
+        inside = [(since, to) for since, to in moving if begin < since < end]
+        following = [since for since, _ in inside[1:]] + [end]
+        if any(since - to > SHORTEST_GAP for (_, to), since in zip(inside, following, strict=False)):
+            return True
+    return False
+
+
 def _flows(stated: list[Point], stretches: list[Stretch], until: int) -> bool:
     """Was power stated again and again while the vehicle is taken to be idle?"""
-    idle = _parts(stretches, until, "idle")
+    idle = parts(stretches, until, "idle")
     return sum(watts > STANDBY_W for at, watts in stated if any(a + LATE_REFRESH < at < b for a, b in idle)) > 1
 
 
-def _parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+def parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+    """(from, to) of the stretches in this activity; the last one ends at `until`."""
     ends = [each.from_us for each in stretches[1:]] + [until]
     return [(each.from_us, end) for each, end in zip(stretches, ends, strict=True) if each.activity == activity]
 
@@ -160,7 +180,7 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
 
 def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
     """(from, to) in which the vehicle took no power by what was reported."""
-    return _parts(_told(states, started, until), until, "idle")
+    return parts(_told(states, started, until), until, "idle")
 
 
 def _told(states: States, started: int, until: int) -> list[Stretch]:
@@ -176,12 +196,12 @@ def _told(states: States, started: int, until: int) -> list[Stretch]:
 
 def _moving(
     points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound, beat_us: int
-) -> list[tuple[int, int]]:
-    """(from, to) in which the register moved by more than what was reported explains, and by more than standby draw."""
-    active = _parts(told, until, "charging")
+) -> list[Rise]:
+    """Rises of the register by more than what was reported explains, and by more than standby draw."""
+    active = parts(told, until, "charging")
     usual = beat(points) or beat_us
     read_before = _read_before(points)
-    rises: list[tuple[int, int, bool]] = []
+    rises: list[tuple[Rise, bool]] = []
     for (changed, before), (at, register) in pairwise(changes(points)):
         since = max(changed, min(read_before[at], at - usual))
         explained = sum(max(min(b, at) - max(a, since), 0) for a, b in active)
@@ -190,17 +210,17 @@ def _moving(
         unexplained = register - before - bound.most_wh(explained) - (bound.step_wh if explained else 0)
         is_standby = (register - before) * HOUR <= STANDBY_W * (at - since)
         if not is_standby:
-            rises.append((since, at, unexplained > 0))
+            rises.append((Rise(changed, since, at), unexplained > 0))
     paused = {at for (at, _), watts in zip(points, powers, strict=False) if 0 <= watts <= STANDBY_W}
     return _with_those_before(rises, paused)
 
 
-def _with_those_before(rises: list[tuple[int, int, bool]], paused: set[int]) -> list[tuple[int, int]]:
+def _with_those_before(rises: list[tuple[Rise, bool]], paused: set[int]) -> list[Rise]:
     """What moves on into an unexplained rise without a pause is no remainder of an older charge either."""
-    found: list[tuple[int, int]] = []
-    for since, at, is_unexplained in reversed(rises):
-        if is_unexplained or (found and found[-1][0] <= at and at not in paused):
-            found.append((since, at))
+    found: list[Rise] = []
+    for rise, is_unexplained in reversed(rises):
+        if is_unexplained or (found and found[-1].since <= rise.at and rise.at not in paused):
+            found.append(rise)
     return found[::-1]
 
 

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
-from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small
+from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
 AS_SENT, PREVIOUS, FIRST, BEGIN = "START_REGISTER", "PREVIOUS_STOP", "FIRST_READING", "TRANSACTION_BEGIN"
+RELATIVE = "SESSION_RELATIVE"
 
 
 @dataclass(slots=True)
@@ -43,12 +44,26 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     if found.started_us is None:
         base.codes.append("MISSING_START")
     is_told = start is not None and start > 0 and (previous_wh is None or start >= previous_wh - bound.step_wh)
-    if start is not None and start > 0 and (low := _relative(found, start, bound)):
-        _rebase(base, found, start, low, bound)
+    first = samples[0] if samples and found.started_us is not None else (0, 0)
+    begun = start
+    if start is None:
+        begun = found.begins[0][1] if found.begins else first[1] if first[0] <= found.since_us + AT_THE_END else None
+    if begun and (low := _relative(found, begun, bound)):
+        base.start_wh = begun
+        _rebase(base, found, begun, low, bound)
+        return base
+    if begun is None and (hypotheses := _low_or_relative(found, bound)):
+        base.start_wh, base.hypotheses = hypotheses[FIRST], hypotheses
         return base
     if is_told or not _final(found):
         return base if start is not None else _of_first(base, found, bound, previous_wh)
     fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
+    is_read = any(found.since_us < at < found.until_us - AT_THE_END for at, _ in samples)
+    if start == 0 and previous_wh is not None and PREVIOUS not in fitting and found.stop_wh and not is_read:
+        modulus = wrapped(previous_wh, found.stop_wh, found.until_us - found.since_us, bound)
+        if modulus:
+            base.hypotheses = {AS_SENT: 0, PREVIOUS: previous_wh - modulus}
+            return base
     if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from(found, bound, 0, 125):
         base.hypotheses = {AS_SENT: 0, FIRST: samples[0][1]}
         return base
@@ -120,27 +135,72 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:
     """Samples that count from about 0 and end below what the stop says; those at both ends may be lifetime values."""
-    inside = [each for each in found.registers if found.since_us < each[0] < found.until_us]
-    for samples in (found.registers, inside):
+    after = [each for each in found.registers if each[0] > found.since_us]
+    inside = [each for each in after if each[0] < found.until_us]
+    for samples in (found.registers, after, inside):
         if samples and _counts_from_0(found, samples, start, bound):
             return samples
     return []
 
 
 def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bound) -> bool:
-    (at, first), (ended, last) = samples[0], samples[-1]
-    if (
-        first >= start - small(bound)
-        or first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh
-        or any(after[1] < before[1] - bound.step_wh for before, after in pairwise(samples))
+    counted = _without_dropouts(samples)
+    (at, first), (ended, last) = counted[0], counted[-1]
+    if first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh or any(
+        after[1] < before[1] - small(bound) for before, after in pairwise(counted)
     ):
         return False
+    stop = _told_stop(found)
+    if first >= start - small(bound):
+        return stop is not None and _fits_better(found, counted, start, stop, bound)
     tail = max(found.until_us - ended, LAG)
-    if found.stop_wh is not None and bound.allows(found.stop_wh - start - last, tail):
+    if stop is not None and bound.allows(stop - start - last, tail):
         return True
     if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
         return False  # a meter that was reset or replaced before it would look the same
-    return last < start if found.stop_wh is None else found.stop_wh < start and bound.allows(found.stop_wh - last, tail)
+    return last < start if not stop else stop < start and bound.allows(stop - last, tail)
+
+
+def _without_dropouts(samples: list[Point]) -> list[Point]:
+    began = next((place for place, (_, register) in enumerate(samples) if register), len(samples))
+    return [*samples[:began], *(each for each in samples[began:] if each[1])]
+
+
+def _told_stop(found: Evidence) -> int | None:
+    """The register of the stop; a sample of that time stands for it."""
+    if found.stop_wh is not None or not found.registers or found.registers[-1][0] < found.until_us - AT_THE_END:
+        return found.stop_wh
+    return found.registers[-1][1]
+
+
+def _fits_better(found: Evidence, samples: list[Point], start: int, stop: int, bound: Bound) -> bool:
+    """At a new station lifetime values are as low as counted ones: do these go on at both ends as fast as beside them,
+    and lifetime values not?"""
+    if len(samples) < 2:
+        return False
+    (at, first), (ended, last) = samples[0], samples[-1]
+    head = _rate_w(*samples[:2]) * (at - found.since_us) // HOUR
+    tail = _rate_w(*samples[-2:]) * (found.until_us - ended) // HOUR
+    off = abs(first - start - head) + abs(stop - last - tail)
+    return abs(first - head) + abs(stop - start - last - tail) + 2 * bound.step_wh < off
+
+
+def _rate_w(before: Point, after: Point) -> int:
+    return (after[1] - before[1]) * HOUR // max(after[0] - before[0], 1)
+
+
+def _low_or_relative(found: Evidence, bound: Bound) -> dict[str, int]:
+    """Without a start, low samples may count from 0 or from a low register: two hypotheses, unless the stop goes on
+    from the last sample as fast as it rose before."""
+    inside = _without_dropouts([each for each in found.registers if each[0] < found.until_us - AT_THE_END])
+    stop = _told_stop(found)
+    if len(inside) < 2 or stop is None:
+        return {}
+    (at, first), (ended, last) = inside[0], inside[-1]
+    tail = _rate_w(*inside[-2:]) * (found.until_us - ended) // HOUR
+    if first > bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
+        return {}
+    return {FIRST: first, RELATIVE: stop - last} if stop - last > tail * 5 // 4 + small(bound) else {}
 
 
 def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound: Bound) -> None:

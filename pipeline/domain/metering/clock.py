@@ -44,6 +44,8 @@ LASTING = MINUTE
 """... received over at least this long."""
 BUCKET = 20 * SECOND
 """Of messages with one lag, one is remembered in this time ..."""
+RECENT, OLD_BUCKET = 15 * MINUTE, 5 * MINUTE
+"""... before the last RECENT one in OLD_BUCKET, if they are too many ..."""
 MOST_LAGS = 128
 """... and so many in all."""
 ZONE = 15 * MINUTE
@@ -58,6 +60,8 @@ class Level(NamedTuple):
     offset_us: int
     is_own: bool = False
     """Shown by the messages of the session itself."""
+    is_proven: bool = False
+    """Many messages show it."""
 
 
 def is_suspect(at: int, received: int) -> bool:
@@ -78,7 +82,25 @@ def note_lag(station: Station, at: int, received: int) -> None:
             return
     lags.append((received, lag))
     lags.sort()
-    del lags[:-MOST_LAGS]
+    if len(lags) > MOST_LAGS:
+        station.lags = _thinned(lags)[-MOST_LAGS:]
+
+
+def _thinned(lags: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Before the last RECENT fewer of each lag do: a session of hours must find the level of its start at its end."""
+    recent = lags[-1][0] - RECENT
+    kept: list[tuple[int, int]] = []
+    for received, lag in lags:
+        since = received - received % OLD_BUCKET
+        place = len(kept)
+        while received < recent and place and kept[place - 1][0] >= since:
+            place -= 1
+            if abs(kept[place][1] - lag) <= SECOND:
+                kept[place] = kept[place][0], min(kept[place][1], lag)
+                break
+        else:
+            kept.append((received, lag))
+    return kept
 
 
 def believed(station: Station, at: int, received: int) -> int:
@@ -104,20 +126,20 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
                 break
         else:
             runs.append([(received, lag)])
-    found: list[tuple[bool, Level]] = []
+    found: list[Level] = []
     for run in [*ended, *runs]:
         least = min(lag for _, lag in run)
         proven = len(run) >= PROOF and run[-1][0] - run[0][0] >= LASTING
         if proven or least < -CLOCK_TOLERANCE:
             offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
-            found.append((proven, Level(run[0][0], run[-1][0], offset)))
-    shown = [level for proven, level in found if proven]
-    return sorted(level for proven, level in found if proven or not any(_explains(each, level) for each in shown))
+            found.append(Level(run[0][0], run[-1][0], offset, is_proven=proven))
+    return sorted(level for level in found if not any(_explains(each, level) for each in found))
 
 
 def _explains(shown: Level, other: Level) -> bool:
     """Are the few messages of `other` late ones of a level that many show?"""
-    return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
+    is_lower = shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
+    return is_lower and shown.is_proven and not other.is_proven
 
 
 def _settled(lag: int) -> int:
@@ -127,9 +149,14 @@ def _settled(lag: int) -> int:
 
 
 def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
-    """What is to be added to the time of a message, us; 0: nothing, or nothing is known."""
+    """What is to be added to the time of a message, us; 0: nothing, or nothing is known. Never leads before 2017."""
     if not received:
         return 0
+    offset = _offset_of(levels, at, received)
+    return offset if at + offset >= EARLIEST else received - at
+
+
+def _offset_of(levels: Sequence[Level], at: int, received: int) -> int:
     lag = received - at
     level = _in_force(levels, received, lag)
     offset = 0 if level is None else level.offset_us
@@ -174,6 +201,7 @@ def judge(station: Station, session: Session) -> bool:
         session.started_at_us = session.start_sent_us + session.clock_us
     if session.closed_by == "STOP":
         session.ended_at_us = session.stop_sent_us + offset_of(levels, session.stop_sent_us, session.stop_received_us)
+        station.newest_us = max(station.newest_us, session.ended_at_us)
     session.fold = None
     return (session.started_at_us, session.ended_at_us) != before
 
@@ -193,8 +221,13 @@ def session_levels(station: Station, session: Session) -> list[Level]:
         least, happened = min(first, last), (ended - last) - (began - first)
         if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
             levels = [Level(began, ended, _settled(least))]
-    own = [level._replace(is_own=True) for level in levels]
-    return [*own, *levels_of([*station.lags, *ends])]
+    general = levels_of([*station.lags, *ends])
+    own = [
+        level._replace(is_own=True)
+        for level in levels
+        if not any(_explains(each, level) and level.until_us <= each.until_us for each in general)
+    ]
+    return [*own, *general]
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:
@@ -240,6 +273,19 @@ def states(station: Station, session: Session) -> list[tuple[int, str]]:
     readings, levels = session.readings, session_levels(station, session)
     received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)) | dict(session.stamps)
     return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
+
+
+def are_states_mixed(session: Session) -> bool:
+    """Did the clock go back in the session, so that one stamp stands for two times, and for different states?"""
+    if not session.suspect or len(session.states) < 2:
+        return False
+    sent, received = session.readings[TIME::STRIDE], session.readings[RECEIVED::STRIDE]
+    twice = [
+        at
+        for at, came, after in zip(sent[1:], received, received[1:], strict=False)
+        if 0 < after < came - CLOCK_TOLERANCE
+    ]
+    return len(twice) >= PROOF and len({state for at, state in session.states if twice[0] <= at <= twice[-1]}) > 1
 
 
 def is_shifted(station: Station, session: Session) -> bool:

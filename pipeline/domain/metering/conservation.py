@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pipeline.domain.bounds import MOST_LEDGER
 from pipeline.domain.metering.measure import CLOSE_STARTS, Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
@@ -54,7 +55,7 @@ def _offset_at(connector: Connector, at_us: int) -> int:
 def _carry_on(connector: Connector, at_us: int, offset_wh: int) -> None:
     if offset_wh != connector.offset_wh:
         kept = [reset for reset in connector.resets if reset[0] > at_us - LATENESS_HORIZON]
-        connector.resets = [*kept, (at_us, connector.offset_wh)]
+        connector.resets = [*kept, (at_us, connector.offset_wh)][-MOST_LEDGER:]
         connector.offset_wh = offset_wh
 
 
@@ -75,8 +76,17 @@ def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: i
     if high < connector.opening_wh:
         gaps.append((high, connector.opening_wh))
     connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
+    if len(connector.gaps) > MOST_LEDGER:
+        _settle(connector)
     connector.opening_wh = min(connector.opening_wh, low)
     connector.closing_wh = max(connector.closing_wh, high)
+
+
+def _settle(connector: Connector) -> None:
+    """Of the older half of the gaps only their sum is kept: the sessions that could claim them are long forgotten."""
+    gaps = sorted(connector.gaps)
+    older, connector.gaps = gaps[: MOST_LEDGER // 2], gaps[MOST_LEDGER // 2 :]
+    connector.settled_wh += sum(end - begin for begin, end in older)
 
 
 def _without(gap: tuple[int, int], low: int, high: int) -> list[tuple[int, int]]:
@@ -141,7 +151,7 @@ def tally(station: Station) -> Tally:
 
 def unattributed(connector: Connector) -> int:
     """Wh that the register moved while no session was known."""
-    return sum(end - begin for begin, end in connector.gaps)
+    return connector.settled_wh + sum(end - begin for begin, end in connector.gaps)
 
 
 def difference(connector: Connector) -> int:

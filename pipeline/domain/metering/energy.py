@@ -9,9 +9,10 @@ which bounds the truth lies; where nothing or more than one thing explains the e
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+import msgspec
 
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
@@ -27,12 +28,11 @@ CLOSE = 15 * MINUTE
 """A register that ran over its last digit was seen before and after that within this time; else it may be a reset."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Judgement:
+class Judgement(msgspec.Struct, kw_only=True, gc=False):
     """`times` and `registers` run from start to end (us, Wh, rising); empty when the energy is not known."""
 
-    times: list[int] = field(default_factory=list)
-    registers: list[int] = field(default_factory=list)
+    times: list[int] = []
+    registers: list[int] = []
     energy_wh: int | None = None
     low_wh: int | None = None
     high_wh: int | None = None
@@ -45,7 +45,7 @@ class Judgement:
     dropped_wh: int = 0
     start_register_wh: int | None = None
     stop_register_wh: int | None = None
-    codes: list[str] = field(default_factory=list)
+    codes: list[str] = []
     unseen_us: int = 0
     """Time in which nothing tells what flowed, beyond the gaps between readings."""
     account: Account
@@ -237,6 +237,9 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
         low, high = min(low, stop - register), max(high, stop - register)
     unseen = sum(until - since for since, until in way.unseen) + base.before_us
     high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
+    if way.unseen and way.dropped_wh:  # each part may be short of a step, or have one too many
+        low, high = low - min(bound.step_wh, energy), high + bound.step_wh
+        unseen += 2 * bound.step_wh * HOUR // (bound.rate_w or bound.watts) + 1
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,
@@ -301,7 +304,8 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     at, last = way.points[-1]
     if found.stop_wh is None:
         stale = _stale_since(found, way.points)
-        if found.by_stop and at < found.until_us - AT_THE_END:
+        after = found.until_us - at
+        if found.by_stop and (after > AT_THE_END or bound.unseen_wh(after) > bound.step_wh):
             codes.append("STOP_REGISTER_MISSING")
             way.unseen.append((stale, found.until_us))
         elif found.ended_us is not None and stale < at:

@@ -5,13 +5,11 @@ The rule of this file: no identifiers, and nothing unbounded; times are ISO 8601
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import FIRST, Account
+from pipeline.domain.pricing.units import utc_text
 from pipeline.domain.station import RECEIVED, SECOND, STRIDE, TIME, Session, Station
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IDENTITY = {
     "START_UNANSWERED": "the start was never answered: matched by connector, tag, register and time",
     "TX_ID_RECONCILED": "messages without a usable transaction id: matched by connector, tag, register and time",
@@ -34,10 +32,10 @@ def tell(
         corrected = _clock(station, session)
         if corrected:
             facts["clock"] = corrected
-    identity = [why for code, why in _IDENTITY.items() if code in session.codes]
+    identity = [why for code, why in _IDENTITY.items() if code in session.codes] if session.codes else []
     if session.shared:
         identity.append("the transaction id is that of another connector's session, too")
-    others = sum(1 for name in session.aliases if not name.startswith("call:"))
+    others = sum(not name.startswith("call:") for name in session.aliases) if session.aliases else 0
     if others:
         identity.append(f"one charge under {others + 1} transaction ids")
     if identity:
@@ -99,4 +97,4 @@ def _signed(us: int) -> str:
 
 
 def _iso(at_us: int) -> str:
-    return (_EPOCH + timedelta(microseconds=at_us)).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    return utc_text(at_us - at_us % SECOND)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import beat, resolution
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import HOUR
@@ -25,15 +26,15 @@ def infer_activity(
     more than twice the time between two changes of it: a register is refreshed on a beat of its own. Where too few
     changes tell that, for longer than one step of the register can take.
 
-    Parallel: `times` (us, rising), `registers` (Wh) and `powers` (W stated then, -1: none; not weighed so far). Fewer
-    than three tell nothing. `started`, `until`: us; what lies between the last of `times` and `until` was observed by
-    nobody and is never idle.
+    While power is stated it charges on, whatever a coarse register shows. Parallel: `times` (us, rising), `registers`
+    (Wh) and `powers` (W stated then, -1: none). Fewer than three tell nothing. `started`, `until`: us; what lies
+    between the last of `times` and `until` was observed by nobody, and is never idle.
     """
     charging = Stretch(started, "charging")
     if len(times) < 3:
         return [charging]
     index = len(registers) - 1
-    while index and registers[index - 1] == registers[index]:
+    while index and registers[index - 1] == registers[index] and powers[index] <= STANDBY_W:
         index -= 1
     ended, observed = times[index], times[-1]
     usual = beat(list(zip(times, registers, strict=True)))

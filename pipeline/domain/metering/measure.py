@@ -8,32 +8,36 @@ never invents: energy that cannot be proven is estimated and says so, or is None
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from operator import sub
 
+import msgspec
+
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import BillDecided
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering import activity, clock
 from pipeline.domain.metering.account import Account
+from pipeline.domain.metering.columns import Columns, columns_of
 from pipeline.domain.metering.decided import AS_MEASURED, Ruling, rule
 from pipeline.domain.metering.energy import ENERGY_UNKNOWN, Judgement, judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather, readings_of
 from pipeline.domain.metering.facts import tell
-from pipeline.domain.metering.neighbours import next_start, previous_end
-from pipeline.domain.metering.power import FLAT_US, STANDBY_W
+from pipeline.domain.metering.neighbours import next_start, previous_end, superseded_at
+from pipeline.domain.metering.power import CAUGHT_UP, FLAT_US, STANDBY_W
 from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
+from pipeline.domain.metering.unheard import NOTHING, unheard
 from pipeline.domain.outputs import Evidence, Status
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
+    HOUR,
     KIND,
     MINUTE,
-    POWER,
     SECOND,
     SHORTEST_GAP,
     SILENCE,
@@ -46,13 +50,14 @@ from pipeline.domain.station import (
 
 HELD_BY = (
     "SESSIONS_OVERLAP", "STOP_AMBIGUOUS", "IMPOSSIBLE_ENERGY", "NEGATIVE_ENERGY", "BASELINE_UNCLEAR", "PHASES_PARTIAL",
-    "NEGATIVE_DURATION", "MISSING_START",
+    "NEGATIVE_DURATION", "IMPOSSIBLE_DURATION", "MISSING_START",
 )  # fmt: skip
 """Codes that hold the bill, the gravest first."""
 INCOMPLETE = frozenset({*HELD_BY, "MISSING_STOP", "CLOSED_BY_NEW_START", "SEQ_GAP"})
 ESTIMATED = frozenset({
     "REGISTER_RESET", "METER_REPLACED", "METER_STUCK", "STOP_REPLACED", "STOP_REGISTER_MISSING", "POWER_INTEGRATED",
     "INTERVAL_MISSING", "POST_STOP_READING", "TIME_UNCERTAIN", "ACTIVITY_UNCLEAR", "BILL_DECIDED", "DOUBLE_STOP",
+    "EVIDENCE_THINNED",
 })  # fmt: skip
 NOT_QUALITY = frozenset({"SIGNED_EVIDENCE"})
 """What decoders note that says nothing about the quality of a session."""
@@ -64,8 +69,7 @@ CLOSE_STARTS = MINUTE
 """A stop so shortly after the next start is two clocks, no overlap."""
 
 
-@dataclass(slots=True, kw_only=True)
-class Measured:
+class Measured(msgspec.Struct, kw_only=True, gc=False):
     """The judgement on one session. Parallel lists: `times` us and `registers` Wh, start and end included."""
 
     started_at_us: int | None
@@ -97,15 +101,15 @@ class Measured:
     """Nothing had to be judged: the readings are as they were sent."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
-    lags: list[tuple[int, int]] = field(default_factory=list)
+    lags: list[tuple[int, int]] = []
     """Stretches in which the register stood still before it caught up."""
     unseen_us: int = 0
     """Time in which nobody observed the session."""
-    powers: list[int] = field(default_factory=list)
+    powers: list[int] = []
     """W that the charger stated at each of `times`; -1: none."""
-    powers_between: list[tuple[int, int]] = field(default_factory=list)
+    powers_between: list[tuple[int, int]] = []
     """(us, W) stated between them, with no register of its own."""
-    account: Account = field(default_factory=Account)
+    account: Account = msgspec.field(default_factory=Account)
     settled: tuple[str, ...] = ()
     """Codes that hold the bill no longer, because somebody decided."""
 
@@ -118,6 +122,8 @@ class Measured:
     @property
     def held(self) -> str | None:
         """Why this session must not be billed as it is."""
+        if self.until_us - self.since_us > LONGEST_SESSION_US:
+            return "IMPOSSIBLE_DURATION"  # whatever was decided
         return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
@@ -127,13 +133,17 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     clock.judge(station, session)
     codes = list(session.codes)
     ended_at = _ended_at(station, session, codes)
-    bound = _bound(session, connector, limits)
-    judged = _clean(session, connector, ended_at, bound, previous_wh)
+    columns = columns_of(session.readings)
+    highest = max(columns.powers, default=ABSENT)
+    bound = _bound(session, connector, limits, columns, highest)
+    judged = _clean(session, connector, ended_at, bound, previous_wh, columns)
     clean = judged is not None
-    since, readings, started_at = session.started_at_us, session.readings, session.started_at_us
+    since = started_at = session.started_at_us
+    readings = session.readings
     if judged is None:
         found = _gathered(station, session, ended_at)
         readings = found.readings
+        columns = columns_of(readings)
         since = found.since_us
         judged = judge(found, _refined(bound, found), previous_wh)
         codes.extend(code for code in judged.codes if code not in codes)
@@ -144,6 +154,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         until = found.until_us
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
+    if until - (until if since is None else since) > LONGEST_SESSION_US:
+        codes.append("IMPOSSIBLE_DURATION")
     settled: tuple[str, ...] = ()
     doubts = _doubts(codes, judged)
     if session.decided is not None or doubts:
@@ -159,7 +171,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
-    if session.seq_missing and session.ended():
+    if session.seq_gaps and session.ended():
         codes.append("SEQ_GAP")
     if session.closed_by not in ("", "STOP"):
         codes.append(session.closed_by)
@@ -167,28 +179,25 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     if status == "aborted" and session.closed_by == "STOP":
         codes.append("ABORTED")
     states = _states(station, session, connector, started, until)
-    powers, between = stated_powers(readings, times, until)
+    powers, between = stated_powers(columns, times, until)
     known, shown = len(read), bound
     if not clean:
         shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
+    lost = NOTHING if session.thinned or session.states else unheard(readings, started, until)
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us
+        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us, lost
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
+    if observed.is_unclear or clock.are_states_mixed(session):
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
-    charging = sum(
-        (after.from_us if after else until) - stretch.from_us
-        for stretch, after in zip(stretches, [*stretches[1:], None], strict=True)
-        if stretch.activity != "idle"
-    )
-    highest = max(session.readings[POWER::STRIDE], default=-1)
+    idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 1  # fractions of a Wh
+        judged.high_wh += 2  # fractions of a Wh, at both ends
+        judged.unseen_us += SECOND
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
@@ -208,8 +217,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         start_register_wh=judged.start_register_wh,
         stop_register_wh=judged.stop_register_wh,
         activity=stretches,
-        charging_us=charging,
-        idle_us=until - started - charging,
+        charging_us=until - started - idle,
+        idle_us=idle,
         max_power_w=highest if highest >= 0 else None,
         status=status,
         evidence="incomplete" if status == "open" else "estimated" if settled else _evidence(quality, is_estimated),
@@ -242,7 +251,7 @@ def _refined(bound: Bound, found: Gathered) -> Bound:
 
 def _doubts(codes: Sequence[str], judged: Judgement) -> list[str]:
     """Why the evidence alone holds the bill."""
-    found = [code for code in HELD_BY if code in codes]
+    found = [code for code in HELD_BY if code in codes] if codes else []
     return found if found or judged.energy_wh is not None else [ENERGY_UNKNOWN]
 
 
@@ -294,7 +303,7 @@ def _bound_open_end(
     """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
     reports = clock.reported(station, session, connector)
     freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
-    last = max(min(freed, session.superseded_at_us or freed), until)
+    last = max(min(freed, superseded_at(station, session) or freed), until)
     more = bound.unseen_wh(last - until)
     following = session.superseded_register_wh
     if following and judged.stop_register_wh is not None and following >= judged.stop_register_wh:
@@ -309,23 +318,25 @@ def _last_evidence(station: Station, session: Session) -> int:
     return max([session.started_at_us or 0, *readings_of(station, session, None)[TIME::STRIDE][-1:]])
 
 
-def _bound(session: Session, connector: Connector, limits: Limits) -> Bound:
-    """What the connector can deliver, and the step of its register as far as it was learned."""
+def _bound(session: Session, connector: Connector, limits: Limits, columns: Columns, highest: int) -> Bound:
+    """What the connector can deliver, and the step of its register as far as it was learned; `highest`: W stated."""
     watts = limits.rating_w
     if watts is None:
-        seen = max(connector.highest_power_w, max(session.readings[POWER::STRIDE], default=0))
+        seen = max(connector.highest_power_w, highest)
         watts = seen if seen > 0 else limits.unrated_w
-    stated = max(session.readings[POWER::STRIDE], default=0)
-    sent = {*session.readings[ENERGY::STRIDE], session.start_register_wh or 0, session.stop_register_wh or 0} - {
-        ABSENT,
-        0,
-    }
+    sent = {*columns.registers, session.start_register_wh or 0, session.stop_register_wh or 0}
+    sent -= {ABSENT, 0}
     step = max(limits.register_step_wh, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
-    return Bound(watts * limits.tolerance_percent // 100, step, max(watts, stated))
+    return Bound(watts * limits.tolerance_percent // 100, step, max(watts, highest))
 
 
 def _clean(
-    session: Session, connector: Connector, ended_at: int | None, bound: Bound, previous_wh: int | None
+    session: Session,
+    connector: Connector,
+    ended_at: int | None,
+    bound: Bound,
+    previous_wh: int | None,
+    columns: Columns,
 ) -> Judgement | None:
     """The short way: start and stop (or an open session), registers that rise between them, within the bound."""
     start, started = session.start_register_wh, session.started_at_us
@@ -333,10 +344,9 @@ def _clean(
         return None
     if session.suspect or len(connector.loose) or (previous_wh is not None and start < previous_wh - bound.step_wh):
         return None
-    readings = session.readings
-    if any(readings[KIND::STRIDE]) or (ended_at is not None and session.closed_by != "STOP"):
+    if any(session.readings[KIND::STRIDE]) or (ended_at is not None and session.closed_by != "STOP"):
         return None
-    times, registers = readings[TIME::STRIDE].tolist(), readings[ENERGY::STRIDE].tolist()
+    times, registers, powers = columns
     stop = registers[-1] if registers else start
     if ended_at is not None and session.stop_register_wh is not None:
         stop = session.stop_register_wh
@@ -348,6 +358,8 @@ def _clean(
             return None
         if registers != sorted(registers):
             return None
+        if 0 <= stop - registers[-1] - start <= bound.most_wh(until - times[-1]) + bound.step_wh < stop:
+            return None  # they may count from 0 at a new station
     if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
     if stop - start > bound.most_wh(until - started) + bound.step_wh:
@@ -365,9 +377,10 @@ def _clean(
     steps = list(map(sub, all_registers[1:], all_registers))
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
-    if 0 in steps and _flat_under_power(session):
-        return None
     energy = stop - start
+    is_flat = 0 in steps and len(set(registers)) < len(registers) and _flat_under_power(columns)
+    if is_flat or _short_of_power(powers, energy, until - started):
+        return None
     return Judgement(
         times=all_times,
         registers=all_registers,
@@ -376,30 +389,40 @@ def _clean(
         high_wh=energy,
         start_register_wh=start,
         stop_register_wh=stop,
-        account=_all_used(session, len(registers)),
+        account=_all_used(session, powers),
     )
 
 
-def _all_used(session: Session, count: int) -> Account:
-    stated = count - session.readings[POWER::STRIDE].count(ABSENT)
+def _all_used(session: Session, powers: list[int]) -> Account:
+    values = 2 * len(powers) - powers.count(ABSENT)
     stop = session.closed_by == "STOP"
-    account = Account(used=count + stated + 1 + stop + session.unkept, repeated=session.repeated)
+    account = Account(used=values + 1 + stop + session.unkept, repeated=session.repeated)
     account.facts = {"baseline": "START_REGISTER", "energy": "meterStop - baseline"}
     if session.left_out:
         account.add_counted(session.left_out)
     return account
 
 
-def _flat_under_power(session: Session) -> bool:
-    """Suspicion of a stuck meter: a register flat for ten minutes while power flowed; power.py looks closer."""
-    since, previous = 0, ABSENT
-    columns = (session.readings[column::STRIDE] for column in (TIME, ENERGY, POWER))
+def _flat_under_power(columns: Columns) -> bool:
+    """Suspicion of a stuck meter: a register flat for ten minutes, power stated in half of them; power.py looks
+    closer."""
+    since = flowed = 0
+    previous = ABSENT
+    last = 0
     for at, register, power in zip(*columns, strict=True):
-        if register != previous or power <= STANDBY_W:
-            since, previous = at, register
-        elif at - since >= FLAT_US:
+        if register != previous:
+            since, previous, flowed = at, register, 0
+        elif power > STANDBY_W:
+            flowed += at - last
+        if flowed * 2 >= FLAT_US <= at - since:
             return True
+        last = at
     return False
+
+
+def _short_of_power(powers: list[int], energy_wh: int, lasted_us: int) -> bool:
+    """Did the register move by far less than the mean of the stated powers amounts to?"""
+    return bool(powers) and sum(powers) * lasted_us * CAUGHT_UP > energy_wh * 100 * HOUR * len(powers)
 
 
 def _states(
@@ -419,11 +442,11 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
     """Stretches longer than twice the usual interval and than two minutes; none known without three readings."""
     if len(times) < 5 or session.thinned:
         return []
-    spans = list(map(sub, times[1:], times))
-    longest = max(spans)
+    longest = max(map(sub, times[1:], times))
     if longest <= SHORTEST_GAP:
         return []
-    limit = max(2 * sorted(spans)[len(spans) // 2], SHORTEST_GAP)
+    spans = sorted(map(sub, times[1:], times))
+    limit = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     return [(a, b) for a, b in pairwise(times) if b - a > limit] if longest > limit else []
 
 
@@ -434,10 +457,8 @@ def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[in
     """
     if len(times) < 5:
         return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
-    steps = list(map(sub, registers[1:], registers))
-    while steps and not steps[-1]:
-        steps.pop()  # at the end it stood still, and nothing came after it
-    if 0 not in steps:
+    rising = registers[: registers.index(registers[-1]) + 1]  # at the end it stood still, and nothing came after it
+    if len(set(rising)) == len(rising):
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)

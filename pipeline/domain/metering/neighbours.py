@@ -68,5 +68,12 @@ def next_start(station: Station, session: Session) -> int | None:
     return min(later, default=None)
 
 
+def superseded_at(station: Station, session: Session) -> int | None:
+    """When the later session began that ends this one if no stop comes, us; None: none is known."""
+    if session.superseded_at_us is None:
+        return None
+    return next_start(station, session) or session.superseded_at_us + session.clock_us
+
+
 def _last(session: Session) -> int | None:
     return session.last_register_wh if session.last_register_wh >= 0 else session.start_register_wh

@@ -89,8 +89,6 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
             since = times[max(times.index(since) - 1, 0)]
             judged.high_wh = (judged.high_wh or 0) + bound.unseen_wh(until - since)  # the status or the power is wrong
             judged.unseen_us += until - since
-    if not added:
-        return points
     for since, until, curve in added:
         missing = curve[-1][1]
         place = times.index(since)  # it stuck after the reading before, or on a slow beat after the refresh before
@@ -99,9 +97,23 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
         judged.estimated_wh += missing
         judged.high_wh = (judged.high_wh or 0) + max(bound.unseen_wh(until - since), missing)
         judged.unseen_us += until - since
-    judged.codes.append("METER_STUCK")
-    judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
-    return [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
+    if added:
+        judged.codes.append("METER_STUCK")
+        judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
+        points = [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
+    _compare(found, judged)
+    return points
+
+
+def _compare(found: Evidence, judged: Judgement) -> None:
+    """A register that moved by far less than what the power amounts to was wrong somewhere, if nobody knows where."""
+    _, least, most, _ = _cumulated(found.powers, found.since_us, found.until_us)
+    is_stuck, most = "METER_STUCK" in judged.codes, most + most // 50
+    is_short = len(found.powers) >= PROOF and (judged.energy_wh or 0) * 100 < least * CAUGHT_UP
+    if is_short and not is_stuck:
+        judged.codes.append("METER_STUCK")
+    if (is_short or is_stuck) and most > (judged.high_wh or 0):
+        judged.high_wh, judged.unseen_us = most, found.until_us - found.since_us
 
 
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline.domain.station import ABSENT, POWER, STRIDE, TIME, Numbers
+from pipeline.domain.metering.columns import Columns
+from pipeline.domain.station import ABSENT
 
 
-def stated_powers(readings: Numbers, times: list[int], until: int) -> tuple[list[int], list[tuple[int, int]]]:
+def stated_powers(columns: Columns, times: list[int], until: int) -> tuple[list[int], list[tuple[int, int]]]:
     """W at each of `times` (us, rising; ABSENT: none stated), and (us, W) of what was stated between them.
 
     Between them are samples of power alone, and those of readings whose register is not used; before the first of
-    `times` and from `until` (us) on nothing is priced. `readings` as in Session, STRIDE numbers each.
+    `times` and from `until` (us) on nothing is priced.
     """
-    powers = readings[POWER::STRIDE]
+    read, _, powers = columns
+    if times[1:-1] == read and len(times) > 1:  # nearly always: a start, all readings, a stop
+        return [ABSENT, *powers, ABSENT], []
     if not times or max(powers, default=ABSENT) < 0:
         return [ABSENT] * len(times), []
-    read = readings[TIME::STRIDE]
-    if times[1:-1] == read.tolist():  # nearly always: a start, all readings, a stop
-        return [ABSENT, *powers, ABSENT], []
     stated = dict(zip(read, powers, strict=True))
     found = [stated.pop(at, ABSENT) for at in times]
     return found, [(at, power) for at, power in stated.items() if power >= 0 and times[0] < at < until]

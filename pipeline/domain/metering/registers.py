@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import gcd
 from typing import NamedTuple
 
 from pipeline.domain.station import HOUR, MINUTE
@@ -19,6 +20,8 @@ SMALL_WH, SMALL_STEPS = 100, 10
 """A fall of at most this much is a rollback, no reset."""
 MODULI = tuple(sorted({10**digits for digits in range(5, 13)} | {1000 * 2**16, 2**24, 2**31, 2**32, 1000 * 2**31}))
 """Where registers start over, in Wh: full decades of Wh and kWh, and full integers."""
+SHOWN = 10
+"""So many registers on either side of a fall show how fast energy flows there."""
 RESOLUTIONS = (1000, 100, 10, 1)
 
 Point = tuple[int, int]
@@ -55,13 +58,16 @@ class Way:
     unseen: list[Point] = field(default_factory=list)
     """(from us, to us) around each fall: what flowed there before it is not known."""
     left_out: dict[str, list[Point]] = field(default_factory=dict)
+    firm_us: int = 0
+    """When the last of the points was read that is not a little lower as it was sent."""
 
 
 def resolution(values: set[int], least: int = 2) -> int:
     """The step of a register that showed these values, Wh; 1 where too few of them (`least`) tell."""
     if len(values) < least:
         return 1
-    return next(step for step in RESOLUTIONS if all(value % step == 0 for value in values))
+    shared = gcd(*values)
+    return next(step for step in RESOLUTIONS if shared % step == 0)
 
 
 def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:
@@ -78,6 +84,7 @@ def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Wa
         register = sent + way.dropped_wh
         if register >= highest:
             way.points.append((at, register))
+            way.firm_us = at
         elif highest - register <= bound.step_wh:
             way.points.append((at, highest))
         else:
@@ -97,13 +104,15 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
         below = points[index:back]
         is_out = max(low for _, low in below) < max(old // 10, 1)
         _leave_out(way, "REGISTER_DROPOUT" if is_out else "ROLLBACK_IGNORED", below)
+        if old <= small(bound):
+            way.unseen.append((since, told[back][0]))  # a reset of a register that was near 0 looks the same
         return back
     span = at - since
     if highest - (sent + way.dropped_wh) <= small(bound):  # stays there: whoever closes the session decides
         _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
         return index + 1
     modulus = wrapped(old, sent, span, bound)
-    if modulus:
+    if modulus and _flows_on(way.points, points[index:], modulus - old + sent, span, bound):
         way.dropped_wh += modulus
         way.points.append((at, sent + way.dropped_wh))
         _add(way, "REGISTER_WRAPPED")
@@ -111,7 +120,7 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
     if index + 1 == len(points):  # one value that nothing confirms
         _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
         return index + 1
-    way.unseen.append((stale_since(way.points), at))
+    way.unseen.append((min(stale_since(way.points), way.firm_us or since), at))
     way.dropped_wh = highest - sent
     way.points.append((at, highest))
     _add(way, "REGISTER_RESET" if sent <= bound.most_wh(max(span, LAG)) + bound.step_wh else "METER_REPLACED")
@@ -136,6 +145,16 @@ def _returns(points: list[Point], index: int, back: int, before: Point, bound: B
     below = [each for _, each in points[index:back]]
     is_dip = before[1] - min(below) <= small(bound)
     return is_dip or not bound.allows(register - low, max(at - since, LAG)) or min(below) == max(below)
+
+
+def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: int, bound: Bound) -> bool:
+    """Is this no more than flows on either side of a fall? A register that was reset near its end looks like a wrap."""
+    rises = [*pairwise(changes(before[-SHOWN:])), *pairwise(changes(after[:SHOWN]))]
+    if len(rises) < 2:
+        return True
+    fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises if b[0] > a[0])
+    longest = max(b[0] - a[0] for a, b in rises)
+    return energy_wh <= fastest * max(span_us, longest) // HOUR * 5 // 4 + 2 * bound.step_wh
 
 
 def _leave_out(way: Way, code: str, points: list[Point]) -> None:

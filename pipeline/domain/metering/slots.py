@@ -28,6 +28,7 @@ def spread(
         for stretch, following in zip(activity, [*activity[1:], None], strict=True)
         if stretch.activity != "idle"
     ]
+    charges_all_along = charging == [(start, end)]  # nearly always; no sum over the stretches for each slot
     lasted, in_all = seconds(end - start), seconds(sum(until - since for since, until in charging))
     slots: list[Slot] = []
     register, clock = registers[0], 0
@@ -39,9 +40,11 @@ def spread(
         cut = min(bound, end)
         at_cut = registers[-1] if cut >= times[-1] else _register_at(times, registers, cut)
         occupied = seconds(cut - start)
-        charged = seconds(sum(min(b, cut) - a for a, b in charging if a < cut))
-        # Both are rounded: the last slot, which is no whole quarter, may not charge for longer than it is occupied.
-        charged = max(charged, in_all - (lasted - occupied))
+        charged = occupied
+        if not charges_all_along:
+            charged = seconds(sum(min(b, cut) - a for a, b in charging if a < cut))
+            # Both are rounded: the last slot, which is no whole quarter, may not charge for longer than it is occupied.
+            charged = max(charged, in_all - (lasted - occupied))
         slots.append(Slot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
         register, clock, charged_before = at_cut, occupied, charged
         if bound >= end:

@@ -16,6 +16,7 @@ from pipeline.domain.pricing.formula import Formula, formula_of
 from pipeline.domain.pricing.ledger import Ledger, Split
 from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
 from pipeline.domain.pricing.quotes import Lock, lock_of
+from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.reservation import reserve
 from pipeline.domain.pricing.restrictions import Moment
 from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
@@ -119,6 +120,11 @@ class Fold:
     def needs_power(self) -> bool:
         """Does a price depend on power? Then each reading must be told, with what it states."""
         return self._plan.has_power
+
+    @property
+    def prices(self) -> tuple[Unit | None, ...]:
+        """What is asked at this moment, for each dimension."""
+        return self._active.units
 
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
         """A meter reading, later than everything before. Raises ValueError if not: refold from the kept readings."""

@@ -97,9 +97,20 @@ class Rating:
         except CannotPrice as missing:
             return missing
 
-    def voided(self, station: Station, session: Session, voided_id: str) -> StrippedSession:
-        """The last record of a provisional id, under which `session` was shown before its start was known."""
-        return strip_voided(station, session, voided_id, self.session_id(station, session))
+    def hold(self, station: Station, session: Session, code: str) -> StrippedSession:
+        """An open session whose bill is held for `code`, whatever its evidence says so far."""
+        limits = self.terms.limits(station.station_id, session.connector_id)
+        measured = measure(station, session, limits, previous_register(station, session))
+        site = self.terms.site(station.station_id, session, measured.times[0] if measured.times else session.last_at_us)
+        session_id = self.session_id(station, session)
+        return strip(station, session, session_id, site, measured, CannotPrice(code, ""), 0, limits)
+
+    def voided(self, station: Station, session: Session, voided_id: str, generation: int) -> StrippedSession:
+        """The last record of a provisional id, under which `session` was shown before its start was known.
+
+        `generation`: of what was shown under it.
+        """
+        return strip_voided(station, session, voided_id, self.session_id(station, session), generation)
 
     def show(self, station: Station, session: Session) -> SessionUpdate:
         """The live view: energy so far and what it costs if the session ended now."""

@@ -84,7 +84,7 @@ def receipt_of(
 
 def account_of(account: Evidence) -> Account:
     """As it is published: without identifiers, and as bounded as the account itself."""
-    left_out = tuple(
+    left_out = [
         LeftOut(
             reason=reason,
             count=each.count,
@@ -93,13 +93,13 @@ def account_of(account: Evidence) -> Account:
             to_us=each.to_us,
         )
         for reason, each in sorted(account.left_out.items())
-    )
+    ]
     return Account(
         used=account.used,
         repeated=account.repeated,
-        left_out=left_out,
-        facts=tuple(Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())),
-        hypotheses=tuple(Hypothesis(name=name, energy_wh=wh) for name, wh in sorted(account.hypotheses.items())),
+        left_out=tuple(left_out),
+        facts=tuple([Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())]),
+        hypotheses=tuple([Hypothesis(name=name, energy_wh=wh) for name, wh in sorted(account.hypotheses.items())]),
         decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
     )
 
@@ -141,7 +141,7 @@ def credit_of(
         software=software,
         kind="CREDIT",
         session_id=record.session_id,
-        generation=record.generation,
+        generation=former.generation,
         revision=former.revision,
         bill_hash=former.hash.hex(),
         corrected_by=revision,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.measure import Measured
@@ -20,7 +21,19 @@ from pipeline.domain.station import ABSENT, ENERGY, KIND, POWER, REGISTER, STRID
 class Running:
     """A fold and how many of the session's readings it has seen."""
 
-    __slots__ = ("currency", "fed", "fold", "highest_wh", "is_moved", "known", "series", "site_id", "template")
+    __slots__ = (
+        "bounds",
+        "currency",
+        "fed",
+        "fold",
+        "highest_wh",
+        "is_moved",
+        "is_plain",
+        "known",
+        "series",
+        "site_id",
+        "template",
+    )
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
@@ -33,51 +46,61 @@ class Running:
         """How many slots of each were known when the fold began: with more of them it begins again."""
         self.template: Any = None
         """What whoever encodes live updates keeps for the next one."""
+        self.bounds: list[int] = []
+        """Times of the readings between which a price may have changed: these a long session keeps."""
         self.fed = 0
         self.is_moved = False
         """Some of its readings are not where they were sent: another clock, or no transaction id."""
+        self.is_plain = False
+        """Neither that, nor is it to begin again when signals come: a plain reading more can be fed as it is."""
 
 
 def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
-    started, start = session.started_at_us, session.start_register_wh
     readings = session.readings
     running: Running | None = session.fold
+    if running is not None and running.is_plain and not session.slow and len(readings) - running.fed == STRIDE:
+        register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
+        if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
+            running.fed, running.highest_wh = len(readings), register
+            return running
+    started, start = session.started_at_us, session.start_register_wh
     is_moved = running is None and (session.suspect or len(station.connector(session.connector_id).loose) > 0)
     if is_moved or (running is not None and running.is_moved):
         running, is_moved = None, True  # its readings are not where they were sent: folded anew each time
         readings = readings_of(station, session, session.ended_at_us)
     if running is None:
-        if started is None or start is None:
+        if started is None or start is None or session.last_at_us - started > LONGEST_SESSION_US:
             return None
         try:
             site, tariff = terms.tariff(station.station_id, session, started)
             signals = terms.signals.of_site(site.site_id)
             running = session.fold = _open_fold(site, tariff, signals, started, start, session.quote)
             running.is_moved = is_moved
+            running.is_plain = not is_moved and not running.series
         except CannotPrice:
             return None
     elif running.series and running.known != terms.signals.of_site(running.site_id).count(running.series):
         _begin_again(terms, station, session, running)
     fed, highest = running.fed, running.highest_wh
     running.fed = len(readings)
-    if running.fed - fed == STRIDE and not session.slow:  # nearly always: one reading more, and a plain one
-        register = readings[fed + ENERGY]
-        if register >= highest and running.fold.moved(readings[fed], register * MWH_PER_WH):
-            running.highest_wh = register
-            return running
     new = readings[fed + ENERGY :: STRIDE].tolist()
     plain = not any(readings[fed + KIND :: STRIDE])
     if new and plain and max(new) == new[-1] >= highest and running.fold.moved(readings[-STRIDE], new[-1] * MWH_PER_WH):
         running.highest_wh = new[-1]  # inside one stretch of price only the last reading counts
         return running
-    read, needs_power = running.fold.reading, running.fold.needs_power
+    fold = running.fold
+    read, needs_power = fold.reading, fold.needs_power
     last = started or 0
     for position in range(fed, len(readings), STRIDE):
         at, power = readings[position], readings[position + POWER] if needs_power else ABSENT
         register = readings[position + ENERGY] if readings[position + KIND] == REGISTER else ABSENT
         if register >= highest and at > last:  # two of one instant: their clock is not known well yet
-            read(at, register * MWH_PER_WH, None if power < 0 else power)
+            if not fold.moved(at, register * MWH_PER_WH):
+                prices = fold.prices
+                read(at, register * MWH_PER_WH, None if power < 0 else power)
+                if not needs_power or fold.prices != prices:
+                    running.bounds += (readings[max(position - STRIDE, 0)], at)
             highest, last = register, at
         elif power >= 0:  # its register is not used, what it states of power is
             if at == started == last:
@@ -94,6 +117,7 @@ def _begin_again(terms: Terms, station: Station, session: Session, running: Runn
     site, tariff = terms.tariff(station.station_id, session, started)
     fresh = _open_fold(site, tariff, terms.signals.of_site(site.site_id), started, start, session.quote)
     running.fold, running.highest_wh, running.fed, running.known = fresh.fold, start, 0, fresh.known
+    running.bounds = []
 
 
 def _open_fold(

@@ -21,6 +21,8 @@ class Terms:
         self.signals = catalog.signals(START)
         """All that are known now, of all sites."""
         self._limits: dict[tuple[str, int], Limits] = {}
+        self._site_ids: dict[str, str | None] = {}
+        """By station, as `site_id` says: it is asked for at each frame."""
 
     def see(self, view: View) -> None:
         """From now on this much of the catalog counts, for all but what a session has frozen."""
@@ -28,13 +30,16 @@ class Terms:
             return
         if view.sites != self._view.sites:
             self._limits.clear()
+            self._site_ids.clear()
         self._view = view
         self.signals = self._catalog.signals(view)
 
     def site_id(self, station_id: str) -> str | None:
         """Where the station stands by the latest version; None: at no known site."""
-        site = self.site(station_id, None, None)
-        return None if site is None else site.site_id
+        if station_id not in self._site_ids:
+            site = self.site(station_id, None, None)
+            self._site_ids[station_id] = None if site is None else site.site_id
+        return self._site_ids[station_id]
 
     def site(self, station_id: str, session: Session | None, at_us: int | None) -> Site | None:
         """Where the station stands at an instant (None: by the latest version), as `session` has it; None: unknown."""

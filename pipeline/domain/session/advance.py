@@ -16,9 +16,11 @@ from pipeline.domain.events import (
     StationSeen,
     StatusReported,
 )
+from pipeline.domain.session.admission import refusal
 from pipeline.domain.session.confirmations import confirm
 from pipeline.domain.session.decisions import decide
 from pipeline.domain.session.ends import end
+from pipeline.domain.session.notes import refuse
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.starts import authorize, start
 from pipeline.domain.session.status import report_status, see
@@ -42,5 +44,8 @@ def advance(station: Station, event: ChargeEvent) -> Told:
     if isinstance(event, MeterRead):
         return read_meter(station, event)
     station.received += 1
+    refused = refusal(station, event)
+    if refused is not None:
+        return refuse(station, *refused)
     handle: Handler = _HANDLERS[type(event)]
     return handle(station, event)

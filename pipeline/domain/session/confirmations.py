@@ -5,7 +5,7 @@ from __future__ import annotations
 from pipeline.domain.events import SessionConfirmed
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
-from pipeline.domain.session.finding import is_same_place, shared_key, unarchive
+from pipeline.domain.session.finding import is_same_place, share, shared_key, unarchive
 from pipeline.domain.session.neighbours import join, line_up, untangle
 from pipeline.domain.session.notes import heard, touched
 from pipeline.domain.station import Session, Station, Step
@@ -31,21 +31,20 @@ def confirm(station: Station, event: SessionConfirmed) -> Step | None:
 
 def _adopt_id(station: Station, session: Session, transaction: str) -> Step | None:
     """`session` was pending and is known by `transaction` from now on; what came under that id before joins it."""
-    early = station.sessions.get(transaction) or unarchive(station, transaction)
     key = transaction
-    if early is not None and early.started_at_us is None and not is_same_place(early, session):
-        key = shared_key(transaction, session.connector_id)  # evidence of the other connector came first
-        early.shared = early.slow = session.shared = session.slow = True
-        early = None
-    elif early is not None and early.started_at_us is not None:
-        if early.connector_id != session.connector_id and not early.ended():  # one id for two connectors (problem 6a)
-            key = shared_key(transaction, session.connector_id)
-            early.shared = early.slow = session.shared = session.slow = True
-        elif early.started_at_us == session.started_at_us and early.start_register_wh == session.start_register_wh:
+    early = station.sessions.get(key) or unarchive(station, key)
+    if early is not None and not is_same_place(early, session):  # one id for two connectors (problem 6a)
+        share(early, session)
+        key = shared_key(transaction, session.connector_id)
+        early = station.sessions.get(key) or unarchive(station, key)
+    if early is not None and early.started_at_us is not None:
+        if early.started_at_us == session.started_at_us and early.start_register_wh == session.start_register_wh:
             _repeat_of(station, session, early)
             return None
+        if key in early.aliases:  # of one charge under two ids, which this start may be of, too
+            key = f"{key}#{session.start_sent_us}"
         else:
-            station.sessions[f"{transaction}#{early.started_at_us}"] = early  # 1.6 ids can be used again
+            station.sessions[f"{key}#{early.started_at_us}"] = early  # 1.6 ids can be used again
         early = None
     if session.call is not None:
         session.call = None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from pipeline.domain.bounds import MOST_ORPHANS
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
+from pipeline.domain.session.status import note_boots
 from pipeline.domain.session.timeline import note_number, put_into
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -56,6 +58,8 @@ def _without_id(station: Station, event: SessionEnded, at: int) -> Step | None:
     if any(_is_same(station, event, each) for each in station.orphans) or _is_known(station, event):
         station.duplicates += 1
         return None
+    if len(station.orphans) >= MOST_ORPHANS:
+        return refuse(station, "TOO_MANY_STOPS", "too many stops without a usable id wait for their session already")
     station.orphans = [*station.orphans, event]
     station.wake_us = min(station.wake_us, settled_at(event), at + REORDER_WINDOW)
     return None
@@ -127,6 +131,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
         note(session, "LATE_REPLAY")  # problem 10
     for code in event.codes:
         note(session, code)
+    note_boots(session, station.boots)
     if event.seq_no is not None:
         note_number(session, event.seq_no)
     if event.token is not None and session.token is not None and event.token != session.token:
@@ -160,6 +165,11 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
     if is_same or (session.aliases and _says_the_same(event, session)):  # of the other id of the same charge
         station.duplicates += 1
         session.repeated += event.register_wh is not None
+        if is_same and 0 < event.received_time_us < session.stop_received_us:  # the first one, second in the log
+            session.stop_received_us = event.received_time_us
+            if clock.judge(station, session):
+                disturb_next(station, session)
+                touched(station, session, "LATE_STOP")
         return None
     if _is_known(station, event):  # it ended another session of the same id (6a)
         station.duplicates += 1

@@ -18,6 +18,12 @@ def shared_key(transaction: str, connector_id: int) -> str:
     return f"{transaction}@{connector_id}"
 
 
+def share(*sessions: Session) -> None:
+    """They have one transaction id: each message is looked at whose it is."""
+    for session in sessions:
+        session.shared = session.slow = True
+
+
 def find(station: Station, transaction: str, connector_id: int | None) -> Session | None:
     """The session of this transaction, on this connector if one is named; also one in the archive."""
     session = station.sessions.get(transaction) or unarchive(station, transaction)
@@ -40,17 +46,15 @@ def is_same_place(session: Session, other: Session) -> bool:
 def sharing(station: Station, transaction: str, *, archived: bool = False) -> list[Session]:
     """All sessions that are known by this transaction id; with `archived` those of the archive come back."""
     first = station.sessions.get(transaction) or (unarchive(station, transaction) if archived else None)
-    if first is None or not first.shared:
-        return [] if first is None else [first]
-    for connector_id in station.connectors if archived else ():
-        key = shared_key(first.transaction or transaction, connector_id)
-        if key not in station.sessions:
-            unarchive(station, key)
-    return [
-        session
-        for _, session in station.each_session()
-        if session.transaction in (transaction, first.transaction) and session.shared
-    ]
+    if first is not None and not first.shared:
+        return [first]
+    found = [] if first is None else [first]
+    for connector_id in station.connectors:
+        key = shared_key(transaction, connector_id)
+        session = station.sessions.get(key) or (unarchive(station, key) if archived else None)
+        if session is not None and all(session is not other for other in found):
+            found.append(session)
+    return found
 
 
 def on_connector(station: Station, connector_id: int, at: int) -> Session | None:
@@ -64,9 +68,14 @@ def on_connector(station: Station, connector_id: int, at: int) -> Session | None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:
-    """A session whose start was not seen (yet): problems 12 and 18."""
+    """A session whose start was not seen (yet): problems 12 and 18; beside that of another connector, if any."""
     session = Session(connector_id or UNKNOWN_CONNECTOR, transaction)
-    station.sessions[transaction] = session
+    other = station.sessions.get(transaction)
+    if other is None:
+        station.sessions[transaction] = session
+    else:
+        share(other, session)
+        station.sessions[shared_key(transaction, session.connector_id)] = session
     station.wake_us = min(station.wake_us, at + SETTLE, at + REORDER_WINDOW)
     return session
 

@@ -15,7 +15,7 @@ from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.registers import LAG
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.session.finding import sharing
-from pipeline.domain.session.neighbours import join, line_up
+from pipeline.domain.session.neighbours import join, line_up, untangle, untangle_unstarted
 from pipeline.domain.session.notes import note, touched
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -94,12 +94,16 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     was measured under: firmware may send a number of its own.
 
     Returns when to look again: answers and other starts may still come for SETTLE."""
-    if all(session.started_at_us is not None for session in station.sessions.values()):
-        return NEVER
+    if None not in [session.started_at_us for session in station.sessions.values()]:
+        return NEVER  # nearly always
     shells = [(key, s) for key, s in station.each_session() if s.started_at_us is None and s.transaction]
     if not shells:
         return NEVER
-    wake = NEVER
+    untangle_unstarted(station, [session for _, session in shells if _received(session) + SETTLE <= now], step)
+    shells = [(key, session) for key, session in shells if station.sessions.get(key) is session]
+    wake = min(
+        (_received(session) + SETTLE for _, session in shells if now < _received(session) + SETTLE), default=NEVER
+    )
     pending = [
         session
         for _, session in station.each_session()
@@ -108,6 +112,7 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     ]
     for _, early in shells:
         found = [session for session in pending if _continues(station, session, early, limits_of)]
+        found = [session for session in found if not any(_is_again(session, first) for first in found)]
         rivals = [each for _, each in shells if found and _continues(station, found[0], each, limits_of)]
         if len(found) != 1 or len(rivals) != 1:
             continue
@@ -119,7 +124,18 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
         if early.billed is not None:  # somebody had decided about it before its start was found
             step.merged.append((found[0], early))
         _adopt(station, found[0], early)
+        untangle(station, found[0].connector_id, step)
     return wake
+
+
+def _is_again(session: Session, first: Session) -> bool:
+    """Did the charge that `first` began begin once more: one tag and one register, and nothing had ended it?"""
+    return (
+        session.connector_id == first.connector_id
+        and (session.token, session.start_register_wh) == (first.token, first.start_register_wh)
+        and 0 < session.start_sent_us - first.start_sent_us <= MINUTE
+        and not (first.closed_by == "STOP" and first.stop_sent_us <= session.start_sent_us)
+    )
 
 
 def _received(session: Session) -> int:
@@ -137,7 +153,9 @@ def _continues(station: Station, session: Session, early: Session, limits_of: Li
     if early.connector_id not in (session.connector_id, UNKNOWN_CONNECTOR) or since < session.start_sent_us:
         return False
     if session.superseded_at_us is not None and since >= session.superseded_at_us:
-        return False
+        following = [other for _, other in station.each_session() if other.start_sent_us == session.superseded_at_us]
+        if not any(_is_again(other, session) for other in following):
+            return False
     if None not in (early.stop_token, session.token) and early.stop_token != session.token:
         return False
     if session.transaction and not _is_beside(session, early, since):
@@ -171,10 +189,12 @@ def _is_beside(session: Session, early: Session, since: int) -> bool:
 def _adopt(station: Station, session: Session, early: Session) -> None:
     """The start is that of `early`: one session, under the id that it was given, else under that of `early`."""
     answered = session.transaction
-    session.transaction = answered or early.transaction
+    kept = session if answered else early
+    name = next(key for key, known in station.each_session() if known is kept)
+    session.transaction = kept.transaction
     for key in [key for key, known in station.sessions.items() if known is session or known is early]:
         station.sessions[key] = session
-        if key != session.transaction and key not in session.aliases:
+        if key != name and key not in session.aliases:
             session.aliases.append(key)
     if session.call is not None:
         session.call = None

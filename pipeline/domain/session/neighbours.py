@@ -7,13 +7,27 @@ charge, told under two transaction ids (problem 15a).
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
+from pipeline.domain.metering.evidence import readings_of
 from pipeline.domain.metering.neighbours import OVERLAP
 from pipeline.domain.session.notes import note, touched
-from pipeline.domain.session.timeline import note_number, note_state, put_into
-from pipeline.domain.station import ABSENT, STRIDE, UNKNOWN_CONNECTOR, Session, Station, Step
+from pipeline.domain.session.timeline import note_numbers, note_state, put_into, seen_numbers
+from pipeline.domain.station import (
+    ABSENT,
+    ENERGY,
+    KIND,
+    REGISTER,
+    STRIDE,
+    TIME,
+    UNKNOWN_CONNECTOR,
+    Numbers,
+    Session,
+    Station,
+    Step,
+)
 
 
 def line_up(station: Station, connector_id: int) -> None:
@@ -21,8 +35,25 @@ def line_up(station: Station, connector_id: int) -> None:
     known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
         if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
-            session.superseded_at_us = following.started_at_us
+            session.superseded_at_us = following.start_sent_us
             session.superseded_register_wh = following.start_register_wh
+            _take_leave(station, session)
+
+
+def _take_leave(station: Station, session: Session) -> None:
+    """Readings without id that came before the start of the next session were taken for those of this one."""
+    if not len(station.connector(session.connector_id).loose):
+        return
+    readings = readings_of(station, session, None)
+    registers = _registers(readings)
+    last_at_us = max([session.started_at_us or 0, *readings[TIME::STRIDE][-1:]])
+    if last_at_us == session.last_at_us:
+        return
+    session.last_at_us = last_at_us
+    session.last_register_wh = registers[-1] if registers else (session.start_register_wh or ABSENT)
+    if session.ended():
+        session.ended_at_us = session.last_at_us
+        touched(station, session, "NEIGHBOUR_CHANGED")
 
 
 def disturb_next(station: Station, session: Session) -> None:
@@ -39,7 +70,7 @@ def untangle(station: Station, connector_id: int, step: Step) -> None:
     if connector_id == UNKNOWN_CONNECTOR:
         return
     for first, second in itertools.combinations(_in_order(station, connector_id), 2):
-        if _reach(first) - (second.started_at_us or 0) <= OVERLAP or not _share(first, second):
+        if not _share(first, second):
             continue
         if None in (first.token, second.token) or first.token == second.token:
             _unite(station, first, second, step)
@@ -51,6 +82,20 @@ def untangle(station: Station, connector_id: int, step: Step) -> None:
                 touched(station, session, "NEIGHBOUR_CHANGED")
 
 
+def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) -> None:
+    """The same of sessions without a start: each becomes a part of the one that has its evidence, too."""
+    joined: set[int] = set()
+    for shell in shells:
+        for other in [*_in_order(station, shell.connector_id), *shells]:
+            if other is shell or id(other) in joined or not _shares_evidence(station, other, shell):
+                continue
+            tokens = other.token or other.stop_token, shell.token or shell.stop_token
+            if None in tokens or tokens[0] == tokens[1]:
+                _unite(station, other, shell, step)
+                joined.add(id(shell))
+                break
+
+
 def _reach(session: Session) -> int:
     """Until when there is evidence that it went on."""
     return (session.ended_at_us or 0) if session.closed_by == "STOP" else session.last_at_us
@@ -58,6 +103,8 @@ def _reach(session: Session) -> int:
 
 def _share(first: Session, second: Session) -> bool:
     """Did both count the same energy? Sessions one after the other share none, whatever their clocks say."""
+    if _reach(first) - (second.started_at_us or 0) <= OVERLAP:
+        return False
     begin, following = first.start_register_wh, second.start_register_wh
     if begin is None or following is None:
         return True
@@ -65,6 +112,33 @@ def _share(first: Session, second: Session) -> bool:
     if end is not None and end < begin:  # it started over meanwhile
         return following >= begin or following < end
     return end is None or begin <= following < max(end, first.last_register_wh)  # a stop may be frozen
+
+
+def _shares_evidence(station: Station, first: Session, shell: Session) -> bool:
+    """The same of a session whose start was not seen: readings at one time, over one stretch of the register."""
+    spans = []
+    if first.connector_id != shell.connector_id or shell.connector_id == UNKNOWN_CONNECTOR:
+        return False
+    for session in (first, shell):
+        readings = readings_of(station, session, session.ended_at_us)
+        registers = _registers(readings)
+        if session.start_register_wh is not None:
+            registers.insert(0, session.start_register_wh)
+        if not len(readings) or not registers:
+            return False
+        began = readings[TIME] if session.started_at_us is None else session.started_at_us
+        spans.append((began, max(_reach(session), readings[TIME - STRIDE]), min(registers), max(registers)))
+    (began, reach, low, high), (other_began, other_reach, other_low, other_high) = spans
+    return min(reach, other_reach) - max(began, other_began) > OVERLAP and max(low, other_low) <= min(high, other_high)
+
+
+def _registers(readings: Numbers) -> list[int]:
+    """Wh, in order."""
+    return [
+        readings[index + ENERGY]
+        for index in range(0, len(readings), STRIDE)
+        if readings[index + KIND] == REGISTER and readings[index + ENERGY] != ABSENT
+    ]
 
 
 def _unite(station: Station, first: Session, second: Session, step: Step) -> None:
@@ -94,7 +168,7 @@ def _unite(station: Station, first: Session, second: Session, step: Step) -> Non
     note(first, "TX_ID_RECONCILED")
     first.superseded_at_us = first.superseded_register_wh = None
     line_up(station, first.connector_id)
-    if first.ended():
+    if first.ended() and first.started_at_us is not None:
         step.rated.append((first, "SAME_CHARGE"))
         station.wake_us = 0
 
@@ -115,10 +189,8 @@ def join(session: Session, early: Session) -> None:
     for reason, (count, since, until) in early.left_out.items():
         session.leave_out(reason, since, count)
         session.leave_out(reason, until, 0)
-    if early.seq_next != ABSENT:
-        for number in range(early.seq_first, early.seq_next):
-            if number not in early.seq_missing:
-                note_number(session, number)
+    for first, past in seen_numbers(early):
+        note_numbers(session, first, past)
     session.unkept += early.unkept
     if early.closed_by == "STOP" and session.closed_by == "STOP":
         _count_again(session, early.stop_register_wh, session.stop_register_wh, "DOUBLE_STOP", early.stop_sent_us)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pipeline.domain.bounds import MOST_LOOSE
 from pipeline.domain.events import MeterRead
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.thinning import thinned
+from pipeline.domain.session.admission import refusal
 from pipeline.domain.session.finding import find, is_on, on_connector, shell
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import (
@@ -31,10 +34,13 @@ from pipeline.domain.station import (
     TIME,
     UNKNOWN_CONNECTOR,
     UPDATE_EVERY,
+    Numbers,
     Session,
     Station,
     Told,
 )
+
+_AHEAD = -CLOCK_TOLERANCE
 
 
 def read_meter(station: Station, event: MeterRead) -> Told:
@@ -49,7 +55,7 @@ def read_meter(station: Station, event: MeterRead) -> Told:
         or register is None
         or at <= session.last_at_us
         or register < session.last_register_wh
-        or not -CLOCK_TOLERANCE <= received - at <= CLOCK_TOLERANCE
+        or not _AHEAD <= received - at <= CLOCK_TOLERANCE
         or session.slow
         or (event.connector_id != session.connector_id and event.connector_id is not None)
         or event.codes
@@ -81,6 +87,9 @@ def read_meter(station: Station, event: MeterRead) -> Told:
 
 
 def _unusual(station: Station, event: MeterRead) -> Told:
+    refused = refusal(station, event)
+    if refused is not None:
+        return refuse(station, *refused)
     heard(station, event)
     sent, received = event.event_time_us, event.received_time_us
     is_of_station = event.connector_id == 0 or (event.connector_id is None and not event.tx_hint)
@@ -96,8 +105,6 @@ def _unusual(station: Station, event: MeterRead) -> Told:
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
-        if event.transaction_id in station.sessions:  # of another connector: this one's start may still come
-            return _loose(station, event, at)
         session = shell(station, event.transaction_id, event.connector_id, at)
     elif session.connector_id == UNKNOWN_CONNECTOR and event.connector_id:
         session.connector_id = event.connector_id
@@ -137,10 +144,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
             session.last_at_us = max(session.last_at_us, at)  # it is a sign of life all the same
         return None
     readings = session.readings
-    if session.thinned and session.readings and readings[TIME] < row[TIME] < readings[-STRIDE]:
-        station.late_unused += 1
-        station.used += 1
-        session.leave_out("LATE_READING_UNUSED", row[TIME], values_of(row))
+    if _is_thinned_at(session, row[TIME]):
+        _leave_out_late(station, session, row)
         return None
     became, place = put_into(session, row)
     match became:
@@ -175,6 +180,25 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
     return None
 
 
+def _is_thinned_at(session: Session, at: int) -> bool:
+    readings = session.readings
+    return at <= session.folded_us or bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
+
+
+def _leave_out_late(station: Station, session: Session, row: list[int]) -> None:
+    """The readings around it are kept no more; one that does not lie between those that are may matter."""
+    station.late_unused += 1
+    station.used += 1
+    session.leave_out("LATE_READING_UNUSED", row[TIME], values_of(row))
+    if row[TIME] > session.folded_us:
+        return
+    readings = session.readings
+    place = place_of(readings, row[TIME])
+    around = [readings[max(place - STRIDE, 0) + ENERGY], row[ENERGY], readings[place + ENERGY]]
+    if row[KIND] != REGISTER or around != sorted(around):
+        note(session, "EVIDENCE_THINNED")
+
+
 def _loose(station: Station, event: MeterRead, at: int) -> Told:
     """Problems 19 to 21: no usable transaction id. It is kept with its connector, whose session had it then owns it."""
     connector_id = UNKNOWN_CONNECTOR if event.connector_id is None else event.connector_id
@@ -185,6 +209,9 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
     owner = on_connector(station, connector_id, row[TIME])
     if is_empty(row):
         station.outside += 1
+        return None
+    if owner is not None and _is_thinned_at(owner, row[TIME]):
+        _leave_out_late(station, owner, row)
         return None
     became, _ = put(connector.loose, row) if owner is None else put_into(owner, row, connector.loose)
     station.newest_us = max(station.newest_us, at)
@@ -223,6 +250,17 @@ def _forget_loose(station: Station, connector_id: int, at: int) -> None:
         default=at,
     )
     del loose[: place_of(loose, min(oldest, at - REORDER_WINDOW))]
+    if len(loose) > MOST_LOOSE * STRIDE:
+        _thin_loose(station, connector_id, loose)
+
+
+def _thin_loose(station: Station, connector_id: int, loose: Numbers) -> None:
+    """The older half to one reading a minute; whose they are is not judged yet, so none of the sessions is complete."""
+    half = MOST_LOOSE // 2 * STRIDE
+    loose[:half] = thinned(loose[:half])
+    for _, session in station.each_session():
+        if is_on(session, connector_id):
+            note(session, "EVIDENCE_THINNED")
 
 
 def _note_late_state(session: Session, at: int, state: str) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 from pipeline.domain.events import SessionAuthorized, SessionStarted
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
-from pipeline.domain.session.finding import find, is_on, shared_key, shell, unarchive
+from pipeline.domain.session.finding import find, is_on, share, shared_key, shell, unarchive
 from pipeline.domain.session.neighbours import line_up, untangle
-from pipeline.domain.session.notes import alert, heard, note, refuse, touched
+from pipeline.domain.session.notes import alert, heard, refuse, touched
+from pipeline.domain.session.status import note_boots
 from pipeline.domain.session.timeline import note_number
-from pipeline.domain.station import LATENESS_HORIZON, SETTLE, UNKNOWN_CONNECTOR, UPDATE_EVERY, Session, Station, Step
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    LATENESS_HORIZON,
+    SETTLE,
+    UNKNOWN_CONNECTOR,
+    UPDATE_EVERY,
+    Session,
+    Station,
+    Step,
+)
 
 
 def start(station: Station, event: SessionStarted) -> Step | None:
@@ -31,7 +41,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
         if session is None:
             session = Session(connector_id, other.transaction)
             station.sessions[key] = session
-        other.shared = other.slow = session.shared = session.slow = True
+        share(other, session)
     if session is not None and _is_start_of(session, event):
         return _start_again(station, event, session)
     if session is not None and session.started_at_us is not None:
@@ -68,8 +78,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
         note_number(session, event.seq_no)
-    if not session.ended() and any(0 < session.start_received_us <= boot for boot in station.boots):
-        note(session, "REBOOT_IN_SESSION")  # it was heard of before this start
+    note_boots(session, station.boots)
     if not session.readings:
         session.last_at_us = at
         if event.register_wh is not None:
@@ -114,16 +123,32 @@ def _same_start(station: Station, event: SessionStarted) -> Session | None:
 
 def _is_start_of(session: Session, event: SessionStarted) -> bool:
     return (
-        session.started_as_sent_us() == event.event_time_us
+        (session.started_as_sent_us() == event.event_time_us or _is_timeless_retry(session, event))
         and is_on(session, event.connector_id)
         and event.token in (None, session.token)
         and session.start_register_wh == event.register_wh
     )
 
 
+def _is_timeless_retry(session: Session, event: SessionStarted) -> bool:
+    """Starts that state no time have that of their receipt: one that follows soon, before any stop, is the same."""
+    if "TIME_ASSUMED" not in event.codes or "TIME_ASSUMED" not in session.codes or session.started_at_us is None:
+        return False
+    has_stopped = session.closed_by == "STOP" and session.stop_received_us <= event.received_time_us
+    return not has_stopped and abs(session.start_received_us - event.received_time_us) <= CLOCK_TOLERANCE
+
+
 def _start_again(station: Station, event: SessionStarted, session: Session) -> Step | None:
     station.duplicates += 1
     session.repeated += event.register_wh is not None
+    if 0 < event.received_time_us < session.start_received_us:  # the first one, which comes second in the log
+        session.start_received_us = event.received_time_us
+        session.start_sent_us = event.event_time_us
+        if not session.suspect:
+            session.started_at_us = event.event_time_us
+        clock.judge(station, session)
+        line_up(station, session.connector_id)
+        touched(station, session, "START_ARRIVED")
     if event.call is not None and f"call:{event.call}" not in station.sessions:
         station.sessions[f"call:{event.call}"] = session
         session.aliases.append(f"call:{event.call}")

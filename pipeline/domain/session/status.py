@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+from pipeline.domain.bounds import MOST_STATES
 from pipeline.domain.events import StationSeen, StatusReported
 from pipeline.domain.metering import clock
 from pipeline.domain.session.notes import heard, note, touched
 from pipeline.domain.session.timeline import note_report
-from pipeline.domain.station import CLOCK_TOLERANCE, MINUTE, RECEIVED, SETTLE, Session, Station, Step
+from pipeline.domain.station import (
+    CLOCK_TOLERANCE,
+    MINUTE,
+    NEVER,
+    RECEIVED,
+    SETTLE,
+    TIME,
+    Connector,
+    Session,
+    Station,
+    Step,
+)
 
 _STATES: Mapping[str, str] = {
     "Available": "available",
@@ -27,7 +39,10 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
     sent, received = event.event_time_us, event.received_time_us
     at = clock.believed(station, sent, received)
     state = _STATES.get(event.status)
-    if state is not None and note_report(connector, sent, state, received):
+    is_new = state is not None and note_report(connector, sent, state, received)
+    if len(connector.reports) > MOST_STATES:
+        _forget_half(station, connector)
+    if is_new and at < station.newest_us:  # else it came after all that ended
         for _, session in station.each_session():
             if session.connector_id == connector.connector_id and _is_about(session, at):
                 touched(station, session, "LATE_STATUS")
@@ -55,13 +70,26 @@ def _is_about(session: Session, at: int) -> bool:
     return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
 
 
-def _had_begun(session: Session, event: StationSeen) -> bool:
-    """By receipt, as far as that is known: a boot is when clocks are wrong."""
-    if session.start_received_us and event.received_time_us:
-        return session.start_received_us <= event.received_time_us
+def _forget_half(station: Station, connector: Connector) -> None:
+    """Of its reports the older ones; nobody pays an idle fee for what they told."""
+    del connector.reports[: MOST_STATES // 2]
+    for _, session in station.each_session():
+        if session.connector_id == connector.connector_id and (session.started_at_us or 0) < connector.reports[0][0]:
+            note(session, "ACTIVITY_UNCLEAR")
+
+
+def note_boots(session: Session, boots: Iterable[int]) -> bool:
+    """Boots between start and stop, in any order of arrival; True: it is a new fact. Times are those of receipt as far
+    as they are known: a boot is when clocks are wrong. A session without a start is judged when that comes."""
+    begun = session.start_received_us or session.started_at_us
     if session.started_at_us is None and len(session.readings):
-        return session.readings[RECEIVED] <= event.received_time_us
-    return session.started_at_us is None or session.started_at_us <= event.event_time_us
+        begun = session.readings[RECEIVED] or session.readings[TIME]
+    over = session.stop_received_us if session.closed_by == "STOP" else 0
+    over = over or (session.ended_at_us if session.ended() else None) or NEVER
+    if "REBOOT_IN_SESSION" in session.codes or not any(begun is not None and begun <= at <= over for at in boots):
+        return False
+    note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
+    return True
 
 
 def see(station: Station, event: StationSeen) -> Step | None:
@@ -71,8 +99,8 @@ def see(station: Station, event: StationSeen) -> Step | None:
     if event.what == "boot":
         station.boots = [*station.boots[-9:], event.event_time_us]
         for _, session in station.each_session():
-            if not session.ended() and session.call is None and _had_begun(session, event):
-                note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
+            if note_boots(session, (event.received_time_us or event.event_time_us,)):
+                touched(station, session, "LATE_STATUS")
         step = Step()
         if len(station.boots) > 1 and 0 <= station.boots[-1] - station.boots[-2] < CLOCK_TOLERANCE:
             step.alerts.append(("REBOOT_LOOP", station.connector(0), None, event.event_time_us, True))

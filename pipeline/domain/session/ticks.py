@@ -10,7 +10,7 @@ from pipeline.domain.limits import Limits
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.activity import of_session
 from pipeline.domain.metering.evidence import owns
-from pipeline.domain.metering.neighbours import OVERLAP, previous_end
+from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
 from pipeline.domain.session.neighbours import disturb_next, untangle
@@ -58,7 +58,7 @@ def tick(station: Station, now: int, limits_of: LimitsOf) -> Step:
             limits = limits_of(station.station_id, session.connector_id)
             wake = min(wake, _watch(station, key, session, now, limits, step))
     wake = min(wake, _faults(station, now, step), _silence(station, now, limits_of, step), _forget(station, now, step))
-    if any(session.dirty for session in station.sessions.values()):
+    if True in [session.dirty for session in station.sessions.values()]:
         wake = now
     station.wake_us = max(wake, now + 1)  # the same tick never visits twice
     return step
@@ -85,7 +85,8 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
         session.call = None  # it ended without an id; nobody waits for the answer any more
         station.used += 1
     for name in (key, *session.aliases):
-        station.sessions.pop(name, None)
+        if station.sessions.get(name) is session:  # the name may be another one's by now
+            del station.sessions[name]
     step.archived.append((key, session))
     station.forget_at_us = min(station.forget_at_us, ended + LATENESS_HORIZON)
     return NEVER
@@ -131,10 +132,10 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
             return answered_by
         session.call = None  # problem 19: never acknowledged; it goes on without an id
         station.used += 1
-    goes_on = session.last_at_us - (session.superseded_at_us or 0) > OVERLAP  # under two ids, perhaps
-    superseded = None if session.superseded_at_us is None else session.superseded_at_us + SETTLE
-    if superseded is not None and goes_on:
-        superseded = max(superseded, session.last_at_us + SETTLE)
+    superseded = superseded_at(station, session)
+    if superseded is not None:
+        goes_on = session.last_at_us - superseded > OVERLAP  # under two ids, perhaps
+        superseded = (max(superseded, session.last_at_us) if goes_on else superseded) + SETTLE
     if superseded is not None and now >= superseded:
         energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
         empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)
@@ -155,7 +156,8 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
 
 def _heard_at(session: Session) -> int:
     """The session's last sign, by receipt where that is later: messages may be late, and clocks may be years behind."""
-    return max(session.last_at_us, session.start_received_us, *session.readings[-STRIDE:][RECEIVED:])
+    latest = session.readings[RECEIVED - STRIDE] if len(session.readings) else 0
+    return max(session.last_at_us, session.start_received_us, latest)
 
 
 def _freed_at(station: Station, session: Session) -> int | None:
@@ -170,6 +172,7 @@ def _freed_at(station: Station, session: Session) -> int | None:
 def _close(station: Station, session: Session, code: str, step: Step) -> int:
     session.close(code)
     session.ended_at_us = session.last_at_us
+    station.newest_us = max(station.newest_us, session.last_at_us)
     session.fold = None
     disturb_next(station, session)
     step.rated.append((session, code))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from pipeline.domain.bounds import MOST_SEQ_GAPS, MOST_STATES
 from pipeline.domain.events import MeterRead
+from pipeline.domain.session.notes import note
 from pipeline.domain.station import (
     ABSENT,
     BEGIN,
@@ -24,8 +27,10 @@ from pipeline.domain.station import (
     Numbers,
     Session,
 )
+from pipeline.domain.station_codec import unseal
 
 MOST_MISSING = 1000
+"""A gap of thousands is a counter that was reset: no more of its numbers are kept."""
 SAME_WH = 10
 """Two registers of one instant that differ by less, or by less than the coarser one is rounded to, are one reading."""
 Put = Literal["new", "filled", "repeated", "conflict"]
@@ -97,9 +102,12 @@ def put_into(session: Session, row: list[int], readings: Numbers | None = None) 
     """
     readings = session.readings if readings is None else readings
     at, power = row[TIME], row[POWER]
-    known = _values_at(readings, at) + values_of(row)
+    before = _rows_at(readings, at)
     became, place = put(readings, row)
-    again = known - _values_at(readings, at)
+    after = _rows_at(readings, at)
+    if session.sealed and readings is session.readings and after != before:
+        unseal(session, place)
+    again = _values_in(before) + values_of(row) - _values_in(after)
     if became == "conflict":
         session.leave_out("ID_CONFLICT", at, again)
     elif again:
@@ -115,21 +123,24 @@ def values_of(row: Sequence[int]) -> int:
     return (row[ENERGY] != ABSENT) + (row[POWER] != ABSENT)
 
 
-def _values_at(readings: Numbers, at: int) -> int:
-    """The same of all readings of this time."""
-    place, found = place_of(readings, at), 0
-    while place < len(readings) and readings[place + TIME] == at:
-        found += values_of(readings[place : place + STRIDE])
-        place += STRIDE
-    return found
+def _rows_at(readings: Numbers, at: int) -> Numbers:
+    """All readings of this time."""
+    begin = end = place_of(readings, at)
+    while end < len(readings) and readings[end + TIME] == at:
+        end += STRIDE
+    return readings[begin:end]
+
+
+def _values_in(rows: Numbers) -> int:
+    return sum(values_of(rows[place : place + STRIDE]) for place in range(0, len(rows), STRIDE))
 
 
 def place_of(readings: Numbers, at: int) -> int:
-    """Index of the first reading at or after `at`; late readings are near the end, so look from there."""
+    """Index of the first reading at or after `at`; nearly always there is none, or the last one is."""
     place = len(readings)
-    while place and readings[place - STRIDE] >= at:
-        place -= STRIDE
-    return place
+    if not place or readings[place - STRIDE] < at:
+        return place
+    return bisect_left(range(place // STRIDE - 1), at, key=lambda row: readings[row * STRIDE]) * STRIDE
 
 
 def note_state(session: Session, at: int, state: str) -> int | None:
@@ -142,6 +153,10 @@ def note_state(session: Session, at: int, state: str) -> int | None:
         return None
     changes.insert(index, (at, state))
     session.state = changes[-1][1]
+    if len(changes) > MOST_STATES:
+        del changes[: MOST_STATES // 2]
+        note(session, "ACTIVITY_UNCLEAR")
+        return max(index - MOST_STATES // 2, 0)
     return index
 
 
@@ -159,17 +174,36 @@ def note_report(connector: Connector, at: int, state: str, received: int) -> boo
 
 
 def note_number(session: Session, number: int) -> bool:
-    """A sequence number was seen; False if it was before. A gap of thousands is a counter that was reset: not kept."""
-    if session.seq_next == ABSENT:
-        session.seq_first, session.seq_next = number, number + 1
-    elif number >= session.seq_next:
-        session.seq_missing.extend(range(session.seq_next, min(number, session.seq_next + MOST_MISSING)))
-        session.seq_next = number + 1
-    elif number < session.seq_first:
-        session.seq_missing.extend(range(max(number + 1, session.seq_first - MOST_MISSING), session.seq_first))
-        session.seq_first = number
-    elif number in session.seq_missing:
-        session.seq_missing.remove(number)
-    else:
-        return False
+    """A sequence number was seen; False if it was before."""
+    return note_numbers(session, number, number + 1)
+
+
+def note_numbers(session: Session, first: int, past: int) -> bool:
+    """Sequence numbers from `first` up to `past` were seen; False if all of them were before."""
+    low, high = session.seq_first, session.seq_next
+    if high == ABSENT:
+        session.seq_first, session.seq_next = first, past
+        return True
+    session.seq_first, session.seq_next = min(low, first), max(high, past)
+    gaps = session.seq_gaps
+    if first > high:
+        gaps.append((high, min(first, high + MOST_MISSING)))
+        del gaps[:-MOST_SEQ_GAPS]
+    elif past < low:
+        gaps.insert(0, (max(past, low - MOST_MISSING), low))
+        del gaps[MOST_SEQ_GAPS:]
+    elif first < high and past > low:
+        missing = ((a, b) for gap in gaps for a, b in ((gap[0], min(gap[1], first)), (max(gap[0], past), gap[1])))
+        session.seq_gaps = [(a, b) for a, b in missing if a < b]
+        return session.seq_gaps != gaps or first < low or past > high
     return True
+
+
+def seen_numbers(session: Session) -> Iterator[tuple[int, int]]:
+    """(first, one past the last) of each run of sequence numbers that was seen."""
+    begin = session.seq_first
+    for first, past in session.seq_gaps:
+        yield begin, first
+        begin = past
+    if session.seq_next != ABSENT:
+        yield begin, session.seq_next

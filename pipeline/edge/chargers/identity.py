@@ -68,8 +68,8 @@ def suspended_before_start(tape: Tape, random: Random) -> Touched:
     """A status of the car before: SuspendedEV a minute before the start, and the Charging that follows is lost."""
     touched = [session for session in some(tape, random) if session.stretches[0].activity == "charging"]
     for session in touched:
-        first = next(call for call in tape.calls if call.session is session and call.kind == "activity")
-        if first.at_us < session.start_us + 2 * SECOND and first.state == STATES["charging"]:
+        first = next((call for call in tape.calls if call.session is session and call.kind == "activity"), None)
+        if first is not None and first.at_us < session.start_us + 2 * SECOND and first.state == STATES["charging"]:
             tape.calls.remove(first)
         stale = Call(kind="activity", at_us=session.start_us - MINUTE, connector_id=session.connector_id)
         stale.state = STATES["idle"]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.agents.assembly import Assembly
+from pipeline.domain.packing import pack
 from pipeline.domain.station import KIND, QUARTER, REGISTER, STRIDE, Session, Station
 from pipeline.domain.station_codec import encode_archived
 from pipeline.runtime.changelog import StateRecord, encode_state
@@ -24,6 +25,8 @@ from tests.golden.state import lived
 from tests.golden.state.read import FOLDER, assembly, number_of, present_layout
 from tests.golden.state.values import READINGS, Filling, named
 
+BLOCK_OF_FILLING = 5
+"""Of the READINGS of a session, so many are sealed."""
 THROUGH = 4711
 """Offset in the header of the records."""
 
@@ -33,6 +36,8 @@ def stations() -> dict[str, Station]:
     filling = Filling()
     full = filling.struct(Station)
     sessions = [filling.struct(Session, variant) for variant in range(4)]
+    for session in sessions:
+        session.sealed = [(BLOCK_OF_FILLING, pack(session.readings[: BLOCK_OF_FILLING * STRIDE], STRIDE))]
     for session in sessions[:2]:
         session.closed_by = ""
     for session in sessions[2:]:
@@ -52,7 +57,7 @@ def archived() -> dict[str, tuple[Session, bool]]:
     found = {}
     for name, whole in (("thinned", False), ("whole", True)):
         session = filling.struct(Session, 2)
-        session.slow = True
+        session.slow, session.sealed = True, []
         if not whole:
             session.suspect, session.states = False, []
             session.readings[KIND::STRIDE] = array("q", [REGISTER] * READINGS)

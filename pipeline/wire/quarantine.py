@@ -1,0 +1,114 @@
+"""Keys that are set aside, as they are kept: a mark, and their records in the topic `quarantine` until a release.
+
+The mark says up to where outputs are out. It is in the changelog beside the state record (key: the key, two zero bytes)
+and in the topic under the key itself; the records from there on and the ticks between them are in the topic, in the
+partition of the source's number. Header values are UTF-8 text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pipeline.errors import InvalidMessage
+
+Headers = Sequence[tuple[str, bytes]]
+
+SEPARATOR = b"\x00"
+MARK = SEPARATOR
+"""Name of the mark among the archive records of its key; no state has an archive record of this name."""
+RELEASE = "release"
+"""Header of the record without a value that releases its key; its value is one of WAYS."""
+WAYS = (b"", b"afresh")
+"""Go on with the state as it was recorded, or with an empty one because the record cannot be read."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Why and since when a key is set aside."""
+
+    reason: str
+    at_ms: int
+    """Broker time of the record at which it was set aside."""
+    published: int
+    """Source offset below which the outputs of its records are out: applied again, these tell nothing."""
+    through: int
+    """Source offset below which its records are in the state record."""
+    view: tuple[int, ...] = ()
+    """The reference data that was visible then."""
+
+
+class Kept:
+    """A record or a tick (without a key) of the source as it was read; implements runtime.ports.Message."""
+
+    __slots__ = ("_at_ms", "_key", "_offset", "_value")
+
+    def __init__(self, key: bytes | None, value: bytes | None, offset: int, at_ms: int) -> None:
+        self._key = key
+        self._value = value
+        self._offset = offset
+        self._at_ms = at_ms
+
+    def key(self) -> bytes | None:
+        return self._key
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def offset(self) -> int:
+        return self._offset
+
+    def timestamp(self) -> tuple[int, int]:
+        """As Kafka's client gives it: 1 is a time of the producer; ms UTC."""
+        return 1, self._at_ms
+
+    def headers(self) -> None:
+        return None
+
+
+def encode_mark(mark: Mark) -> bytes:
+    return msgspec.json.encode(mark)
+
+
+def decode_mark(value: bytes) -> Mark:
+    """Raises InvalidMessage."""
+    try:
+        return msgspec.json.decode(value, type=Mark)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise InvalidMessage("MALFORMED_MARK", str(error)) from error
+
+
+def kept_key(key: bytes, offset: int) -> bytes:
+    return b"%s%s%020d" % (key, SEPARATOR, offset)
+
+
+def headers_of(source: str, record: Kept, kind: str = "") -> Headers:
+    """What a kept record needs beside key and value to be applied later. `kind`: mark; else it follows."""
+    kind = kind or ("tick" if record.key() is None else "record")
+    numbers = [("offset", b"%d" % record.offset()), ("at_ms", b"%d" % record.timestamp()[1])]
+    return [("topic", source.encode()), *numbers, ("kind", kind.encode())]
+
+
+def decode_kept(
+    key: bytes, value: bytes, headers: Iterable[tuple[str, bytes | None]], source: str
+) -> tuple[bytes, Kept] | None:
+    """The key that is set aside and one of its records; None: a mark, or of another source.
+
+    Raises InvalidMessage for what is none of ours.
+    """
+    found = {name: text for name, text in headers if text is not None}
+    owner, separator, _ = key.partition(SEPARATOR)
+    if not separator or found.get("topic") != source.encode():
+        return None
+    try:
+        is_tick = found["kind"] == b"tick"
+        return owner, Kept(None if is_tick else owner, value, int(found["offset"]), int(found["at_ms"]))
+    except (KeyError, ValueError) as error:
+        raise InvalidMessage("MALFORMED_QUARANTINE", "a header is missing or no number") from error
+
+
+def release_of(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> bytes | None:
+    """How the record releases its key (one of WAYS); None: it is no release."""
+    if value is not None:
+        return None
+    return next((way for name, way in headers or () if name == RELEASE and way in WAYS), None)

@@ -1,0 +1,46 @@
+"""Pairs of quirks that once gave a charge to the wrong session, at a wrong time, or otherwise in another order."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.edge.chargers.tape import Protocol
+from tests.scored.quirk_run import Task, score
+from tests.scored.quirks import LAWS
+
+
+@pytest.mark.parametrize(
+    ("pair", "protocol", "seed"),
+    [
+        # evidence of a connector under an id that another connector's session has, and no start of its own
+        ("loses_start+shares_ids", "ocpp1.6", 402),
+        ("loses_start+shares_ids", "ocpp1.6", 684),
+        ("answers_not_logged+shares_ids", "ocpp1.6", 1),
+        ("meter_swapped+shares_ids", "ocpp1.6", 543),
+        ("shares_ids+doubles_start", "ocpp1.6", 2),
+        # two unanswered starts of one charge, and what is measured under both ids
+        ("answers_not_logged+doubles_start", "ocpp1.6", 135),
+        # the next start, as sent by a clock that is wrong
+        ("answers_not_logged+clock_ahead", "ocpp1.6", 103),
+        # a start and its repetition: the first one tells the time, whichever comes first
+        ("retries_same_id+clock_set", "ocpp1.6", 102),
+        ("retries_new_id+wall_clock_kolkata", "ocpp2.0.1", 155),
+        ("start_without_time+retries_new_id", "ocpp1.6", 287),
+        # the clock of hours ago, and one late start of a clock that is wrong
+        ("loses_start_answer+clock_set", "ocpp1.6", 101),
+        ("wall_clock_kolkata+link_down_readings_lost", "ocpp1.6", 1327),
+        # readings without id before the start that they belong to
+        ("loses_start_answer+one_late", "ocpp1.6", 1645),
+        # a boot before the start, told after it
+        ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
+    ],
+)
+def test_a_pair_of_quirks_is_billed_right_in_any_order(pair: str, protocol: Protocol, seed: int) -> None:
+    _, tally = score(Task(tuple(pair.split("+")), protocol, seed, LAWS))
+    assert tally.sessions == 6
+    assert tally.problems == []
+
+
+def test_what_is_left_of_a_quirk_that_removes_what_another_one_changes_is_said() -> None:
+    _, tally = score(Task(("loses_charging", "suspended_before_start"), "ocpp1.6", 1, ()))
+    assert tally.sessions == 6
