@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from pipeline.errors import WrongUsage
+
 
 class Role(NamedTuple):
     """A principal of the broker."""
@@ -28,7 +30,7 @@ ROLES: Mapping[str, Role] = {
     "store": Role("chargeline worker --stage store", stage="store"),
     "publisher": Role("chargeline sites publish, tariffs publish, prices publish"),
     "billing": Role("chargeline receipts, bills"),
-    "operator": Role("chargeline dead-letters"),
+    "operator": Role("chargeline dead-letters, stations"),
     "alerts": Role("whoever subscribes to anomalies"),
     "apps": Role("drivers' apps: live cost of open sessions"),
     "analyst": Role("nothing in Kafka: analysts query ClickHouse"),
@@ -59,14 +61,14 @@ class Acl(NamedTuple):
 
 
 def acls(topics: Iterable[Access], group: str) -> Sequence[Acl]:
-    """All of them, sorted. `group`: the setting CHARGELINE_GROUP. Raises ValueError for a role that does not exist."""
+    """All of them, sorted. `group`: the setting CHARGELINE_GROUP. Raises WrongUsage for a role that does not exist."""
     return sorted({acl for topic in topics for acl in _of_topic(topic)} | set(_of_stages(group)))
 
 
 def _of_topic(topic: Access) -> Iterator[Acl]:
     unknown = {*topic.writers, *topic.readers} - ROLES.keys()
     if unknown:
-        raise ValueError(f"topic {topic.name}: no such role: {', '.join(sorted(unknown))}; see pipeline/access.py")
+        raise WrongUsage(f"topic {topic.name}: no such role: {', '.join(sorted(unknown))}; see pipeline/access.py")
     for operation in ("CREATE", "DESCRIBE", "DESCRIBE_CONFIGS", "ALTER_CONFIGS"):
         yield Acl("topics", "TOPIC", topic.name, "LITERAL", operation)
     for role in topic.writers:

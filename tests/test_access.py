@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.access import Acl, acls
-from pipeline.cli.topics import declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.errors import WrongUsage
 
 
 class Declared(NamedTuple):
@@ -41,10 +42,14 @@ def test_a_stage_gets_the_group_and_the_transactional_ids_of_its_own_deployment(
 
 
 def test_a_role_that_does_not_exist_is_named() -> None:
-    with pytest.raises(ValueError, match="topic t: no such role: analysts"):
+    with pytest.raises(WrongUsage, match="topic t: no such role: analysts"):
         acls([Declared("t", readers=("analysts",))], "g")
 
 
 def test_identifiers_reach_only_who_assembles_and_who_repairs() -> None:
     readers = {topic.name: set(topic.readers) for topic in declared_topics() if topic.identifiers}
-    assert readers == {"meter-events": {"assemble"}, "dead-letters": {"operator"}}
+    assert readers == {
+        "meter-events": {"assemble"},
+        "dead-letters": {"operator"},
+        "quarantine": {"assemble", "occupy", "operator"},
+    }

@@ -22,13 +22,14 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.access import ROLES, Acl, acls
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
-from pipeline.cli.topics import TIMEOUT_S, declared_topics
 from pipeline.embedded.kafka_secured import Credentials, create
 from pipeline.errors import Unavailable
 from pipeline.kafka_config import client_config
 
 ITERATIONS = 8192
+TIMEOUT_S = 10.0
 
 
 def wanted(group: str) -> Sequence[Acl]:

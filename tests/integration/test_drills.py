@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, PartitionMetadata
 
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.edge.reading import read_topic
 from pipeline.embedded.quorum import BROKERS, EmbeddedQuorum
 from pipeline.topics import METER_EVENTS

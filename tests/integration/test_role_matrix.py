@@ -33,7 +33,8 @@ from confluent_kafka.admin import (
 
 from pipeline.access import ROLES
 from pipeline.cli.acls import apply_acls, apply_users
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.embedded.kafka_secured import Credentials, create
 from pipeline.topics import TOPICS
@@ -62,17 +63,18 @@ MATRIX: Mapping[str, May] = {
     "producer": may(writes="meter-events"),
     "gateway": may(writes="meter-events"),
     "assemble": may(
-        reads="meter-events station-state sites tariffs price-signals",
-        writes="meter-events station-state sessions session-updates anomalies receipts connector-status dead-letters",
+        reads="meter-events station-state sites tariffs price-signals quarantine",
+        writes="meter-events station-state sessions session-updates anomalies receipts connector-status dead-letters "
+        "quarantine",
     ),
     "occupy": may(
-        reads="connector-status site-state",
-        writes="connector-status site-state price-signals anomalies dead-letters",
+        reads="connector-status site-state quarantine",
+        writes="connector-status site-state price-signals anomalies dead-letters quarantine",
     ),
     "store": may(reads="sessions anomalies"),
     "publisher": may(reads="sites tariffs price-signals", writes="sites tariffs price-signals"),
     "billing": may(reads="receipts", writes="meter-events"),
-    "operator": may(reads="dead-letters", writes="meter-events"),
+    "operator": may(reads="dead-letters quarantine", writes="meter-events connector-status"),
     "alerts": may(reads="anomalies"),
     "apps": may(reads="session-updates"),
     "analyst": may(),
