@@ -8,7 +8,7 @@
 CREATE ROLE IF NOT EXISTS chargeline_store;
 GRANT INSERT ON charging.sessions TO chargeline_store;
 GRANT INSERT ON charging.anomalies TO chargeline_store;
-GRANT INSERT ON charging.dead_letters TO chargeline_store;
+GRANT INSERT ON charging.rejections TO chargeline_store;
 
 -- `chargeline migrate`.
 CREATE ROLE IF NOT EXISTS chargeline_migrate;

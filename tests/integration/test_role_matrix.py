@@ -65,13 +65,13 @@ MATRIX: Mapping[str, May] = {
     "assemble": may(
         reads="meter-events station-state sites tariffs price-signals quarantine",
         writes="meter-events station-state sessions session-updates anomalies receipts connector-status dead-letters "
-        "quarantine",
+        "quarantine rejections",
     ),
     "occupy": may(
         reads="connector-status site-state quarantine",
-        writes="connector-status site-state price-signals anomalies dead-letters quarantine",
+        writes="connector-status site-state price-signals anomalies dead-letters quarantine rejections",
     ),
-    "store": may(reads="sessions anomalies"),
+    "store": may(reads="sessions anomalies rejections"),
     "publisher": may(reads="sites tariffs price-signals", writes="sites tariffs price-signals"),
     "billing": may(reads="receipts", writes="meter-events"),
     "operator": may(reads="dead-letters quarantine", writes="meter-events connector-status"),
