@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -24,12 +25,39 @@ from confluent_kafka.admin import (
 from pipeline.access import ROLES, Acl, acls
 from pipeline.cli.declared import declared_topics
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
-from pipeline.embedded.kafka_secured import Credentials, create
+from pipeline.embedded.kafka import BROKER
+from pipeline.embedded.kafka_secured import ADMIN, Credentials, create, owner_only, write
 from pipeline.errors import Unavailable
 from pipeline.kafka_config import client_config
 
 ITERATIONS = 8192
+SECRETS = Path("/run/secrets")
+SIZING = re.compile(r"num\.(network|io)\.threads|background\.threads|log\.cleaner\..*")
+"""What the embedded broker sets for a laptop."""
 TIMEOUT_S = 10.0
+
+
+def compose_broker(credentials: Credentials) -> Mapping[str, str | int]:
+    """The broker of docker-compose.yml: INTERNAL for the containers, HOST for this machine."""
+    return {
+        **{name: value for name, value in BROKER.items() if not SIZING.fullmatch(name)},
+        **credentials.broker(["INTERNAL", "HOST"]),
+        "node.id": 1,
+        "listeners": "INTERNAL://:19092,HOST://:9092,CONTROLLER://:9093",
+        "advertised.listeners": "INTERNAL://kafka:19092,HOST://127.0.0.1:9092",
+        "controller.quorum.voters": "1@localhost:9093",
+        "log.dirs": "/var/lib/kafka/data",
+    }
+
+
+def write_for_compose(folder: Path) -> None:
+    """FOLDER/container: the properties of the broker and of each role with the paths that containers see."""
+    inside = Credentials(folder, SECRETS)
+    with owner_only():
+        (folder / "container").mkdir(exist_ok=True)
+        write(folder / "container" / "server.properties", compose_broker(inside))
+        for role in (ADMIN, *ROLES):
+            write(folder / "container" / f"{role}.properties", inside.properties(role))
 
 
 def wanted(group: str) -> Sequence[Acl]:
@@ -102,12 +130,16 @@ def acls_command(kafka: str | None, apply_: bool, users: Path | None, as_json: b
 @click.command("users")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--host", "hosts", multiple=True, help="A name or address of the broker [default: 127.0.0.1, localhost].")
-def users_command(folder: Path, hosts: Sequence[str]) -> None:
+@click.option("--compose", is_flag=True, help="And what docker-compose mounts, in FOLDER/container.")
+def users_command(folder: Path, hosts: Sequence[str], compose: bool) -> None:
     """Make the certificate, the passwords and one client file per role in FOLDER; what exists stays.
 
     FOLDER/<role>.properties is what CHARGELINE_KAFKA_PROPERTIES_FILE names. Only you can read them.
     """
-    create(folder, list(ROLES), hosts or ("127.0.0.1", "localhost"))
+    hosts = (*hosts,) or ("127.0.0.1", "localhost", *(("kafka",) if compose else ()))
+    create(folder, list(ROLES), hosts)
+    if compose:
+        write_for_compose(folder)
     for name, role in ROLES.items():
         click.echo(f"{folder / f'{name}.properties'}  {role.who}")
 

@@ -36,10 +36,12 @@ class Credentials:
     """The folder with the certificate, the passwords and one client file per role; see `create`."""
 
     folder: Path
+    seen_at: Path | None = None
+    """Where broker and clients see the files, if not there: in a container."""
 
     @property
     def users(self) -> Path:
-        """Arguments of `StorageTool format`: the users that must exist at the first start; `admin` makes the rest."""
+        """Arguments of `StorageTool format`, one a line: the users that exist from the first start on."""
         return self.folder / "users"
 
     def client(self, role: str) -> Path:
@@ -53,7 +55,7 @@ class Credentials:
             "sasl.mechanism": "SCRAM-SHA-512",
             "sasl.username": role,
             "sasl.password": self.password(role),
-            "ssl.ca.location": str(self.folder.resolve() / "ca.pem"),
+            "ssl.ca.location": str(self._seen("ca.pem")),
         }
 
     def password(self, name: str) -> str:
@@ -64,32 +66,38 @@ class Credentials:
         except OSError as error:
             raise WrongUsage(f"{file}: cannot be read ({error.strerror}); make the folder with `create`") from error
 
-    def broker(self) -> Mapping[str, str]:
-        """Properties of the broker, on top of those of an open one."""
+    def broker(self, listeners: Sequence[str] = (LISTENER,)) -> Mapping[str, str]:
+        """Properties of the broker, on top of those of an open one. `listeners`: names, the brokers' own first."""
         password = self.password(BROKER_USER)
         login = f'username="{BROKER_USER}" password="{password}"'
         return {
-            "inter.broker.listener.name": LISTENER,
-            "listener.security.protocol.map": f"{LISTENER}:SASL_SSL,CONTROLLER:SASL_SSL",
+            "inter.broker.listener.name": listeners[0],
+            "listener.security.protocol.map": ",".join(f"{name}:SASL_SSL" for name in (*listeners, "CONTROLLER")),
             "sasl.enabled.mechanisms": "SCRAM-SHA-512",
             "sasl.mechanism.inter.broker.protocol": "SCRAM-SHA-512",
             # SCRAM users stand in the metadata log, which only a controller that has already logged in can serve.
             "sasl.mechanism.controller.protocol": "PLAIN",
-            f"listener.name.{LISTENER.lower()}.scram-sha-512.sasl.jaas.config": f"{_SCRAM} required {login};",
+            **{
+                f"listener.name.{name.lower()}.scram-sha-512.sasl.jaas.config": f"{_SCRAM} required {login};"
+                for name in listeners
+            },
             "listener.name.controller.sasl.enabled.mechanisms": "PLAIN",
             "listener.name.controller.plain.sasl.jaas.config": (
                 f'{_PLAIN} required {login} user_{BROKER_USER}="{password}";'
             ),
             "ssl.keystore.type": "PKCS12",
-            "ssl.keystore.location": str(self.folder / "server.p12"),
+            "ssl.keystore.location": str(self._seen("server.p12")),
             "ssl.keystore.password": self.password(KEYSTORE),
             "ssl.truststore.type": "PEM",
-            "ssl.truststore.location": str(self.folder / "ca.pem"),
+            "ssl.truststore.location": str(self._seen("ca.pem")),
             "ssl.enabled.protocols": "TLSv1.3,TLSv1.2",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": f"User:{ADMIN};User:{BROKER_USER}",
             "allow.everyone.if.no.acl.found": "false",
         }
+
+    def _seen(self, name: str) -> Path:
+        return (self.seen_at or self.folder.resolve()) / name
 
 
 def create(folder: Path, roles: Sequence[str], hosts: Sequence[str] = ("127.0.0.1", "localhost")) -> Credentials:
@@ -107,14 +115,17 @@ def create(folder: Path, roles: Sequence[str], hosts: Sequence[str] = ("127.0.0.
                 file.write_text(secrets.token_urlsafe(24) + "\n", "ascii")
         if not (folder / "ca.pem").exists():
             _certificate(folder, hosts)
-        first = (BROKER_USER, ADMIN)
+        users = (BROKER_USER, ADMIN, *roles)
         found.users.write_text(
-            "".join(f"--add-scram\n{_scram(name, found.password(name))}\n" for name in first), "ascii"
+            "".join(f"--add-scram\n{_scram(name, found.password(name))}\n" for name in users), "ascii"
         )
         for role in (ADMIN, *roles):
-            lines = [f"{name}={value}\n" for name, value in found.properties(role).items()]
-            found.client(role).write_text("".join(lines), "utf-8")
+            write(found.client(role), found.properties(role))
     return found
+
+
+def write(file: Path, properties: Mapping[str, str | int]) -> None:
+    file.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), "utf-8")
 
 
 @contextmanager
