@@ -39,6 +39,10 @@ from pipeline.wire.meter_events import Decoder
 TICK_LASTS_MS = 5000
 """A tick that the broker did not take within this time is superseded by younger ones."""
 
+ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
+OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
+"""What the stages write, apart from their states, dead letters and quarantine."""
+
 
 class Secrets(NamedTuple):
     """Read only by a stage that needs it: the store never holds a key."""
@@ -62,6 +66,7 @@ def _assemble(settings: Settings, secrets: Secrets, meters: Meters, phases: Phas
     stage: DurableStage[Station] = DurableStage(
         config, Assembly(rating, Decoder(secrets.keyring()), reference), meters, phases
     )
+    reader.start(stage.waits)
     app = faust_app(config.name)
     assemble.attach(app, stage)
     _tick(settings, app, stage, reference)
@@ -69,7 +74,7 @@ def _assemble(settings: Settings, secrets: Secrets, meters: Meters, phases: Phas
 
 
 def _occupy(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases) -> Unit:
-    config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE)
+    config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE, OCCUPIED)
     stage: DurableStage[SiteState] = DurableStage(config, Occupancy(secrets.keyring()), meters, phases)
     app = faust_app(config.name)
     occupy.attach(app, stage)
@@ -78,15 +83,19 @@ def _occupy(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, sorted(topics.BY_SOURCE))
 
 
-def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outputs: Sequence[str] = ()) -> StageConfig:
+def _config(
+    settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic], outputs: Sequence[str] = ()
+) -> StageConfig:
     return StageConfig(
         name=name,
         topics=[source.name],
         changelog=changelog.name,
         outputs=outputs,
+        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.QUARANTINE)]
+        + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
         slot=settings.slot,
         client=client_config(settings),
@@ -106,7 +115,7 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outp
 def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None) -> None:
     if settings.tick_ms:
         ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, reference)
+        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, stage.waits, reference)
 
 
 def _store(settings: Settings, _: Secrets, meters: Meters, phases: Phases) -> Unit:

@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 from pipeline.access import ROLES, Acl, acls
 from pipeline.cli.declared import declared_topics
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo
 from pipeline.embedded.kafka import BROKER
 from pipeline.embedded.kafka_secured import ADMIN, Credentials, create, owner_only, write
 from pipeline.errors import Unavailable
@@ -118,13 +119,13 @@ def acls_command(kafka: str | None, apply_: bool, users: Path | None, as_json: b
         raise click.UsageError("--users sets passwords: give --apply too")
     if not apply_:
         for acl in wanted(found.group):
-            print_json(acl._asdict()) if as_json else click.echo(_sentence(acl))
+            print_json(acl._asdict()) if as_json else echo(_sentence(acl))
         return
     admin = AdminClient(client_config(found) | {"log_level": 0})
     if users is not None:
         apply_users(admin, Credentials(users))
     done = apply_acls(admin, found.group)
-    click.echo("\n".join(done) if done else "all ACLs are as declared")
+    echo("\n".join(done) if done else "all ACLs are as declared")
 
 
 @click.command("users")
@@ -141,7 +142,7 @@ def users_command(folder: Path, hosts: Sequence[str], compose: bool) -> None:
     if compose:
         write_for_compose(folder)
     for name, role in ROLES.items():
-        click.echo(f"{folder / f'{name}.properties'}  {role.who}")
+        echo(f"{folder / f'{name}.properties'}  {role.who}")
 
 
 def _sentence(acl: Acl) -> str:

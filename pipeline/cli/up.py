@@ -19,6 +19,7 @@ from pipeline.cli.acls import apply_acls, apply_users
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.declared import declared_topics
 from pipeline.cli.options import json_option, print_json, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.topics import create_topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -162,13 +163,13 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, secur
                 }
             )
         else:
-            click.echo(_welcome(found, data, files))
+            echo(_welcome(found, data, files))
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         while not stop.wait(1):
             platform.check()
-        click.echo("stopping", err=True)
+        echo("stopping", err=True)
 
 
 def exports(found: Settings) -> str:
