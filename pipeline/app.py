@@ -41,7 +41,7 @@ TICK_LASTS_MS = 5000
 
 ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
 OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
-"""What the stages write, apart from their states, dead letters and quarantine."""
+"""What the stages write, apart from their states and what every stage writes."""
 
 
 class Secrets(NamedTuple):
@@ -94,7 +94,7 @@ def _config(
         topics=[source.name],
         changelog=changelog.name,
         outputs=outputs,
-        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.QUARANTINE)]
+        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.REJECTIONS, topics.QUARANTINE)]
         + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
         slot=settings.slot,
