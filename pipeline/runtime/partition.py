@@ -25,7 +25,7 @@ from pipeline.runtime.wakes import Wakes
 from pipeline.wire import dead_letters
 from pipeline.wire.quarantine import MARK, decode_mark, release_of
 
-DEAD_LETTERS = topics.DEAD_LETTERS.name
+DEAD_LETTERS, REJECTIONS = topics.DEAD_LETTERS.name, topics.REJECTIONS.name
 BY_SOURCE = topics.BY_SOURCE
 LARGEST_RECORD = topics.LARGEST_RECORD
 
@@ -190,7 +190,7 @@ class Partition(Generic[State]):
                 read_at = dead_letters.where(self.source, self.number, _offset(message))
                 if self.tells(produce):
                     self._gate.part_refused(_reason(headers))
-                produce(topic, value, key, -1, (*headers, *read_at))
+                self._letter(value, key, (*headers, *read_at), produce)
             else:
                 produce(topic, value, key, self.number if topic in BY_SOURCE else -1, headers)
 
@@ -210,8 +210,13 @@ class Partition(Generic[State]):
             value = None
         if key is not None and len(key) > changelog.LONGEST_KEY:
             key = None
-        produce(DEAD_LETTERS, value, key, -1, headers)
+        self._letter(value, key, headers, produce)
         self._gate.refused(self.number, offset, key, error.reason)
+
+    def _letter(self, value: bytes | None, key: bytes | None, headers: Headers, produce: Produce) -> None:
+        """The bytes for whoever repairs them, and for everybody else only why: those may hold a driver's token."""
+        produce(DEAD_LETTERS, value, key, -1, headers)
+        produce(REJECTIONS, None, None, self.number, headers)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
