@@ -22,7 +22,7 @@ from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Delivery, Plan, simulate
 
-HOSTILE = tuple(f"HOSTILE-{number}" for number in range(6))
+HOSTILE = tuple(f"HOSTILE-{number}" for number in range(40))
 FOREIGN_KEYS = (b"", b"\x00", b"\xff\xfe", b"k" * 1025, "Café".encode(), "Cafe\u0301".encode(), b"nul\x00key")
 INTEGERS = (
     -1, 0, 1, 2, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, 2**53, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64, 10**30,

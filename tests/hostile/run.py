@@ -140,7 +140,7 @@ def attack(seed: int, count: int) -> Verdict:
         verdict.faults.append(f"seed {seed}: the worker would have ended or stood: {place(error)}: {error}")
         return verdict
     found = told(log, frozenset(key for _, key, _ in expected))
-    verdict.outputs, verdict.set_aside = len(expected), len(log.partition.net.set_aside)
+    verdict.outputs, verdict.set_aside = len(expected), len(log.partition.quarantine.set_aside)
     if found != expected:
         different = next(
             (f"{a} instead of {b}" for a, b in zip(found, expected, strict=False) if a != b), "one list is shorter"
