@@ -39,6 +39,10 @@ from pipeline.wire.meter_events import Decoder
 TICK_LASTS_MS = 5000
 """A tick that the broker did not take within this time is superseded by younger ones."""
 
+ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
+OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
+"""What the stages write, apart from their states, dead letters and quarantine."""
+
 
 async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring: Keyring) -> None:
     """Runs `stages` (names in STAGES) until SIGTERM. Raises what ended one of them."""
@@ -53,6 +57,7 @@ def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Mete
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
     stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
+    reader.start(stage.waits)
     app = faust_app(config.name)
     assemble.attach(app, stage)
     _tick(settings, app, stage, reference)
@@ -60,7 +65,7 @@ def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Mete
 
 
 def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE)
+    config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE, OCCUPIED)
     stage: DurableStage[SiteState] = DurableStage(config, Occupancy(keyring), meters, phases)
     app = faust_app(config.name)
     occupy.attach(app, stage)
@@ -69,15 +74,19 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, sorted(topics.BY_SOURCE))
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, sorted(topics.BY_SOURCE))
 
 
-def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outputs: Sequence[str] = ()) -> StageConfig:
+def _config(
+    settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic], outputs: Sequence[str] = ()
+) -> StageConfig:
     return StageConfig(
         name=name,
         topics=[source.name],
         changelog=changelog.name,
         outputs=outputs,
+        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.QUARANTINE)]
+        + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
         slot=settings.slot,
         client=client_config(settings),
@@ -97,7 +106,7 @@ def _config(settings: Settings, name: str, source: Topic, changelog: Topic, outp
 def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None) -> None:
     if settings.tick_ms:
         ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, reference)
+        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, stage.waits, reference)
 
 
 def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:

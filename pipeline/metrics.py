@@ -112,9 +112,21 @@ REFERENCE_REFUSED = Metric(
 )
 RECORDS_LOST = Metric(
     kind="counter",
+    name="records_lost_total",
+    meaning="Records that the topic no longer had when they were to be read; the log names partition and offsets.",
+    remedy="Not zero: runbook lost-records.md; raise the retention of the topic.",
+)
+RESTORES_INCOMPLETE = Metric(
+    kind="counter",
     name="restores_incomplete_total",
     meaning="Restores that found needed records or the committed offset gone; the log says which.",
-    remedy="Not zero: compare with `chargeline audit`; raise the retention of the source.",
+    remedy="Not zero: runbook lost-records.md; compare with `chargeline audit`.",
+)
+TROUBLES = Metric(
+    kind="gauge",
+    name="troubles",
+    meaning="What this worker cannot do and only an operator can mend; /readyz is 503 and says it in a sentence each.",
+    remedy="Not zero for a minute: read /readyz or the log (ERROR) and do what it says.",
 )
 WAITING = Metric(
     kind="gauge",
@@ -195,9 +207,9 @@ UNBALANCED = Metric(
 )
 METRICS: Sequence[Metric] = (
     EVENTS, BATCHES, LAG, PARTITIONS, KEYS, CHECKPOINTS, CHECKPOINT_AGE, TRANSACTIONS_LOST, RESTORES, DEAD_LETTERS,
-    INTERNAL_ERRORS, SET_ASIDE,
-    REFERENCE_REFUSED, RECORDS_LOST, WAITING, RETRIES, LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED,
-    GATEWAY_ACKNOWLEDGED, EVENTS_ACCOUNTED, ENERGY_ACCOUNTED, UNBALANCED,
+    INTERNAL_ERRORS, SET_ASIDE, REFERENCE_REFUSED, RECORDS_LOST, RESTORES_INCOMPLETE, TROUBLES, WAITING, RETRIES,
+    LATENCY, GATEWAY_CONNECTIONS, GATEWAY_FRAMES, GATEWAY_REFUSED, GATEWAY_ACKNOWLEDGED, EVENTS_ACCOUNTED,
+    ENERGY_ACCOUNTED, UNBALANCED,
 )  # fmt: skip
 
 

@@ -8,15 +8,20 @@ the next. A tick also says how much of the reference data counts from then on, s
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 import faust
 import msgspec
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
 from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
+from pipeline.kafka_rights import Right
+from pipeline.runtime.retry import Waits
+
+log = logging.getLogger(__name__)
 
 
 def attach(
@@ -25,9 +30,18 @@ def attach(
     topic: str,
     owned: Callable[[], Sequence[int]],
     every_s: float,
+    waits: Waits,
     reference: Reference | None = None,
 ) -> None:
     """`owned`: the partitions that are ours now. `producer` gives up on a record after a few seconds."""
+
+    right = Right("Write", "topic", topic)
+
+    def answered(error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            waits.granted(right)
+        elif not waits.denied(error, right):
+            log.warning("a tick of %s was not taken: %s", topic, error.str())
 
     @app.timer(interval=every_s)  # type: ignore[untyped-decorator]  # Faust's timers are not typed
     async def tick() -> None:
@@ -37,5 +51,5 @@ def attach(
             seen = reference.reached if any(reference.reached) else None
         value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000, reference=seen))
         for partition in owned():
-            producer.produce(topic, value, None, partition)
+            producer.produce(topic, value, None, partition, on_delivery=answered)
         producer.poll(0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.cli.reference import read
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.errors import WrongUsage
@@ -30,7 +31,7 @@ def create(file: Path) -> None:
     CHARGELINE_KEYS_FILE at it.
     """
     write_keyring(file)
-    click.echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
+    echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
 
 
 @command.command()
@@ -40,7 +41,7 @@ def fingerprint(file: Path) -> None:
 
     Note them down with the copies. A worker that is started with another keyring makes other ids of the same sessions.
     """
-    click.echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
+    echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
 
 
 def write_keyring(file: Path) -> None:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, kafka_option, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.cli.topics import TIMEOUT_S
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import client_config
@@ -45,12 +46,12 @@ def command(clickhouse_url: str | None, folder: Path | None, refill: bool, kafka
         applied = migrations.migrate(client, chosen.clickhouse_database, files)
         client.close()
     for name in applied:
-        click.echo(f"applied {name}")
+        echo(f"applied {name}")
     state = f"{chosen.clickhouse_database} is at migration {files[-1].number:04d}"
-    click.echo(state if applied else f"{state}, nothing to do")
+    echo(state if applied else f"{state}, nothing to do")
     if refill:
         _forget_offsets(chosen)
-        click.echo("start the workers of `store`: they insert everything that the topics hold")
+        echo("start the workers of `store`: they insert everything that the topics hold")
 
 
 def _forget_offsets(chosen: Settings) -> None:

@@ -16,6 +16,7 @@ from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import add
 from pipeline.app import assemble_config
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
 from pipeline.domain.rating import Rating
@@ -30,9 +31,11 @@ from pipeline.runtime.reference import Record
 from pipeline.runtime.rewrite import Rewrite, with_body
 from pipeline.settings import Settings
 from pipeline.wire.meter_events import Decoder
+from pipeline.wire.quarantine import MARK
 
 SLOT = "rebuild"
 WORDS: Mapping[Change, str] = {"changed": "changed bill", "credited": "credit", "new": "new bill", "facts": "session"}
+SET_ASIDE = "their station is set aside, see `chargeline stations`"
 NOT_WHOLE, EXPIRED = "the log does not reach back to its beginning", "its records or its receipt have expired"
 
 
@@ -41,6 +44,8 @@ class Rebuilt:
     """Of one partition."""
 
     number: int
+    records: dict[bytes, bytes]
+    """The changelog of the stage."""
     compared: int = 0
     known: tuple[int, int, int] = 0, 0, 0
     """Sessions that stand, that the log gives, and that are both."""
@@ -69,13 +74,13 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
     rewrite = Rewrite(assemble_config(found))
     try:
         if not is_applied and rewrite.is_running():
-            click.echo("workers are running: what they change meanwhile may be listed, too", err=True)
+            echo("workers are running: what they change meanwhile may be listed, too", err=True)
         committed, rebuilt = rebuild(found, rewrite)
         stand, given, both = (sum(each.known[place] for each in rebuilt) for place in range(3))
         if stand and given and not both:
             raise WrongUsage("no session of the log has an id that stands: is this the keyring of the workers?")
         if is_applied and any(each.found for each in rebuilt):
-            changes = {each.number: _states(found, rewrite, each) for each in rebuilt if each.found}
+            changes = {each.number: _states(found, each) for each in rebuilt if each.found}
             outputs = {each.number: list(_outputs(each)) for each in rebuilt}
             rewrite.publish(committed, outputs, changes)
     finally:
@@ -86,11 +91,13 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
 def rebuild(found: Settings, rewrite: Rewrite) -> tuple[Mapping[int, Committed], list[Rebuilt]]:
     """What the stage had applied, and what is to be corrected, by partition. Writes nothing."""
     asking = reader(_config(found), topics.METER_EVENTS.name)
-    numbers = partitions(asking, topics.METER_EVENTS.name)
+    numbers = partitions(asking, topics.METER_EVENTS.name, _config(found))
     asking.close()
     committed = rewrite.committed(numbers)
     reference = list(_reference(found))
-    return committed, [_rebuild(found, number, committed[number], reference) for number in numbers]
+    return committed, [
+        _rebuild(found, number, committed[number], reference, rewrite.records(number)) for number in numbers
+    ]
 
 
 def _outputs(rebuilt: Rebuilt) -> Iterator[Output]:
@@ -114,17 +121,19 @@ def _rating(found: Settings, reference: list[Record]) -> Rating:
         try:
             add(made.catalog, record)
         except InvalidMessage as error:
-            click.echo(f"{record.topic} offset {record.offset} is not used: {error}", err=True)
+            echo(f"{record.topic} offset {record.offset} is not used: {error}", err=True)
     return made
 
 
-def _rebuild(found: Settings, number: int, committed: Committed, reference: list[Record]) -> Rebuilt:
-    """Raises Unavailable, WrongUsage."""
-    config, result = _config(found), Rebuilt(number)
+def _rebuild(
+    found: Settings, number: int, committed: Committed, reference: list[Record], records: dict[bytes, bytes]
+) -> Rebuilt:
+    """`records`: the changelog. Raises Unavailable, WrongUsage."""
+    config, result = _config(found), Rebuilt(number, records)
     stands, expired = Told(), False
     for topic in (topics.SESSIONS.name, topics.RECEIPTS.name):
         asking = reader(config, topic)
-        expired |= watermarks(asking, topic, number)[0] > 0
+        expired |= watermarks(asking, topic, number, config)[0] > 0
         asking.close()
         for message in read_topic(config, topic, partition=number):
             stands.take(topic, message.value(), f"topic {topic} partition {number} offset {message.offset()}")
@@ -137,8 +146,11 @@ def _rebuild(found: Settings, number: int, committed: Committed, reference: list
     result.known = len(stands.sessions), len(rebuilt.sessions), len(both)
     result.compared = len(stands.sessions.keys() | rebuilt.sessions.keys())
     known = _begun_in(rebuilt) if committed.first > 0 else None
+    aside = {owner for owner, name in map(split_key, records) if name == MARK} | stage.set_aside.keys()
     for correction in corrections(stands, rebuilt):
-        if known is not None and correction.session_id not in known:
+        if correction.after.station_id.encode() in aside:
+            result.left[SET_ASIDE] += 1
+        elif known is not None and correction.session_id not in known:
             result.left[NOT_WHOLE] += 1
         elif expired and (correction.before is None or _has_lost_its_bill(correction)):
             result.left[EXPIRED] += 1
@@ -177,14 +189,14 @@ def _assemble(
                 continue  # a dead letter, counted by the stage when it read it
 
 
-def _states(found: Settings, rewrite: Rewrite, rebuilt: Rebuilt) -> dict[bytes, bytes | None]:
+def _states(found: Settings, rebuilt: Rebuilt) -> dict[bytes, bytes | None]:
     """The records of the changelog that change."""
     by_station: dict[bytes, dict[str, Correction]] = {}
     for session_id, correction in rebuilt.found.items():
         by_station.setdefault(correction.after.station_id.encode(), {})[session_id] = correction
     keys = keyring(found)
     logic = Assembly(rating(found, keys), Decoder(keys))
-    records, changed = rewrite.records(rebuilt.number), dict[bytes, bytes | None]()
+    records, changed = rebuilt.records, dict[bytes, bytes | None]()
     for key, corrected in by_station.items():
         if (main := records.get(key)) is None:
             continue
@@ -216,11 +228,11 @@ def _show(rebuilt: list[Rebuilt], is_applied: bool, as_json: bool) -> None:
         return
     for each in found:
         if each.change != "facts":
-            click.echo("  ".join(f"{value}" for value in _row(each).values()))
+            echo_line("  ".join(f"{value}" for value in _row(each).values()))
     words = ", ".join(f"{counts[change]:,} {word}s" for change, word in WORDS.items())
-    click.echo(f"{compared:,} sessions compared: {words} {'published' if is_applied else 'would be published'}")
+    echo(f"{compared:,} sessions compared: {words} {'published' if is_applied else 'would be published'}")
     for reason, count in left.items():
-        click.echo(f"{count:,} sessions differ and are left as they are: {reason}", err=True)
+        echo(f"{count:,} sessions differ and are left as they are: {reason}", err=True)
 
 
 def _row(correction: Correction) -> dict[str, object]:

@@ -6,7 +6,7 @@ Configuration is aligned; a partition count is not, because it decides which sta
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +25,16 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.cli.output import echo
+from pipeline.edge import acceptance
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import client_config
+from pipeline.kafka_rights import Right, is_denied, lacking, said
+from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, SITE_STATE, STATION_STATE
 
 TIMEOUT_S = 10.0
+STAGES = {METER_EVENTS.name: ("assemble", STATION_STATE.name), CONNECTOR_STATUS.name: ("occupy", SITE_STATE.name)}
+"""The stage whose state follows from a topic, and where that is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +57,12 @@ def declared_topics(folder: Path | None = None) -> list[Declared]:
     return [_read(file) for file in sorted((folder or schemas("topics")).glob("*.yaml"))]
 
 
-def create_topics(admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None = None) -> list[str]:
+def create_topics(
+    admin: AdminClient,
+    topics: Sequence[Declared],
+    replication_factor: int | None = None,
+    client: Mapping[str, object] | None = None,
+) -> list[str]:
     """Create what is missing and align the configuration of the rest; returns what was done, a sentence each.
 
     `replication_factor` replaces the declared one. Raises WrongUsage, before anything is done, if a topic exists with
@@ -66,8 +77,8 @@ def create_topics(admin: AdminClient, topics: Sequence[Declared], replication_fa
                 "nothing was done, correct the file or migrate to a new topic"
             )
     missing = [topic for topic in topics if topic.name not in existing]
-    done = _create(admin, missing, replication_factor) if missing else []
-    return done + _align(admin, [topic for topic in topics if topic.name in existing])
+    done = _create(admin, missing, replication_factor, client or {}) if missing else []
+    return done + _align(admin, [topic for topic in topics if topic.name in existing], client or {})
 
 
 @click.group()
@@ -80,9 +91,9 @@ def command() -> None:
 @click.option("--replication-factor", type=click.IntRange(1), help="Instead of the declared one; a fleet uses 3.")
 def create(kafka: str | None, replication_factor: int | None) -> None:
     """Create the topics that are missing and align the configuration of the others. May be repeated."""
-    admin = AdminClient(client_config(settings(kafka=kafka)) | {"log_level": 0})
-    done = create_topics(admin, declared_topics(), replication_factor)
-    click.echo("\n".join(done) if done else "all topics are as declared")
+    client = client_config(settings(kafka=kafka))
+    done = create_topics(AdminClient(client | {"log_level": 0}), declared_topics(), replication_factor, client)
+    echo("\n".join(done) if done else "all topics are as declared")
 
 
 @command.command("list")
@@ -103,7 +114,27 @@ def list_(as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            click.echo(_paragraph(topic))
+            echo(_paragraph(topic))
+
+
+@command.command()
+@click.argument("topic", type=click.Choice(list(STAGES)))
+@kafka_option
+def accept(topic: str, kafka: str | None) -> None:
+    """Read TOPIC on as it is now, after it was deleted and made anew or has lost its end. Stop all workers first.
+
+    The state of the stations stays: open sessions go on. What the former topic held and nobody had read is lost. A
+    topic made anew is read from its beginning, a partition that has lost its end from where it ends now; what needs
+    no acceptance stays as it is. Runbook: ops/runbooks/lost-records.md.
+    """
+    chosen = settings(kafka=kafka)
+    stage, changelog = STAGES[topic]
+    group = f"{chosen.group}-{stage}"
+    accepted = acceptance.accept(client_config(chosen), group, topic, changelog)
+    for place in accepted:
+        echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
+    if not accepted:
+        echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
 
 
 def _paragraph(topic: Declared) -> str:
@@ -149,16 +180,21 @@ def _read(file: Path) -> Declared:
     return topic
 
 
-def _found(admin: AdminClient) -> dict[str, TopicMetadata]:
+def _found(admin: AdminClient, only: str | None = None) -> dict[str, TopicMetadata]:
     try:
-        return admin.list_topics(timeout=TIMEOUT_S).topics
+        return admin.list_topics(*([only] if only else []), timeout=TIMEOUT_S).topics
     except KafkaException as error:
         raise Unavailable(
             f"Kafka does not answer: {_text(error)}; is it running, is CHARGELINE_KAFKA right?"
         ) from error
 
 
-def _create(admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None) -> list[str]:
+def _create(
+    admin: AdminClient, topics: Sequence[Declared], replication_factor: int | None, client: Mapping[str, object]
+) -> list[str]:
+    for each in topics:
+        if is_denied(_found(admin, each.name)[each.name].error):
+            raise Unavailable(lacking(client, Right("Describe", "topic", each.name)))
     wanted = [
         NewTopic(each.name, each.partitions, replication_factor or each.replication_factor, config=each.config)
         for each in topics
@@ -168,7 +204,8 @@ def _create(admin: AdminClient, topics: Sequence[Declared], replication_factor: 
             future.result(TIMEOUT_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker: just as good
-                raise Unavailable(f"topic {name} cannot be created: {_text(error)}") from error
+                why = said(error.args[0], client, Right("Create", "topic", name))
+                raise Unavailable(f"topic {name} cannot be created: {why}") from error
     _await_leaders(admin, {each.name for each in topics})
     return [f"created {each.name}: {each.partitions} partitions" for each in topics]
 
@@ -185,16 +222,19 @@ def _await_leaders(admin: AdminClient, names: set[str]) -> None:
     raise Unavailable(f"topic {min(names - led)} was created, but a partition has no leader; are all brokers running?")
 
 
-def _align(admin: AdminClient, topics: Sequence[Declared]) -> list[str]:
+def _align(admin: AdminClient, topics: Sequence[Declared], client: Mapping[str, object]) -> list[str]:
     """Set what differs from the declaration; a setting that somebody made on the topic and nobody declared stays."""
     if not topics:
         return []
     resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}
     changes: list[ConfigResource] = []
     done: list[str] = []
+    right = Right("DescribeConfigs", "topic", "")
     try:
         for resource, future in admin.describe_configs(list(resources)).items():
-            topic, found = resources[resource], future.result(TIMEOUT_S)
+            topic = resources[resource]
+            right = right._replace(resource=topic.name)
+            found = future.result(TIMEOUT_S)
             differing = {
                 name: value
                 for name, value in topic.config.items()
@@ -208,10 +248,13 @@ def _align(admin: AdminClient, topics: Sequence[Declared]) -> list[str]:
                 changes.append(ConfigResource(ResourceType.TOPIC, topic.name, incremental_configs=entries))
                 done.append(f"aligned {topic.name}: {', '.join(f'{n}={v}' for n, v in differing.items())}")
         if changes:
-            for future in admin.incremental_alter_configs(changes).values():
+            for resource, future in admin.incremental_alter_configs(changes).items():
+                right = Right("AlterConfigs", "topic", resource.name)
                 future.result(TIMEOUT_S)
     except KafkaException as error:
-        raise Unavailable(f"the topics' configuration cannot be aligned: {_text(error)}") from error
+        raise Unavailable(
+            f"the topics' configuration cannot be aligned: {said(error.args[0], client, right)}"
+        ) from error
     return done
 
 

@@ -59,13 +59,13 @@ def find(config: Properties, partition: int, offset: int) -> Letter:
     """The dead letter at that place. Raises WrongUsage if there is none, Unavailable if no broker answers."""
     consumer = reader(config, DEAD_LETTERS.name)
     try:
-        if partition not in partitions(consumer, DEAD_LETTERS.name):
+        if partition not in partitions(consumer, DEAD_LETTERS.name, config):
             raise WrongUsage(f"topic {DEAD_LETTERS.name} has no partition {partition}")
-        first, end = watermarks(consumer, DEAD_LETTERS.name, partition)
+        first, end = watermarks(consumer, DEAD_LETTERS.name, partition, config)
         if first <= offset < end:
             consumer.assign([TopicPartition(DEAD_LETTERS.name, partition, offset)])
             message = consumer.poll(SILENCE_S)
-            if message is not None and not is_end(message, DEAD_LETTERS.name) and message.offset() == offset:
+            if message is not None and not is_end(message, DEAD_LETTERS.name, config) and message.offset() == offset:
                 return _letter(message)
         raise WrongUsage(
             f"no dead letter at partition {partition} offset {offset}: it expired, or the place is wrong; "

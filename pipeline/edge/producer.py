@@ -14,7 +14,9 @@ from types import MappingProxyType
 import msgspec
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from pipeline.errors import Unavailable, WrongUsage
+from pipeline.edge.reading import partitions
+from pipeline.errors import Unavailable
+from pipeline.kafka_rights import Right, is_denied, lacking, said
 
 Record = tuple[int, bytes | None, bytes]
 """When it is due (us UTC), key (None: a clock tick), value."""
@@ -23,7 +25,6 @@ BY_KEY = -1
 """librdkafka's word for: the partitioner decides."""
 POLL_EVERY = 1_000
 LONGEST_WAIT_US = 3_600_000_000
-METADATA_TIMEOUT_S = 10.0
 FLUSH_TIMEOUT_S = 120.0
 
 
@@ -85,6 +86,8 @@ class Send:
         self._producer = producer
         self._topic = topic
         self._report = report
+        self.denied = False
+        """Kafka's access control has refused a record."""
 
     def __call__(
         self,
@@ -93,7 +96,7 @@ class Send:
         partition: int = BY_KEY,
         headers: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
-        deliver = self._report.delivered
+        deliver = self._delivered
         while True:
             try:
                 self._producer.produce(self._topic, value, key, partition, deliver, headers=list(headers.items()))
@@ -101,6 +104,10 @@ class Send:
                 self._producer.poll(0.1)
             else:
                 return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        self.denied |= is_denied(error)
+        self._report.delivered(error, message)
 
     def serve(self) -> None:
         """Takes the broker's answers that are there."""
@@ -115,23 +122,16 @@ def sending(topic: str, config: Mapping[str, str | int | float | bool], report: 
     """
     producer = Producer({"log_level": 0} | dict(config))  # what goes wrong is said once, by this function
     try:
-        yield Send(producer, topic, _partitions(producer, topic), report)
+        send = Send(producer, topic, partitions(producer, topic, config), report)
+        yield send
         waiting = producer.flush(FLUSH_TIMEOUT_S)
     except KafkaException as error:
-        raise Unavailable(f"topic {topic}: the producer gave up: {error.args[0].str()}") from error
+        why = said(error.args[0], config, Right("Write", "topic", topic))
+        raise Unavailable(f"topic {topic}: the producer gave up: {why}") from error
+    if send.denied:
+        raise Unavailable(lacking(config, Right("Write", "topic", topic)))
     if waiting:
         raise Unavailable(f"topic {topic}: {waiting} records without an answer after {FLUSH_TIMEOUT_S:.0f} s")
-
-
-def _partitions(producer: Producer, topic: str) -> list[int]:
-    try:
-        metadata = producer.list_topics(timeout=METADATA_TIMEOUT_S)
-    except KafkaException as error:
-        raise Unavailable(f"no Kafka broker answers: {error.args[0].str()}; is `chargeline up` running?") from error
-    found = metadata.topics.get(topic)
-    if found is None or not found.partitions:
-        raise WrongUsage(f"topic {topic} does not exist; make it with `chargeline topics create`")
-    return sorted(found.partitions)
 
 
 def paced(records: Iterable[Record], speed: float) -> Iterator[Record]:

@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from uuid import uuid4
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from pipeline.errors import Unavailable, WrongUsage
+from pipeline.kafka_rights import Right, is_denied, lacking, said
 
 Properties = Mapping[str, str | int | float | bool]
 
@@ -32,8 +33,8 @@ def read_topic(
     """
     consumer = reader(config, topic)
     try:
-        places = partitions(consumer, topic) if partition is None else [partition]
-        ends = {place: watermarks(consumer, topic, place)[1] for place in places}
+        places = partitions(consumer, topic, config) if partition is None else [partition]
+        ends = {place: watermarks(consumer, topic, place, config)[1] for place in places}
         waiting = {place for place, end in ends.items() if end > 0}
         consumer.assign([TopicPartition(topic, place, OFFSET_BEGINNING) for place in waiting])
         heard = time.monotonic()
@@ -45,7 +46,7 @@ def read_topic(
                 raise Unavailable(f"topic {topic}: the broker says nothing for {SILENCE_S:.0f} s")
             for message in found:
                 place, offset = message.partition() or 0, message.offset() or 0
-                if is_end(message, topic):
+                if is_end(message, topic, config):
                     waiting.discard(place)
                 elif place in waiting and offset < ends[place]:
                     yield message
@@ -70,30 +71,40 @@ def reader(config: Properties, topic: str) -> Consumer:
     )
 
 
-def partitions(consumer: Consumer, topic: str) -> list[int]:
-    """Raises Unavailable without a broker, WrongUsage without the topic."""
+def partitions(client: Consumer | Producer, topic: str, config: Properties) -> list[int]:
+    """Raises Unavailable without a broker or without the right, WrongUsage without the topic."""
     try:
-        found = consumer.list_topics(timeout=TIMEOUT_S).topics.get(topic)
+        found = client.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
     except KafkaException as error:
-        raise Unavailable(f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right?") from error
+        raise Unavailable(
+            f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right? Is `chargeline up` running?"
+        ) from error
+    if found is not None and is_denied(found.error):
+        raise Unavailable(lacking(config, Right("Describe", "topic", topic)))
     if found is None or not found.partitions:
         raise WrongUsage(f"topic {topic} does not exist; make it with `chargeline topics create`")
     return sorted(found.partitions)
 
 
-def watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+def watermarks(consumer: Consumer, topic: str, partition: int, config: Properties) -> tuple[int, int]:
     """First offset, and the end of what is committed."""
     try:
         return consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
     except KafkaException as error:
-        raise Unavailable(f"topic {topic}: {error.args[0].str()}") from error
+        raise Unavailable(f"topic {topic}: {_needs_reading(error.args[0], topic, config)}") from error
 
 
-def is_end(message: Message, topic: str) -> bool:
+def is_end(message: Message, topic: str, config: Properties) -> bool:
     """Is it the end of its partition? Raises Unavailable for any other error."""
     error = message.error()
     if error is None:
         return False
     if error.code() == KafkaError._PARTITION_EOF:
         return True
-    raise Unavailable(f"topic {topic}: {error.str()}")
+    raise Unavailable(f"topic {topic}: {_needs_reading(error, topic, config)}")
+
+
+def _needs_reading(error: KafkaError, topic: str, config: Properties) -> str:
+    if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+        return said(error, config, Right("Read", "group", f"{topic}- --resource-pattern-type prefixed"))
+    return said(error, config, Right("Read", "topic", topic))

@@ -73,6 +73,10 @@ def new_cluster_id() -> str:
     return "C" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
 
 
+NO_LOG4J = "-Dlog4j2.loggerContextFactory=org.apache.logging.log4j.simple.SimpleLoggerContextFactory"
+"""Kafka loads log4j's interface, which else complains that there is nothing behind it; slf4j-simple logs."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """Which broker of a quorum it is. `controllers`: the controller's address of each, by node id less 1."""
@@ -144,7 +148,7 @@ class EmbeddedKafka:
         try:
             _refuse_taken(self.port)
             config = self._configure()
-            java = [str(JAVA), f"-Xmx{self._heap_mb}m", "-cp", os.pathsep.join(map(str, jars))]
+            java = [str(JAVA), f"-Xmx{self._heap_mb}m", NO_LOG4J, "-cp", os.pathsep.join(map(str, jars))]
             if not (self.data / "log" / "meta.properties").exists():
                 self._format(java, config)
             self._launch(java, config)

@@ -46,7 +46,7 @@ def archive_key(key: bytes, name: bytes) -> bytes:
 
 
 def split_key(key: bytes) -> tuple[bytes, bytes | None]:
-    """The state's key and the archive name, which is None for a main record."""
+    """The state's key and the archive name, which is None for a main record; without a key: a fact of the partition."""
     owner, separator, name = key.partition(SEPARATOR)
     return owner, name if separator else None
 
@@ -56,12 +56,16 @@ def encode_metadata(oldest: int, view: View = ()) -> str:
     return ":".join([str(FORMAT), str(oldest), *([",".join(map(str, view))] if view else [])])
 
 
+ACCEPTED = "accepted"
+"""Metadata of an offset that an operator has set: the source is another one now, offsets in state records are void."""
+
+
 def decode_metadata(metadata: str | None) -> tuple[int | None, View]:
     """The oldest offset, or None when a tool set the offset without metadata; and what its record could see.
 
     Raises UnreadableState.
     """
-    if not metadata:
+    if not metadata or metadata == ACCEPTED:
         return None, ()
     version, *parts = metadata.split(":")
     numbers = [part for each in parts for part in each.split(",")]

@@ -34,6 +34,8 @@ class StageConfig(GroupConfig):
     """Compacted topic with as many partitions as the source."""
     outputs: Sequence[str] = ()
     """Topics of outputs that need as many, too (topics.BY_SOURCE)."""
+    writes: Sequence[str] = ()
+    """All other topics that the stage writes."""
     slot: str
     """Stable name of this worker among its peers: a restarted worker aborts its predecessor's transaction at once."""
     checkpoint_s: float = 0.3

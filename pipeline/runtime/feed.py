@@ -44,6 +44,7 @@ class Batch(NamedTuple):
     start: int
     """The end of the batch before it: a gap between the two would be lost records."""
     messages: Sequence[ck.Message]
+    """None: what comes next is not in the log any more, or never was; nothing follows until `Intake.start`."""
 
 
 Poll = Sequence[Batch]
@@ -63,6 +64,10 @@ class Feed(Protocol):
 
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
         """Somebody else may own them already."""
+        ...
+
+    def skipped(self, lease: Lease, wanted: int, first: int) -> None:
+        """Started where the group has committed: at `wanted`, which is not there; read on from `first`."""
         ...
 
     def offer(self, poll: Poll) -> Future[None]:

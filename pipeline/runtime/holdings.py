@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Generic
 
 from pipeline.runtime.feed import Batch, Lease
 from pipeline.runtime.logic import State
 from pipeline.runtime.partition import Partition
+from pipeline.runtime.troubles import Troubles
 
 Wanted = Sequence[tuple[Lease, int]]
 """Partitions to restore, each with the epoch that asked for it: a later epoch has a restore of its own."""
@@ -20,11 +21,14 @@ def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
 class Holdings(Generic[State]):
     """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
 
-    def __init__(self) -> None:
+    def __init__(self, troubles: Troubles) -> None:
+        self._troubles = troubles
         self.answered = False
         """The group has said which partitions are ours, if any."""
         self.leases: dict[int, Lease] = {}
         self.live: dict[int, Partition[State]] = {}
+        self.stuck: set[int] = set()
+        """Partitions that are not read for a reason of their own, which is among the troubles."""
 
     def take(self, leases: Sequence[Lease]) -> None:
         self.leases.update({lease.number: lease for lease in leases if lease.owned})
@@ -34,6 +38,17 @@ class Holdings(Generic[State]):
         """Its state is restored as of now."""
         partition.epoch = lease.epoch
         self.live[partition.number] = partition
+        self.free(partition.number)
+
+    def stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
+        """The partition waits for something that is its own affair: the others go on."""
+        self.stuck.add(number)
+        self._troubles.told(f"partition {number}", sentence, patience_s)
+
+    def free(self, number: int) -> None:
+        if number in self.stuck:
+            self.stuck.discard(number)
+            self._troubles.over(f"partition {number}")
 
     def drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -41,6 +56,7 @@ class Holdings(Generic[State]):
             if self.leases.get(lease.number) is lease:
                 del self.leases[lease.number]
                 self.live.pop(lease.number, None)
+                self.free(lease.number)
 
     def void(self) -> Wanted:
         """No state counts any more, nothing more is handed over: all that is owned must be restored."""
@@ -76,8 +92,16 @@ class Holdings(Generic[State]):
     @property
     def lag(self) -> int:
         """Records that the owned partitions hold and that are not applied."""
+        return self._behind(frozenset())
+
+    @property
+    def workable(self) -> int:
+        """The lag without partitions that are stuck."""
+        return self._behind(self.stuck)
+
+    def _behind(self, without: Collection[int]) -> int:
         lag = 0
-        for lease in list(self.leases.values()):
+        for lease in [lease for lease in list(self.leases.values()) if lease.number not in without]:
             partition = self.live.get(lease.number)
             if partition is not None:
                 lag += lease.behind(partition.position)

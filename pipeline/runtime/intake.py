@@ -18,10 +18,12 @@ from typing import Any
 
 import confluent_kafka as ck
 
+from pipeline.kafka_rights import Right
 from pipeline.runtime.config import STEADY, GroupConfig
 from pipeline.runtime.feed import Batch, Feed, Lease, Poll
 from pipeline.runtime.mailbox import Mailbox
 from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.retry import Waits
 
 log = logging.getLogger(__name__)
 
@@ -60,24 +62,28 @@ TRY_AGAIN = frozenset(
 class Intake:
     """A consumer of `config.topics` in its own thread."""
 
-    def __init__(self, config: GroupConfig, feed: Feed) -> None:
+    def __init__(self, config: GroupConfig, feed: Feed, waits: Waits) -> None:
         self.beat = time.monotonic()
         """When the thread last came around; the watchdog looks at it."""
         self._config = config
         self._feed = feed
+        self._waits = waits
+        self._membership_right = Right("Read", "group", config.group)
         self._leases: dict[tuple[str, int], Lease] = {}
         self._member: str | None = None
         self._mailbox = Mailbox()
         self._looked = 0.0
         self._stopping = threading.Event()
         self._throttled = False
+        self._gone: list[Lease] = []
+        """Their next record is not there: to be told behind what was read before it."""
         self._thread = threading.Thread(target=self._run, name=f"{config.name}-intake", daemon=True)
         self._consumer = ck.Consumer(
             dict(STEADY)
             | dict(config.client)
             | {
                 "group.id": config.group,
-                "auto.offset.reset": "earliest",
+                "auto.offset.reset": "error",  # whoever skips records says so
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
@@ -143,10 +149,11 @@ class Intake:
         self.beat = time.monotonic()
         self._mailbox.serve()
         messages = self._consumer.consume(LARGEST_BATCH, POLL_S)
-        if messages:
+        if messages or self._gone:
             if any(map(ck.Message.error, messages)):
                 messages = [message for message in messages if not self._aside(message)]
-            taken = self._feed.offer(self._batches(messages))
+            poll = self._batches(messages)
+            taken = self._feed.offer([*poll, *self._gaps()] if self._gone else poll)
             while not self._mailbox.serve_until(taken, FULL_S) and not self._stopping.is_set():
                 self._throttle()  # the feed itself waits for something
             self._relax()
@@ -172,14 +179,39 @@ class Intake:
             self._consumer.resume([_place(lease) for lease in self._leases.values() if lease.running])
 
     def _aside(self, message: ck.Message) -> bool:
-        """True for what is no record: the end of a partition, or an error."""
+        """True for what is no record: the end of a partition, or an error. Most heal by themselves and are logged."""
         error = message.error()
-        if error is None or error.code() != ck.KafkaError._PARTITION_EOF:
-            return _report(message)
+        if error is None:
+            return False
         lease = self._leases.get((message.topic() or "", message.partition() or 0))
-        if lease is not None and lease.running:
-            lease.tail = message.offset() or 0
+        if error.code() == ck.KafkaError._PARTITION_EOF:
+            if lease is not None and lease.running:
+                lease.tail = message.offset() or 0
+                self._waits.granted(Right("Read", "topic", lease.topic))
+        elif error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
+            if lease is not None:
+                if lease.running:  # otherwise the offset was none of ours: fetched between its assignment and its pause
+                    lease.running = False
+                    self._gone.append(lease)
+                self._consumer.incremental_unassign(
+                    [_place(lease)]
+                )  # librdkafka has ended its fetcher: no seek heals it
+                self._assign([lease])
+        elif error.fatal():
+            raise ck.KafkaException(error)
+        elif not self._denied(error, message.topic()):
+            log.warning("consumer: %s: %s", error.name(), error.str())
         return True
+
+    def _denied(self, error: ck.KafkaError, topic: str | None) -> bool:
+        is_of_topic = error.code() == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
+        topic = topic or self._config.topics[0]
+        return self._waits.denied(error, Right("Read", "topic", topic) if is_of_topic else self._membership_right)
+
+    def _gaps(self) -> Poll:
+        gaps = [Batch(lease, lease.epoch, lease.end, ()) for lease in self._gone if lease.owned]
+        self._gone.clear()
+        return gaps
 
     def _batches(self, messages: Iterable[ck.Message]) -> Poll:
         batches: list[Batch] = []
@@ -197,6 +229,7 @@ class Intake:
                 self._consumer.pause([_place(lease)])
                 continue
             start, lease.end = lease.end, (batch[-1].offset() or 0) + 1
+            self._waits.granted(Right("Read", "topic", lease.topic))
             batches.append(Batch(lease, epoch, start, batch))
         return batches
 
@@ -205,10 +238,11 @@ class Intake:
             return
         place = _place(lease)
         try:
-            place.offset = end = self._committed(place) if offset is None else offset
+            place.offset = end = self._committed(lease) if offset is None else offset
             self._consumer.seek(place)
         except ck.KafkaException as error:
-            if error.args[0].code() not in TRY_AGAIN:
+            cause = error.args[0]
+            if cause.code() not in TRY_AGAIN and not self._denied(cause, lease.topic):
                 raise
             self.start(lease, offset)  # after the next poll
             return
@@ -224,21 +258,29 @@ class Intake:
             raise TransactionLost("not a member of the consumer group any more")
         return metadata
 
-    def _committed(self, place: ck.TopicPartition) -> int:
+    def _committed(self, lease: Lease) -> int:
         """Where the group goes on, or the first record that there is."""
+        place = _place(lease)
         committed = self._consumer.committed([place], 2.0)[0]
         if committed.error is not None:
             raise ck.KafkaException(committed.error)
-        return committed.offset if committed.offset >= 0 else self._consumer.get_watermark_offsets(place, 2.0)[0]
+        first, end = self._consumer.get_watermark_offsets(place, 2.0)
+        if committed.offset >= 0 and not first <= committed.offset <= end:
+            self._feed.skipped(lease, committed.offset, first)
+        return committed.offset if first <= committed.offset <= end else first
+
+    def _assign(self, leases: Iterable[Lease]) -> None:
+        """Paused. `start` seeks; without an offset the committed one would be asked for in vain."""
+        places = [ck.TopicPartition(lease.topic, lease.number, 0) for lease in leases]
+        self._consumer.incremental_assign(places)
+        self._consumer.pause(places)
 
     def _on_assign(self, consumer: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         self._member = consumer.memberid()
+        self._waits.granted(self._membership_right)
         leases = [Lease(partition.topic, partition.partition) for partition in partitions]
         if leases:
-            for partition in partitions:
-                partition.offset = 0  # `start` seeks; without it the committed offset would be asked for in vain
-            consumer.incremental_assign(partitions)
-            consumer.pause(partitions)
+            self._assign(leases)
             self._leases.update({(lease.topic, lease.number): lease for lease in leases})
             log.info("%s: assigned %s", self._config.name, _names(leases))
         self._feed.assigned(leases)
@@ -272,14 +314,3 @@ def _place(lease: Lease) -> ck.TopicPartition:
 
 def _names(leases: Iterable[Lease]) -> str:
     return ", ".join(sorted(f"{lease.topic}-{lease.number}" for lease in leases)) or "nothing"
-
-
-def _report(message: ck.Message) -> bool:
-    """True for an error in place of a record. Most heal by themselves and are logged; the rest ends the worker."""
-    error = message.error()
-    if error is None:
-        return False
-    if error.fatal() or error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
-        raise ck.KafkaException(error)
-    log.warning("consumer: %s: %s", error.name(), error.str())
-    return True

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from pipeline.runtime.changelog import decode_metadata
+from pipeline.kafka_rights import Right
+from pipeline.runtime.changelog import ACCEPTED, decode_metadata
 from pipeline.runtime.config import STEADY, StageConfig
+from pipeline.runtime.kafka_topics import topic_id
 from pipeline.runtime.ports import Committed
 from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
 
@@ -51,16 +54,21 @@ class KafkaHistory:
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
         source = [ck.TopicPartition(self._config.source, number) for number in partitions]
-        answers = self._ask("committed offsets", lambda: _sound(self._reader.committed(source, CALL_S)))
+        reading = Right("Read", "topic", self._config.source)
+        answers = self._ask(
+            "committed offsets",
+            Right("Read", "group", self._config.group),
+            lambda: _sound(self._reader.committed(source, CALL_S)),
+        )
+        source_id = self._ask("id of the topic", reading, lambda: topic_id(self._admin, self._config.source))
         found: dict[int, Committed] = {}
         for answer in answers:
             place = ck.TopicPartition(self._config.source, answer.partition)
-            first, _ = self._ask("first offset", lambda p=place: self._reader.get_watermark_offsets(p, CALL_S))  # type: ignore[misc]  # binds p
-            if answer.offset < 0:
-                found[answer.partition] = Committed(None, None, first)
-            else:
-                oldest, view = decode_metadata(answer.metadata)
-                found[answer.partition] = Committed(answer.offset, oldest, first, view)
+            first, end = self._ask("first offset", reading, partial(self._reader.get_watermark_offsets, place, CALL_S))
+            oldest, view = decode_metadata(answer.metadata)
+            offset = None if answer.offset < 0 else answer.offset
+            accepted = answer.metadata == ACCEPTED
+            found[answer.partition] = Committed(offset, oldest, first, view, end, source_id, accepted)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -71,7 +79,7 @@ class KafkaHistory:
             answers = self._admin.list_offsets(asked, isolation_level=ck.IsolationLevel.READ_UNCOMMITTED)
             return {place.partition: answer.result(CALL_S).offset for place, answer in answers.items()}
 
-        return self._ask("ends of the changelog", ask)
+        return self._ask("ends of the changelog", Right("Read", "topic", self._config.changelog), ask)
 
     def read(self, ends: Mapping[int, int]) -> Iterator[Sequence[tuple[int, bytes, bytes | None]]]:
         waiting = {number for number, end in ends.items() if end > 0}
@@ -89,11 +97,14 @@ class KafkaHistory:
                 elif error.code() != ck.KafkaError._PARTITION_EOF:
                     if error.fatal():
                         raise ck.KafkaException(error)
+                    self._waits.denied(error, Right("Read", "topic", topic))
                     self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
                     continue
                 if offset >= ends[number]:
                     waiting.discard(number)
             done += len(chunk)
+            if chunk:
+                self._waits.granted(Right("Read", "topic", topic))
             self.progress = f"{done} records of offsets up to {total}, partitions left: {sorted(waiting)}"
             yield chunk
 
@@ -106,16 +117,19 @@ class KafkaHistory:
         with self._waits.declared("open transaction or broker"):  # of a dead owner: ends with its time-out
             return self._reader.consume(10_000, 0.5)
 
-    def _ask(self, what: str, call: Callable[[], Result]) -> Result:
+    def _ask(self, what: str, right: Right, call: Callable[[], Result]) -> Result:
         backoff, began = Backoff(), time.monotonic()
         while True:
             if self._cancelled():
                 raise Cancelled
             try:
                 with self._waits.declared(BROKER):
-                    return call()
+                    answer = call()
+                self._waits.granted(right)
+                return answer
             except (ck.KafkaException, TimeoutError) as error:
-                self._waits.missed(BROKER, what, error, began)
+                if not (isinstance(error, ck.KafkaException) and self._waits.denied(error.args[0], right)):
+                    self._waits.missed(BROKER, what, error, began)
                 with self._waits.declared(BROKER):
                     time.sleep(backoff.pause_s())
 

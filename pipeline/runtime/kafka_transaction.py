@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack
 
 import confluent_kafka as ck
 
 from pipeline import topics
+from pipeline.kafka_rights import Right
 from pipeline.runtime.changelog import encode_metadata
 from pipeline.runtime.config import STEADY, StageConfig
 from pipeline.runtime.ports import Headers, Position, TransactionLost
@@ -34,12 +35,23 @@ class KafkaTransaction:
         self._membership = membership
         self._waits = waits
         self._producer: ck.Producer | None = None
+        self._denied: set[Right] = set()
         self.open = False
 
     def connect(self) -> None:
         """Makes the producer; aborts what a predecessor in the same slot left open. Waits for the broker."""
-        if self._producer is not None:
-            return
+        backoff = Backoff()
+        while self._producer is None:
+            try:
+                self._producer = self._initialised()
+            except TransactionLost:
+                if not self._denied:
+                    raise
+                with self._waits.declared(BROKER):
+                    time.sleep(backoff.pause_s())
+        self._granted({Right("Write", "transactional-id", self._config.transactional_id)})
+
+    def _initialised(self) -> ck.Producer:
         largest = topics.LARGEST_RECORD + 3 * 128 * 1024  # the dead letter of a largest record, with its headers
         producer = ck.Producer(
             dict(STEADY)
@@ -55,11 +67,11 @@ class KafkaTransaction:
                 "queue.buffering.max.kbytes": 262_144,
                 "delivery.report.only.error": True,
                 "retry.backoff.ms": 50,
+                "on_delivery": self._undelivered,
             },
         )
         self._persist("init_transactions", lambda: producer.init_transactions(CALL_S))
-        self._producer = producer
-        self.open = False
+        return producer
 
     def begin(self) -> None:
         if not self.open:
@@ -83,6 +95,7 @@ class KafkaTransaction:
             except BufferError:  # its queue is full: room comes with acknowledgements
                 self._make_room(producer)
             except ck.KafkaException as error:
+                self._refused(error.args[0], topic)
                 raise _lost_or(error, f"produce to {topic}") from error
             else:
                 return
@@ -129,6 +142,7 @@ class KafkaTransaction:
         producer = self._ready()
         self._persist("commit_transaction", lambda: producer.commit_transaction(CALL_S))
         self.open = False
+        self._granted(self._denied)
 
     def abort(self) -> None:
         """Afterwards no transaction is open and a new one can begin. A new producer aborts for the old one.
@@ -178,6 +192,28 @@ class KafkaTransaction:
             raise TransactionLost("send_offsets_to_transaction: no answer")
         answer.result()
 
+    def _undelivered(self, error: ck.KafkaError | None, message: ck.Message) -> None:
+        """Called for errors only. The transaction is lost then; why, only this call knows."""
+        if error is not None:
+            self._refused(error, message.topic() or "")
+
+    def _refused(self, error: ck.KafkaError, topic: str = "") -> None:
+        if error.code() == ck.KafkaError.GROUP_AUTHORIZATION_FAILED:
+            right = Right("Read", "group", self._config.group)
+        elif topic:
+            right = Right("Write", "topic", topic)
+        elif error.code() == ck.KafkaError.TOPIC_AUTHORIZATION_FAILED:
+            return  # it does not say of which: TopicWatch does
+        else:
+            right = Right("Write", "transactional-id", self._config.transactional_id)
+        if self._waits.denied(error, right):
+            self._denied.add(right)
+
+    def _granted(self, rights: Collection[Right]) -> None:
+        for right in list(rights):
+            self._denied.discard(right)
+            self._waits.granted(right)
+
     def _persist(self, what: str, call: Callable[[], None]) -> None:
         """Repeats a call of the transactional API as long as its error says that this can help."""
         backoff, began = Backoff(), time.monotonic()
@@ -187,6 +223,7 @@ class KafkaTransaction:
                     call()
                 except ck.KafkaException as error:
                     cause = error.args[0]
+                    self._refused(cause)
                     if cause.fatal() or cause.txn_requires_abort() or not cause.retriable():
                         raise TransactionLost(f"{what}: {cause.name()}: {cause.str()}") from error
                     self._waits.missed(BROKER, what, cause.name(), began)

@@ -52,6 +52,8 @@ class Partition(Generic[State]):
         self.view: View = ()
         """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
+        self.facts: dict[bytes, bytes] = {}
+        """What is durable of the partition itself, by name."""
         self._partitions = partitions
         self._logic = logic
         self._gate = gate
@@ -304,7 +306,21 @@ class Partition(Generic[State]):
             views.popleft()
         return views[0][1] if views else self.view
 
+    def note(self, name: bytes, value: bytes) -> None:
+        """Makes a fact of the partition durable with the next checkpoint."""
+        if self.facts.get(name) != value:
+            self.facts[name] = value
+            self.unwritten.write([(changelog.archive_key(b"", name), value)])
+
     # --- what a restore brings ---------------------------------------------------------------------------------------
+
+    def renumber(self, position: int) -> None:
+        """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
+        self.position = self.replay_until = position
+        for entry in self.entries.values():
+            entry.through = 0
+            self.unwritten.urgent(entry)
+        self.quarantine.renumber()
 
     def load(self, key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
         """One key as it was recorded (None: it was set aside before it had a state).

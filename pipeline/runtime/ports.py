@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pipeline.runtime.logic import View
+from pipeline.runtime.logic import NEVER, View
 
 if TYPE_CHECKING:
     from pipeline.wire.quarantine import Kept
@@ -82,6 +82,12 @@ class Committed(NamedTuple):
     """The first offset that the source still holds."""
     view: View = ()
     """What the record at `oldest` could see of the reference data."""
+    end: int = NEVER
+    """The offset behind the last record that the source holds."""
+    source: str = ""
+    """Kafka's id of the source topic; another one: the topic was deleted and made anew. Empty: not known."""
+    accepted: bool = False
+    """An operator has accepted the source as it is now (`chargeline topics accept`)."""
 
 
 class History(Protocol):

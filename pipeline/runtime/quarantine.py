@@ -10,6 +10,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic
 
+from msgspec import structs
+
 from pipeline import topics
 from pipeline.errors import InvalidMessage
 from pipeline.runtime import changelog
@@ -104,9 +106,14 @@ class Quarantine(Generic[State]):
         if missing is None:  # the restore has read them from the log
             missing = self._undo.missing(entry, max(through, partition.began), published)
         aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.view_at(through))
-        mark = encode_mark(aside.mark)
-        partition.unwritten.write([(changelog.archive_key(entry.key, MARK), mark)])
-        produce(QUARANTINE, mark, entry.key, partition.number, headers_of(partition.source, _copy(message), "mark"))
+        self._write(entry.key, aside.mark)
+        produce(
+            QUARANTINE,
+            encode_mark(aside.mark),
+            entry.key,
+            partition.number,
+            headers_of(partition.source, _copy(message), "mark"),
+        )
         for each in missing:
             self._keep(aside, each, produce)
         if told is None:
@@ -117,6 +124,10 @@ class Quarantine(Generic[State]):
             "%s: partition %d: a station is set aside at offset %d: %s; its records are kept, `chargeline stations "
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
         )  # fmt: skip
+
+    def _write(self, key: bytes, mark: Mark | None) -> None:
+        value = None if mark is None else encode_mark(mark)
+        self._partition.unwritten.write([(changelog.archive_key(key, MARK), value)])
 
     def next_tick(self, clock: str, message: Message) -> None:
         """The latest of each clock is kept with the next record of a key that is set aside."""
@@ -143,11 +154,10 @@ class Quarantine(Generic[State]):
         self._keep(aside, message, produce)
 
     def _keep(self, aside: SetAside[State], message: Message, produce: Produce) -> None:
-        partition, at = self._partition, message.offset() or 0
-        record = _copy(message)
+        partition, record = self._partition, _copy(message)
         headers = headers_of(partition.source, record)
-        produce(QUARANTINE, record.value(), kept_key(aside.entry.key, at), partition.number, headers)
-        aside.kept_until = at
+        produce(QUARANTINE, record.value(), kept_key(aside.entry.key, record), partition.number, headers)
+        aside.kept_until = record.offset()
         aside.recent.append(record)
 
     def committed(self, oldest: int) -> None:
@@ -179,6 +189,14 @@ class Quarantine(Generic[State]):
             if aside.mark is None:
                 self._declare(aside, message, self._partition.replay_until, produce)
 
+    def renumber(self) -> None:
+        """The source counts anew: nothing that is kept from now on is in a state record."""
+        for aside in self.set_aside.values():
+            aside.kept_until = -1
+            if aside.mark is not None:
+                aside.mark = structs.replace(aside.mark, published=0, through=0)
+                self._write(aside.entry.key, aside.mark)
+
     # --- releasing ---------------------------------------------------------------------------------------------------
 
     def _release(self, aside: SetAside[State], message: Message, way: bytes, produce: Produce) -> None:
@@ -189,7 +207,7 @@ class Quarantine(Generic[State]):
         if way == b"afresh":
             entry.record = None
         found = [each for owner, each in self._recall.kept(partition.number, partition.source) if owner == entry.key]
-        records = sorted({each.offset(): each for each in [*found, *aside.recent]}.values(), key=Kept.offset)
+        records = list({kept_key(entry.key, each): each for each in [*found, *aside.recent]}.values())
         unread = [each for each in records if each.offset() >= mark.through]
         try:
             alone = self._undo.alone(entry, mark.view, unread)
@@ -200,7 +218,7 @@ class Quarantine(Generic[State]):
             log.error("%s: partition %d: a station could not be released", partition.source, partition.number)
             return
         del self.set_aside[entry.key]
-        partition.unwritten.write([(changelog.archive_key(entry.key, MARK), None)])
+        self._write(entry.key, None)
         partition.unwritten.write_soon(entry, message.offset() or 0)
         try:
             alone.apply([each for each in unread if each.offset() < mark.published], partition.discard)
@@ -211,7 +229,7 @@ class Quarantine(Generic[State]):
         again = alone.quarantine.set_aside.get(entry.key)
         for each in records:
             if again is None or again.mark is None or each.offset() < again.mark.through:
-                produce(QUARANTINE, None, kept_key(entry.key, each.offset()), partition.number)
+                produce(QUARANTINE, None, kept_key(entry.key, each), partition.number)
         if again is not None:
             self.set_aside[entry.key] = again
             return

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import confluent_kafka as ck
 
+from pipeline.kafka_rights import Right
 from pipeline.runtime.config import STEADY, Client
+from pipeline.runtime.retry import Waits
 
 
 class Record(NamedTuple):
@@ -43,6 +45,10 @@ class ReferenceReader:
         )
         self._consumer.assign([ck.TopicPartition(topic, 0, ck.OFFSET_BEGINNING) for topic in topics])
         self._thread = threading.Thread(target=self._run, name=f"{name}-reference", daemon=True)
+
+    def start(self, waits: Waits) -> None:
+        """`waits`: of the stage that needs the data."""
+        self._waits = waits
         self._thread.start()
 
     def drain(self) -> Sequence[Record]:
@@ -73,10 +79,13 @@ class ReferenceReader:
 
     def _take(self, message: ck.Message) -> None:
         topic, offset, error = message.topic() or "", message.offset() or 0, message.error()
+        right = Right("Read", "topic", topic)
+        if error is None or error.code() == ck.KafkaError._PARTITION_EOF:
+            self._waits.granted(right)
         if error is None:
             self._records.put(Record(topic, offset, message.value()))
             self._records.put(Record(topic, offset + 1, None))
         elif error.code() == ck.KafkaError._PARTITION_EOF:
             self._records.put(Record(topic, offset, None))
-        elif error.fatal():
+        elif not self._waits.denied(error, right) and error.fatal():
             raise ck.KafkaException(error)

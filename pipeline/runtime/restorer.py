@@ -15,7 +15,7 @@ from pipeline.runtime.kafka_recall import KafkaRecall
 from pipeline.runtime.kafka_topics import partitions_of
 from pipeline.runtime.logic import Logic, State
 from pipeline.runtime.partition import Partition
-from pipeline.runtime.restore import restore
+from pipeline.runtime.restore import Refused, restore
 from pipeline.runtime.retry import Waits
 from pipeline.runtime.stage_meters import StageMeters
 
@@ -42,12 +42,12 @@ class Restorer(Generic[State]):
         """Of the source; waits for the broker. Raises WrongUsage when the stage's topics do not fit."""
         self._partitions = partitions_of(self._config, self._waits)
 
-    def read(self, wanted: Wanted, advanced: Callable[[], None]) -> Sequence[Partition[State]]:
+    def read(self, wanted: Wanted, advanced: Callable[[], None]) -> Sequence[Partition[State] | Refused]:
         """The partitions as they were committed; `advanced` is called with each step, the log hears of it in between.
 
         Raises Cancelled when none of them is wanted any more.
         """
-        config, restored = self._config, list[Partition[State]]()
+        config, restored = self._config, list[Partition[State] | Refused]()
         history = KafkaHistory(config, self._waits, lambda: not still_wanted(wanted))
         told = time.monotonic()
         try:
@@ -69,6 +69,6 @@ class Restorer(Generic[State]):
             number, self._partitions, config.source, self._logic, self._gate, config.max_state_bytes, self._recall
         )
 
-    def _lost(self, what: str) -> None:
-        self._meters.records_lost()
+    def _lost(self, what: str, records: int) -> None:
+        self._meters.incomplete(records)
         log.error("%s: %s", self._config.name, what)

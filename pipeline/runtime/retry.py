@@ -11,7 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import confluent_kafka as ck
+
+from pipeline.kafka_rights import Right, is_denied, lacking
 from pipeline.metrics import RETRIES, WAITING, Meters
+from pipeline.runtime.config import Client
+from pipeline.runtime.troubles import Troubles
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +39,12 @@ class Backoff:
 
 
 class Waits:
-    """The declared waits of one stage or sink. Used from several threads."""
+    """The declared waits of one stage or sink, and its troubles. Used from several threads."""
 
-    def __init__(self, stage: str, meters: Meters) -> None:
+    def __init__(self, stage: str, meters: Meters, client: Client | None = None) -> None:
+        """`client`: the properties that say as whom it logs in at Kafka."""
+        self._client = client or {}
+        self.troubles = Troubles(stage, meters)
         self._stage = stage
         self._meters = meters
         self._lock = threading.Lock()
@@ -62,6 +70,23 @@ class Waits:
                     del self._depths[dependency]
             if over:
                 self._meters.set(WAITING, self._stage, dependency, value=0)
+
+    def denied(self, error: ck.KafkaError | None, right: Right) -> bool:
+        """Is the error that Kafka does not allow it? Then that is a trouble until `granted`."""
+        if not is_denied(error):
+            return False
+        self.judged(right, False)
+        return True
+
+    def judged(self, right: Right, is_granted: bool) -> None:
+        if is_granted:
+            self.granted(right)
+        else:
+            self.troubles.told(str(right), lacking(self._client, right))
+
+    def granted(self, right: Right) -> None:
+        if self.troubles:
+            self.troubles.over(str(right))
 
     def missed(self, dependency: str, what: str, error: object, began: float) -> None:
         """One attempt had no answer; `began` is the monotonic time of the first one."""

@@ -44,7 +44,7 @@ class Sink:
     def __init__(self, config: SinkConfig, write: Write, meters: Meters, phases: Phases) -> None:
         self.config = config
         self.name = config.name
-        self.waits = Waits(config.name, meters)
+        self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         self._background = Background()
         self.failure = self._background.failure
@@ -54,7 +54,7 @@ class Sink:
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, f"{config.name}-insert")
-        self.intake = Intake(config, self)
+        self.intake = Intake(config, self, self.waits)
         self._channel: Any = None
         self._leases: dict[tuple[str, int], Lease] = {}
         self._answered = False
@@ -88,6 +88,11 @@ class Sink:
                 return
             lease = batch.lease
             place = lease.topic, lease.number
+            if not batch.messages:  # the topic lacks what comes next
+                await self._insert()
+                lease.hold()
+                self._take([lease])
+                return
             if batch.start != self._read.get(place, batch.start):
                 raise RuntimeError(f"{place}: records {self._read[place]} to {batch.start} never reached the sink")
             self._read[place] = (batch.messages[-1].offset() or 0) + 1
@@ -136,6 +141,17 @@ class Sink:
 
     def finish(self) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._last(), self._loop)
+
+    def skipped(self, lease: Lease, wanted: int, first: int) -> None:
+        lost = max(0, first - wanted)
+        self._meters.count(metrics.RECORDS_LOST, self.name, amount=lost)
+        why = f"records {wanted} to {first - 1} were removed before they were stored" if lost else (
+            f"it ends before offset {wanted}, up to which it was stored: it was made anew"
+        )  # fmt: skip
+        log.error(
+            "%s: %s partition %d: %s; it is read on from offset %d; see ops/runbooks/lost-records.md",
+            self.name, lease.topic, lease.number, why, first,
+        )  # fmt: skip
 
     def failed(self, error: BaseException) -> None:
         self._loop.call_soon_threadsafe(self._background.fail, error)

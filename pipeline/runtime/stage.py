@@ -29,11 +29,13 @@ from pipeline.runtime.feed import Batch, Lease, Poll
 from pipeline.runtime.holdings import Holdings, Wanted, still_wanted
 from pipeline.runtime.intake import Intake
 from pipeline.runtime.kafka_history import Cancelled
+from pipeline.runtime.kafka_topics import TopicWatch
 from pipeline.runtime.kafka_transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.restore import Refused
 from pipeline.runtime.restorer import Restorer
 from pipeline.runtime.retry import Backoff, Waits
 from pipeline.runtime.stage_meters import StageMeters
@@ -41,6 +43,13 @@ from pipeline.runtime.stage_meters import StageMeters
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
+WATCH_S = 5.0
+"""How often the stage looks whether its source is still the same topic."""
+
+REPLACED = (
+    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
+    "`chargeline topics accept {topic}` and start them"
+)
 
 
 class DurableStage(Generic[State]):
@@ -49,7 +58,7 @@ class DurableStage(Generic[State]):
     def __init__(self, config: StageConfig, logic: Logic[State], meters: Meters, phases: Phases) -> None:
         self.config = config
         self.name = config.name
-        self.waits = Waits(config.name, meters)
+        self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         """Rises with everything that gets done; the watchdog looks at it."""
         self._background = Background()
@@ -59,14 +68,14 @@ class DurableStage(Generic[State]):
         self._loop = asyncio.get_running_loop()
         self._lock = asyncio.Lock()
         self._thread = ThreadPoolExecutor(1, f"{config.name}-transaction")
-        self.intake = Intake(config, self)
+        self.intake = Intake(config, self, self.waits)
         self._transaction = KafkaTransaction(config, self.intake.membership, self.waits)
         gate = FloodGate(
             config.dead_letter_run, config.dead_letter_percent, self._meters.dead_letter,
             key_errors=config.key_errors, release_keys=config.release_keys, count_error=self._meters.internal_error,
         )  # fmt: skip
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
-        self._held: Holdings[State] = Holdings()
+        self._held: Holdings[State] = Holdings(self.waits.troubles)
         self._channel: Any = None
         self._uncommitted_since: float | None = None
         self._losses = Backoff()
@@ -86,6 +95,7 @@ class DurableStage(Generic[State]):
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
         self._background.spawn(self._pulse())
+        self._background.spawn(self._watch(TopicWatch(self.config, self.waits)))
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
@@ -101,6 +111,9 @@ class DurableStage(Generic[State]):
             async with self._lock:
                 partition = self._held.of(batch)
                 if self.failure.done() or partition is None:
+                    return
+                if not batch.messages:
+                    await self._read_anew(batch.lease)
                     return
                 with self._guarded():
                     if batch.start != partition.position:
@@ -138,8 +151,8 @@ class DurableStage(Generic[State]):
 
     @property
     def lag(self) -> int:
-        """Records that the owned partitions hold and that are not applied."""
-        return self._held.lag
+        """Records that the owned partitions hold and that could be applied now."""
+        return self._held.workable
 
     # --- the intake's thread calls these -----------------------------------------------------------------------------
 
@@ -151,6 +164,9 @@ class DurableStage(Generic[State]):
 
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._forget(leases), self._loop)
+
+    def skipped(self, lease: Lease, wanted: int, first: int) -> None:
+        raise RuntimeError("a stage says where its partitions start")
 
     def offer(self, poll: Poll) -> Future[None]:
         return asyncio.run_coroutine_threadsafe(self._channel.put(poll), self._loop)
@@ -219,6 +235,13 @@ class DurableStage(Generic[State]):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
 
+    async def _watch(self, source: TopicWatch) -> None:
+        while True:
+            if await asyncio.to_thread(source.replaced):
+                async with self._lock:
+                    self._abandon(f"{self.config.source} was made anew")  # a restore refuses it
+            await asyncio.sleep(WATCH_S)
+
     # --- coming and going of partitions ------------------------------------------------------------------------------
 
     def _begin_restore(self, leases: Sequence[Lease]) -> None:
@@ -243,15 +266,30 @@ class DurableStage(Generic[State]):
             current = still_wanted(wanted)
             for partition in restored:
                 lease = current.get(partition.number)
-                if lease is not None:
-                    self._held.enter(partition, lease)
-                    self.intake.start(lease, partition.position)
+                if lease is None:
+                    continue
+                if isinstance(partition, Refused):
+                    self._held.stick(partition.number, REPLACED.format(topic=self.config.source, **partition._asdict()))
+                    continue
+                self._held.enter(partition, lease)
+                self.intake.start(lease, partition.position)
             self._advanced()
             gc.freeze()  # the state lives long: no later collection shall walk through it
         took = time.monotonic() - began
         self._meters.restored(took)
-        numbers, keys = sorted(current), sum(len(each.entries) for each in restored)
+        whole = [partition for partition in restored if not isinstance(partition, Refused)]
+        numbers, keys = sorted(each.number for each in whole), sum(len(each.entries) for each in whole)
         log.info("%s: restored partitions %s: %d keys in %.1f s", self.name, numbers, keys, took)
+
+    async def _read_anew(self, lease: Lease) -> None:
+        """The log lacks what the partition was to read next. All that it has applied is committed; then a restore looks
+        what the log has, and says what is lost."""
+        await self._checkpoint(EVERYTHING)
+        if (
+            self._held.live.pop(lease.number, None) is not None
+        ):  # otherwise the checkpoint failed: it is restored already
+            lease.hold()
+            self._begin_restore([lease])
 
     async def _abort_doomed(self) -> None:
         """Nothing is applied before: the given-up transaction may still be open, and healthy enough to commit."""

@@ -44,8 +44,10 @@ class StageMeters(Generic[State]):
     def restored(self, took_s: float) -> None:
         self._meters.observe(metrics.RESTORES, self._stage, value=took_s)
 
-    def records_lost(self) -> None:
-        self._meters.count(metrics.RECORDS_LOST, self._stage)
+    def incomplete(self, records: int) -> None:
+        """A restore, for which so many records of the source are gone; 0: nobody knows how many."""
+        self._meters.count(metrics.RESTORES_INCOMPLETE, self._stage)
+        self._meters.count(metrics.RECORDS_LOST, self._stage, amount=records)
 
     def dead_letter(self, reason: str) -> None:
         self._meters.count(metrics.DEAD_LETTERS, self._stage, reason)

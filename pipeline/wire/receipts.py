@@ -6,6 +6,7 @@ only laid out anew no longer fits it. What many receipts share (tariff, signal s
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -38,6 +39,8 @@ class _Kind(msgspec.Struct):
 _KIND, _RECEIPT, _CREDIT = msgspec.json.Decoder(_Kind), msgspec.json.Decoder(Receipt), msgspec.json.Decoder(Credit)
 _TAIL = b',"hash":""}'
 _MWH = 1000
+_SESSION_ID = re.compile(r"[A-Z2-7]{26}")
+"""As domain/pseudonyms.py makes them; it becomes a file name, so a forged one might be a path."""
 _CLAIMS_BYTES = 16
 _LONGEST_US = 366 * 86_400 * 1_000_000
 
@@ -98,9 +101,12 @@ def bill_file_name(credit: Credit) -> str:
 def decode_receipt(value: bytes, source: str) -> Receipt | Credit:
     """A record of topic `receipts`; raises InvalidMessage that names `source`. Whether its hash fits is not asked."""
     try:
-        return (_CREDIT if _KIND.decode(value).kind == "CREDIT" else _RECEIPT).decode(value)
+        receipt: Receipt | Credit = (_CREDIT if _KIND.decode(value).kind == "CREDIT" else _RECEIPT).decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage("bad_receipt", f"{source}: not a receipt: {error}") from error
+    if not _SESSION_ID.fullmatch(receipt.session_id):
+        raise InvalidMessage("bad_receipt", f"{source}: not a receipt: session_id must be 26 of A-Z and 2-7")
+    return receipt
 
 
 def is_receipt(value: bytes) -> bool:

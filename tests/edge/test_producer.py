@@ -99,7 +99,7 @@ def test_a_missing_topic_is_named(kafka: str) -> None:
 
 
 def test_a_missing_broker_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.edge.producer.METADATA_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("pipeline.edge.reading.TIMEOUT_S", 0.5)
     with pytest.raises(Unavailable, match="no Kafka broker answers"):
         produce([(1, b"A", b"x")], "any", producer_config(Settings(kafka="127.0.0.1:1")))
 

@@ -14,7 +14,7 @@ from pipeline.runtime.logic import Logic
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Committed, Headers, Position
 from pipeline.runtime.quarantine import QUARANTINE
-from pipeline.runtime.restore import restore
+from pipeline.runtime.restore import Refused, restore
 from pipeline.wire.quarantine import RELEASE, Kept, decode_kept
 
 CHANGELOG = "changelog"
@@ -80,12 +80,14 @@ class PartitionLog:
     def crash(self) -> None:
         """What is not committed is gone; then a restore, up to where the committed outputs end."""
         self.open_records.clear()
-        restored: list[Partition[Any]] = []
+        restored: list[Partition[Any] | Refused] = []
         oldest, view = decode_metadata(self._metadata)
         history = Changelog(self.changelog(), Committed(self._offset, oldest, 0, view))
         for _ in restore(history, [0], self._empty, self._lost, restored):
             pass
-        (self.partition,) = restored
+        (partition,) = restored
+        assert isinstance(partition, Partition)
+        self.partition = partition
         self.read_on()
 
     def changelog(self) -> dict[bytes, bytes]:
@@ -99,7 +101,7 @@ class PartitionLog:
         return [each for each in self.outputs(*topics) if (each.key or b"").split(b"/")[0] == key]
 
     @staticmethod
-    def _lost(what: str) -> None:
+    def _lost(what: str, records: int) -> None:
         raise AssertionError(what)
 
     # --- Transaction -------------------------------------------------------------------------------------------------

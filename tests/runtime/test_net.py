@@ -198,6 +198,23 @@ def test_what_the_source_has_lost_is_said_and_stops_nothing(
     assert (log.partition.entries[BAD].state.count, log.partition.entries[GOOD].state.count) == (3 + 2, 1)
 
 
+def test_what_is_kept_outlasts_a_source_that_is_made_anew() -> None:
+    """Its offsets begin at 0 again, so they say nothing of the order."""
+    log = PartitionLog(Counting())
+    log.take(*numbers(BAD, 0, 9), (BAD, GROWS), *numbers(BAD, 10, 2))
+    log.checkpoint()
+    log.source_log = []
+    log.partition.renumber(0)
+    log.write(*numbers(GOOD, 0, 3), *numbers(BAD, 20, 12), at_ms=60_000)
+    log.read_on()
+    log.checkpoint()
+    log.logic.broken = False
+    log.release(BAD)
+    assert log.partition.entries[BAD].state.count == 9 + 1 + 2 + 12
+    log.checkpoint()
+    assert list(log.kept(0, "in")) == []
+
+
 def test_a_release_forgives_what_was_raised_before() -> None:
     log = PartitionLog(Counting(), gate=FloodGate(1000, 90, lambda _: None, key_errors=2))
     log.take((BAD, b"1"), (BAD, RAISES), (BAD, RAISES))

@@ -21,7 +21,7 @@ from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition import DEAD_LETTERS, Partition
 from pipeline.runtime.ports import TransactionLost
-from pipeline.runtime.restore import restore
+from pipeline.runtime.restore import Refused, restore
 from pipeline.runtime.undo import Listed
 from tests.builders import KEYS
 from tests.runtime.counting import Counting
@@ -96,7 +96,7 @@ class Worker:
         if isinstance(self.logic, Counting):
             self.logic.reached = 0
         self.steps: Iterator[str] | None = None
-        self.restored: list[Partition[Any]] = []
+        self.restored: list[Partition[Any] | Refused] = []
         self.broker.join(self.member)
 
     def crash(self) -> None:
@@ -136,6 +136,7 @@ class Worker:
         except StopIteration:
             self.steps = None
             for partition in self.restored:
+                assert isinstance(partition, Partition)
                 if partition.number in self.broker.members.get(self.member, ()):
                     self.partitions[partition.number] = partition
             self.restored = []
@@ -182,7 +183,7 @@ class Worker:
         return Partition(number, PARTITIONS, "in", self.logic, gate, 900_000, Listed(()))
 
     @staticmethod
-    def _lost(what: str) -> None:
+    def _lost(what: str, records: int) -> None:
         raise AssertionError(what)
 
 

@@ -96,7 +96,7 @@ class Arena:
     def start(self, slot: str, **options: Any) -> subprocess.Popen[bytes]:
         stage = {
             "name": "count", "topics": [self.source], "changelog": self.changelog, "group": self.name, "slot": slot,
-            "client": {"bootstrap.servers": self.bootstrap},
+            "client": {"bootstrap.servers": self.bootstrap}, "writes": [self.output, "dead-letters"],
         }  # fmt: skip
         given = {"stage": stage | self.stage, "output": self.output, "phase_file": str(self.folder / f"phase-{slot}")}
         command = [sys.executable, "-m", "tests.runtime.process", json.dumps(given | options)]
