@@ -132,7 +132,7 @@ def _other_text(text: str, random: Random) -> str:
     if re.match(r"\d{4}-\d\d-\d\dT", text):
         year = random.choice(("2025", "2026", "2026", "2027", "2018", "2038", "9999", "1970", "0001"))
         return f"{year}-{random.randint(1, 12):02d}-{random.randint(1, 28):02d}{text[10:]}"
-    if text.replace(".", "").isdigit():
+    if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text):
         return str(random.choice((float(text) * 10 ** random.randint(-3, 9), -float(text), 0, int(float(text)) + 1)))
     return random.choice(TEXTS)
 
