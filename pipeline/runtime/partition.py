@@ -21,6 +21,8 @@ from pipeline.runtime.entries import Entry, Unwritten
 from pipeline.runtime.logic import Logic, Output, ReferenceBehind, State, View, widened
 from pipeline.runtime.net import Net
 from pipeline.runtime.ports import Headers, Message, Position, Produce, Recall
+from pipeline.runtime.quarantine import Quarantine
+from pipeline.runtime.undo import Undo
 from pipeline.runtime.wakes import Wakes
 from pipeline.wire import dead_letters
 from pipeline.wire.quarantine import MARK, decode_mark, release_of
@@ -58,7 +60,9 @@ class Partition(Generic[State]):
         self._max_state_bytes = max_state_bytes
         self.wakes = Wakes(self.entries)
         self.unwritten = Unwritten(number, logic, max_state_bytes)
-        self.net = Net(self, logic, gate, recall)
+        undo = Undo(self, logic, recall)
+        self.quarantine = Quarantine(self, logic, gate, recall, undo)
+        self.net = Net(self, gate, self.quarantine, undo)
         self._views: deque[tuple[int, View]] = deque()
 
     def alone(self, entry: Entry[State], view: View, recall: Recall) -> Partition[State]:
@@ -99,7 +103,7 @@ class Partition(Generic[State]):
             if messages:
                 self.position = max(self.position, self.replay_until)
         if messages:
-            self.net.look_after(messages[0], produce)
+            self.quarantine.look_after(messages[0], produce)
             self.apply(messages, produce)
             self._gate.passed(len(messages))
             self.position = _offset(messages[-1]) + 1
@@ -146,8 +150,8 @@ class Partition(Generic[State]):
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
         """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
-        if key in self.net.set_aside:
-            self.net.keep(key, message, produce)
+        if key in self.quarantine.set_aside:
+            self.quarantine.keep(key, message, produce)
             return
         entry: Entry[State] = Entry(self.unwritten, key)
         try:
@@ -174,6 +178,10 @@ class Partition(Generic[State]):
         if entry.since < 0:
             self.unwritten.mark(entry, _offset(message))
         self.wakes.plan(entry)
+
+    def place(self, offset: int) -> str:
+        """For the log."""
+        return f"{self.source}: partition {self.number} offset {offset}"
 
     @staticmethod
     def tells(produce: Produce) -> bool:
@@ -235,7 +243,7 @@ class Partition(Generic[State]):
         offset = _offset(message)
         if tick.view:
             self.show(tick.view, offset, message, produce)
-        self.net.next_tick(tick.clock, message)
+        self.quarantine.next_tick(tick.clock, message)
         for entry in self.wakes.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
@@ -289,7 +297,7 @@ class Partition(Generic[State]):
     def fixed(self) -> Position:
         """The position that the checkpoint commits; valid after its records were taken."""
         oldest = self.unwritten.oldest(self.position)
-        self.net.committed(oldest)
+        self.quarantine.committed(oldest)
         return Position(self.number, self.position, oldest, self._view_before(oldest))
 
     def view_at(self, offset: int) -> View:
@@ -317,6 +325,7 @@ class Partition(Generic[State]):
         for entry in self.entries.values():
             entry.through = 0
             self.unwritten.urgent(entry)
+        self.quarantine.renumber()
 
     def load(self, key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
         """One key as it was recorded (None: it was set aside before it had a state).
@@ -336,7 +345,7 @@ class Partition(Generic[State]):
                 )
             entry.through = record.through
         if mark is not None or value is None:
-            self.net.restored(entry, decode_mark(mark) if mark is not None else None)
+            self.quarantine.restored(entry, decode_mark(mark) if mark is not None else None)
             return
         try:
             entry.state = self._logic.load(key, record.body, record.version, entry)
@@ -344,7 +353,7 @@ class Partition(Generic[State]):
             self.wakes.plan(entry)
         except Exception as error:
             self.unwritten.forget(entry)
-            self.net.unreadable(entry, error)
+            self.quarantine.unreadable(entry, error)
             return
         self.entries[key] = entry
 

@@ -11,9 +11,9 @@ from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord, UnreadableState
 from pipeline.runtime.dead_letters import WINDOW, DeadLetterFlood, FloodGate
 from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.net import Listed
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Headers, Position
+from pipeline.runtime.undo import Listed
 from tests.runtime.counting import Count, Counting
 
 KEY = b"key-1"
