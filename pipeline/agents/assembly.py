@@ -152,7 +152,11 @@ class Assembly:
             raise InvalidMessage(
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
-        return Tick(event.clock, event.time_us, event.reference or ())
+        signed = self._decoder.control.check(event)
+        return Tick(event.clock, event.time_us, event.reference or (), signed)
+
+    def trust(self, unsigned: bool) -> bool:
+        return self._decoder.control.trust(unsigned)
 
     def see(self, view: Seen) -> None:
         wanted = View(*view)

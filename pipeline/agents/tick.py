@@ -20,6 +20,7 @@ from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.kafka_rights import Right
 from pipeline.runtime.retry import Waits
+from pipeline.wire.control import Control
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def attach(
     topic: str,
     owned: Callable[[], Sequence[int]],
     every_s: float,
+    control: Control,
     waits: Waits,
     reference: Reference | None = None,
 ) -> None:
@@ -49,7 +51,8 @@ def attach(
         if reference is not None:
             reference.absorb()
             seen = reference.reached if any(reference.reached) else None
-        value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000, reference=seen))
+        tick = ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000, reference=seen)
+        value = control.sign(msgspec.json.encode(tick))
         for partition in owned():
             producer.produce(topic, value, None, partition, on_delivery=answered)
         producer.poll(0)

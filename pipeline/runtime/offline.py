@@ -101,6 +101,8 @@ class Offline(Generic[State]):
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
+        if tick.signed:
+            self._logic.trust(unsigned=False)
         if tick.view:
             yield from self._show(tick.view)
         wakes = self._wakes.get(tick.clock)

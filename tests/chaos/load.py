@@ -17,11 +17,13 @@ from typing import Any
 import msgspec
 
 from pipeline import topics
+from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.faults import parse_faults
-from pipeline.edge.producer import Record, produce
+from pipeline.edge.producer import Record, produce, signed
 from pipeline.edge.simulator import Plan, simulate
 from pipeline.kafka_config import producer_config
 from pipeline.settings import Settings
+from pipeline.wire.control import Control
 
 DAMAGED_EVERY = 2_003
 SLICE_S = 0.02
@@ -63,8 +65,10 @@ def main(options: dict[str, Any]) -> None:
         hurry.set()
 
     threading.Thread(target=listen, daemon=True).start()
-    records = _paced(hurry, _damaged(simulate(plan_of(options))), options["rate"])
-    report = produce(records, topics.METER_EVENTS.name, producer_config(Settings(kafka=options["kafka"])))
+    source = topics.METER_EVENTS.name
+    control = Control(control_key(Path(options["keys_file"]).read_bytes(), "keyring"), source)
+    records = _paced(hurry, _damaged(signed(simulate(plan_of(options)), control)), options["rate"])
+    report = produce(records, source, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))
 
 

@@ -60,7 +60,7 @@ def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
         crew = workers(REGULAR + 1, _environment(settings), folder)
         observer = Observer(settings.kafka, PARTITIONS)
         observer.start()
-        with _ended(crew), _load(options | {"kafka": settings.kafka}) as load:
+        with _ended(crew), _load(options | {"kafka": settings.kafka, "keys_file": str(settings.keys_file)}) as load:
             done = Schedule(scale, seed, platform, crew, observer).run()
             assert load.stdin is not None
             hurried = load.poll() is not None

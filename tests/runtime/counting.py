@@ -94,6 +94,9 @@ class Counting:
             raise InvalidMessage("NOT_A_TICK", "send `clock time_us`")
         return Tick(clock.decode(), int(numbers[0]), tuple(map(int, numbers[1:])))
 
+    def trust(self, unsigned: bool) -> bool:
+        return True
+
     def see(self, view: View) -> None:
         if view and view[0] > self.reached:
             raise ReferenceBehind(f"{self.reached} of {view[0]}")
