@@ -8,14 +8,15 @@ SEED ?= 1
 # What another program of this machine put here must not reach our interpreter.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help install test lint demo chaos bench cost lock
+.PHONY: help install test lint demo chaos bench cost lock advisories
 help:
 	@echo "make demo            a simulated fleet, from meter events to priced sessions in ClickHouse"
 	@echo "make test            the whole gate: lint, types, contracts, tests"
 	@echo "make lint            only ruff, mypy and import-linter"
-	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; nothing lost, nothing doubled"
+	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; FAULTS=all or some, SCALE=mini: less"
 	@echo "make bench           throughput and latency against the limit and the peers; writes build/bench.json"
 	@echo "make cost BASE=rev   CPU per event of this tree against another revision, over one log; about three minutes"
+	@echo "make advisories DB=d known holes in what is pinned, from OSV's exports in folder d; says so when there are none"
 	@echo "make install         only .venv; PYTHON=python3.12 chooses the interpreter"
 
 install: $(STAMP)
@@ -51,7 +52,7 @@ demo: install
 	$(BIN)/chargeline demo
 
 chaos: install
-	$(BIN)/python -m tests.chaos --seed $(SEED)
+	$(BIN)/python -m tests.chaos --seed $(SEED) $(if $(FAULTS),--faults $(FAULTS)) $(if $(SCALE),--scale $(SCALE))
 
 bench: install
 	$(BIN)/python -m tests.bench
@@ -59,6 +60,10 @@ bench: install
 cost: install
 	@test -n "$(BASE)" || { echo "name the revision to compare with: make cost BASE=main" >&2; exit 2; }
 	$(BIN)/python -m tests.cost "$(BASE)"
+
+# Without network: DB is a folder with exports of the OSV database; without one it says so and exits 3.
+advisories: install
+	$(BIN)/python -m tests.advisories "$(DB)"
 
 # After a change of the dependencies in pyproject.toml; needs uv, which nothing else here does.
 lock:

@@ -63,9 +63,7 @@ async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring
 
 
 def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = _config(
-        settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, sorted(topics.BY_SOURCE)
-    )
+    config = assemble_config(settings)
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
     stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
@@ -83,6 +81,11 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
     occupy.attach(app, stage)
     _tick(settings, keyring, app, stage)
     return Unit(app, stage)
+
+
+def assemble_config(settings: Settings) -> StageConfig:
+    outputs = sorted(topics.BY_SOURCE)
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, outputs)
 
 
 def _config(

@@ -12,17 +12,23 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
+from zoneinfo import ZoneInfo
 
 import msgspec
 
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import RECEIPTS, SESSIONS, UPDATES
+from pipeline.domain.checking.receipts import check
 from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.rating import Rating
+from pipeline.domain.receipts import Receipt
 from pipeline.domain.station import HOUR, SECOND, STRIDE, Station
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
+from pipeline.wire.receipts import content_hash, decode_receipt, facts_of, signals_of, tariff_of
 from pipeline.wire.sessions import decode_session
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -86,6 +92,19 @@ class Car:
             register_wh=self.register(self.stays_s),
         )  # fmt: skip
 
+    def payable(self) -> str:
+        """What it has to pay under TARIFF, incl. VAT: worked out second by second, by nothing of ours."""
+        night = day = 0
+        for second in range(self.stays_s):
+            hour = datetime.fromtimestamp(STARTED_US // SECOND + second, ZoneInfo("Europe/Berlin")).hour
+            moved = self.register(second + 1) - self.register(second)
+            if moved and (hour >= 22 or hour < 6):
+                night += moved
+            else:
+                day += moved
+        cost = Decimal("0.5") + (night * Decimal("0.29") + day * Decimal("0.49")) / 1000
+        return str((cost * Decimal("1.19")).quantize(Decimal("0.01"), ROUND_HALF_UP))
+
 
 class Stage:
     """The assembly in memory, and what came out of it."""
@@ -139,6 +158,16 @@ class Stage:
             elif output.topic == RECEIPTS and output.value is not None:
                 self.receipts.append(output.value)
 
+    def verdicts(self) -> list[str]:
+        """What `chargeline verify` says of each receipt."""
+        found: list[str] = []
+        for value in self.receipts:
+            receipt = decode_receipt(value, "receipts")
+            assert isinstance(receipt, Receipt)
+            made_with = facts_of(receipt), tariff_of(receipt), signals_of(receipt)
+            found.append(check(receipt, content_hash(value), *made_with).verdict)
+        return found
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
@@ -176,10 +205,10 @@ def main() -> None:
         expected = car.register(stays_s) - car.register(0)
         print(
             f"connector {session.connector_id}: {session.energy_wh:,} Wh of {expected:,}, {session.payable_incl_vat} "
-            f"{session.currency}, {session.evidence}, {session.quality}, {session.bill_state}"
+            f"{session.currency} of {car.payable()}, {session.evidence}, {session.bill_state}"
         )
-    for value in stage.receipts:
-        print(f"receipt of {len(value):,} bytes")
+    for value, verdict in zip(stage.receipts, stage.verdicts(), strict=True):
+        print(f"receipt of {len(value):,} bytes, verify says {verdict}")
     print(f"session records of up to {max(map(len, stage.records)):,} bytes, state of up to {largest:,} bytes")
 
 

@@ -172,6 +172,7 @@ def test_the_table_of_settings_is_that_of_the_code() -> None:
 
 def test_every_path_exists() -> None:
     tops = "|".join(sorted(each.name for each in REPOSITORY.iterdir() if each.is_dir() and each.name[0] != "."))
+    tops = tops.replace("build|", "")  # there or not, with whatever was run
     named = {path for span in code_spans() for path in re.findall(rf"(?<![\w./-])(?:{tops})/[\w./<>*-]*", span)}
     named |= set(re.findall(r"\]\((?!https?:|#)([^)#]+)", README))
     assert len(named) > 15

@@ -46,12 +46,13 @@ class Assembly:
 
     codec_version = 6
     """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
-    keeps long sessions small; what older ones wrote is read with defaults."""
+    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
     readable_versions = frozenset({1, 2, 3, 4, 5, 6})
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._rating = rating
         self._records = Records(rating)
+        self._live = self._records.live
         self._terms = rating.terms
         self._reference = reference or Given()
         self._decoder = decoder
@@ -102,15 +103,15 @@ class Assembly:
                 raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        if event.clock != state.clock:
-            self._follow(state, event.clock)
         latest_us = sent_at_ms * 1000 + AHEAD_US
         if (event.event_time_us > latest_us or event.received_time_us > latest_us) and _is_ahead(event, latest_us):
             raise InvalidMessage("CLOCK_WRONG", AHEAD)
+        if event.clock != state.clock:
+            self._follow(state, event.clock)
         if type(event) is MeterRead:
             told = read_meter(state, event)
             if type(told) is Session:  # nearly always, or nothing at all
-                return [self._records.live(state, told)]
+                return [self._live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
         self._occupancy(state, outputs, (event,))

@@ -74,7 +74,7 @@ class Records:
                 state = session.state or "charging"
                 power, soc = readings[POWER - STRIDE], readings[SOC - STRIDE]
                 value = template.encode(session.last_at_us, energy, power, soc, state, (excl, incl))
-                return Output(UPDATES, template.key, value)
+                return tuple.__new__(Output, (UPDATES, template.key, value, ()))  # 0.1 us less, for nearly every event
         update = self._rating.show(station, session)
         if session.fold is not None:
             session.fold.template = LiveTemplate(update)
@@ -165,7 +165,7 @@ class Records:
         outputs.extend(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)) for alert in alerts)
 
     def _void(self, station: Station, session: Session, voided_id: str, outputs: list[Output]) -> None:
-        shown = self._rating.voided(station, session, voided_id)
+        shown = self._rating.voided(station, session, voided_id, session.generation)
         facts, content_hash = encode_facts(shown)
         record = with_revision(facts, content_hash, session.revision + 1, "START_ARRIVED")
         outputs.append(Output(SESSIONS, voided_id.encode(), record))
@@ -174,14 +174,14 @@ class Records:
             credit = credit_record(session.billed, shown, session.revision + 1, "START_ARRIVED", session.billing_token)
             outputs.append(Output(RECEIPTS, *credit))
             session.billed = None
-        session.revision, session.content_hash = 0, ""
+        session.generation, session.revision, session.content_hash = 1, 0, ""
         station.wait(voided_id, 0)
 
     def _merge(self, station: Station, first: Session, second: Session, outputs: list[Output]) -> None:
         """Two sessions were one charge: the second's record is void, and its bill, if it had one, is taken back."""
         withdraw(station.connector(second.connector_id), second)
         voided_id = second.session_id
-        record = self._rating.voided(station, first, voided_id)
+        record = self._rating.voided(station, first, voided_id, second.generation)
         facts, content_hash = encode_facts(record)
         revision = second.revision + 1
         outputs.append(

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import click
 
+from pipeline.cli.output import echo, plain
 from pipeline.errors import InvalidMessage, Unavailable, WrongUsage
 
 INTERRUPTED = 130
@@ -51,6 +52,7 @@ COMMANDS: Mapping[str, Lazy] = {
     "bills": Lazy("pipeline.cli.bills", "Bills that are held: why, since when, where."),
     "receipts": Lazy("pipeline.cli.receipts", "Export the receipts of final bills to files, or show them."),
     "stations": Lazy("pipeline.cli.stations", "Stations that are set aside: which, why; release them."),
+    "rebuild": Lazy("pipeline.cli.rebuild", "Sessions and bills from the log again, against what stands."),
     "dead-letters": Lazy("pipeline.cli.dead_letters", "List, show and replay what could not be used."),
 }
 
@@ -96,12 +98,13 @@ def run(arguments: Sequence[str]) -> int:
     except click.Abort:  # click's name for Ctrl-C
         return INTERRUPTED
     except click.ClickException as error:
+        error.message = plain(error.message)  # it may quote a record
         error.show()
         return error.exit_code
     except (WrongUsage, Unavailable, InvalidMessage) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        click.echo(f"chargeline: {error}", err=True)
+        echo(f"chargeline: {plain(error)}", err=True)
         return 2 if isinstance(error, WrongUsage) else 1
     except BrokenPipeError:  # `chargeline ... | head`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,7 @@ from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.explaining import explained
 from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
 from pipeline.cli.options import settings
+from pipeline.cli.output import echo, plain
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, passing_keyring, rating, sites_option, tariffs_option
 from pipeline.edge.replayer import Format, open_log
@@ -59,7 +60,7 @@ def command(
                 bar.advance()
     for_people = explain and sys.stdout.isatty()
     for row in sessions.rows():
-        click.echo("\n".join(explained(row)) + "\n" if for_people else orjson.dumps(row))
+        echo("\n".join(map(plain, explained(row))) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
-        click.echo(f"refused: {count} {reason}", err=True)
+        echo(f"refused: {count} {reason}", err=True)
     return tell_set_aside(sessions.stage.set_aside) or exit_code

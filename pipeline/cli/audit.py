@@ -11,6 +11,7 @@ import click
 from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
 from pipeline.cli.options import json_option, print_json, settings
+from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import passing_keyring, rating, sites_option
 from pipeline.domain.metering.conservation import difference, unattributed
@@ -54,9 +55,9 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: b
         print_json({"connectors": rows, "wrong": len(wrong)})
     else:
         for row in wrong:
-            click.echo("wrong: " + ", ".join(f"{name} {value}" for name, value in row.items()))
+            echo("wrong: " + ", ".join(f"{name} {value}" for name, value in row.items()))
         totals = {name: sum(int(str(row[name])) for row in rows) for name in ENERGY}
-        click.echo(
+        echo(
             f"{len(rows)} connectors: "
             + ", ".join(f"{name.removesuffix('_wh')} {wh:,} Wh" for name, wh in totals.items())
             + f"; {len(wrong)} of them do not balance"

@@ -13,6 +13,7 @@ from msgspec import structs
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.periods import instant, period, since_option, until_option
 from pipeline.cli.reference import control
 from pipeline.domain.events import LIVE, BillDecided, BillDecision
@@ -79,7 +80,7 @@ def release(session_id: str, kafka: str | None, clickhouse_url: str | None) -> N
     """
     chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)
     _send(chosen, _about(chosen, session_id, None, "waive"))
-    click.echo(f"{session_id}: nothing to pay, as soon as the stream has read it")
+    echo(f"{session_id}: nothing to pay, as soon as the stream has read it")
 
 
 @command.command()
@@ -134,7 +135,7 @@ def decide(
     )
     _send(chosen, decided)
     done = "held again" if withdraw else "billed"
-    click.echo(f"{session_id}: {done} as soon as the stream has read it; `chargeline receipts show {session_id}`")
+    echo(f"{session_id}: {done} as soon as the stream has read it; `chargeline receipts show {session_id}`")
 
 
 def _about(chosen: Settings, session_id: str, place: tuple[str, str] | None, decision: BillDecision) -> BillDecided:
@@ -207,13 +208,13 @@ def _show(bills: list[dict[str, Any]]) -> None:
         age = _age(bill["age_s"])
         energy = "?" if bill["energy_wh"] is None else f"{bill['energy_wh'] / 1000:.3f}"
         ended, site = bill["ended_at"] or "unknown", bill["site_id"] or "no known site"
-        click.echo(LINE.format(age=age, energy=energy, ended=ended, site=site, **_only(bill)))
+        echo_line(LINE.format(age=age, energy=energy, ended=ended, site=site, **_only(bill)))
     reasons = Counter(bill["reason"] for bill in bills)
     if bills:
         counts = ", ".join(f"{count:,} {code}" for code, count in reasons.most_common())
-        click.echo(f"{len(bills):,} held: {counts}", err=True)
+        echo(f"{len(bills):,} held: {counts}", err=True)
     else:
-        click.echo("no bill is held", err=True)
+        echo("no bill is held", err=True)
 
 
 def _age(seconds: int | None) -> str:

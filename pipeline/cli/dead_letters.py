@@ -13,6 +13,7 @@ from operator import itemgetter
 import click
 
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line, plain
 from pipeline.cli.progress import progress
 from pipeline.edge.dead_letters import Letter, Replay, find, read, send_back
 from pipeline.errors import Unavailable
@@ -48,9 +49,9 @@ def list_(kafka: str | None, reason: str | None, limit: int, as_json: bool) -> N
         if as_json:
             print_json(letter)
         else:
-            click.echo(LINE.format_map(letter))
+            echo_line(LINE.format_map(letter))
     if not newest:
-        click.echo("no dead letters" + (f" with reason {reason}" if reason else ""), err=True)
+        echo("no dead letters" + (f" with reason {reason}" if reason else ""), err=True)
 
 
 @command.command()
@@ -65,10 +66,10 @@ def show(partition: int, offset: int, kafka: str | None, as_hex: bool) -> None:
     Do not paste them into tickets or logs. PARTITION and OFFSET are those of `chargeline dead-letters list`.
     """
     letter = find(client_config(settings(kafka=kafka)), partition, offset)
-    click.echo(_cause(letter), err=True)
+    echo(plain(_cause(letter)), err=True)
     if as_hex:
         for line in _hex_dump(letter.value):
-            click.echo(line)
+            echo(line)
     else:
         out = click.get_binary_stream("stdout")
         out.write(letter.value)
@@ -141,11 +142,11 @@ def _tell(done: Replay, dry_run: bool, as_json: bool) -> None:
     else:
         what = "would be sent" if dry_run else f"sent, {done.report.acknowledged:,} acknowledged by Kafka"
         reasons = "".join(f"\n  {count:,} {reason}" for reason, count in sorted(done.sent.items()))
-        click.echo(f"{sent:,} records {what}{reasons}")
+        echo(f"{sent:,} records {what}{reasons}")
     if done.repeated:
-        click.echo(f"{done.repeated:,} further dead letters hold the same records", err=True)
+        echo(f"{done.repeated:,} further dead letters hold the same records", err=True)
     if done.foreign:
-        click.echo(f"{done.foreign:,} were left: they name no topic that this pipeline reads", err=True)
+        echo(f"{done.foreign:,} were left: they name no topic that this pipeline reads", err=True)
     if done.report.failed:
         raise Unavailable(f"{done.report.failed:,} records were refused; first: {done.report.first_error}")
 

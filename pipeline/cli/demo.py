@@ -22,6 +22,7 @@ from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.keys import write_keyring
 from pipeline.cli.options import print_json
+from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import control
 from pipeline.cli.report import document, read
@@ -77,7 +78,7 @@ def command(
         keys = folder / "keys.json"
         if not keys.exists():
             write_keyring(keys)
-            click.echo(f"made pseudonym keys for this demo alone: {keys}", err=True)
+            echo(f"made pseudonym keys for this demo alone: {keys}", err=True)
         write_documents(plan, folder)
         workers = stack.enter_context(_workers(platform.settings, folder))
         with progress(f"simulating {plan.clock}", unit="events") as shown:
@@ -92,7 +93,7 @@ def command(
             print_json(document(question, sections))
         else:
             show({name: answer.rows for name, answer in sections.items()}, question.zone)
-        click.echo(_what_next(platform.settings, folder, stay), err=as_json)
+        echo(_what_next(platform.settings, folder, stay), err=as_json)
         if stay:
             _stay(platform, workers)
 
@@ -163,7 +164,7 @@ def _wait(settings: Settings, workers: Workers) -> None:
             time.sleep(0.3)
     assemble.close()
     store.close()
-    click.echo(f"assembled and stored in {time.monotonic() - began:.1f} s\n", err=True)
+    echo(f"assembled and stored in {time.monotonic() - began:.1f} s\n", err=True)
 
 
 def _what_next(settings: Settings, folder: Path, stay: bool) -> str:
@@ -189,4 +190,4 @@ def _stay(platform: Platform, workers: Workers) -> None:
             platform.check()
             workers.check()
     except KeyboardInterrupt:
-        click.echo("stopping", err=True)
+        echo("stopping", err=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.options import kafka_option, settings
+from pipeline.cli.output import echo
 from pipeline.errors import WrongUsage
 from pipeline.gateway.answers import AUTHORIZATIONS
 from pipeline.gateway.door import provide_files
@@ -71,7 +72,7 @@ def passwd(identity: str, file: Path | None) -> None:
         password = sys.stdin.buffer.readline().rstrip(b"\r\n")
     made = line(identity, password)
     if file is None:
-        click.echo(made)
+        echo(made)
         return
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8") as lines:
         os.fchmod(lines.fileno(), 0o600)

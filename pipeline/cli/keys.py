@@ -13,6 +13,7 @@ from types import MappingProxyType
 import click
 import msgspec
 
+from pipeline.cli.output import echo
 from pipeline.cli.reference import read
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.errors import WrongUsage
@@ -33,7 +34,17 @@ def create(file: Path) -> None:
     CHARGELINE_KEYS_FILE at it.
     """
     write_keyring(file)
-    click.echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
+    echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
+
+
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def fingerprint(file: Path) -> None:
+    """Print 16 characters that are the same for every copy of the keyring in FILE, and tell nothing of its keys.
+
+    Note them down with the copies. A worker that is started with another keyring makes other ids of the same sessions.
+    """
+    echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
 
 
 @command.command()
@@ -50,7 +61,7 @@ def complete(file: Path, new: Path) -> None:
     known = msgspec.json.decode(keyring_bytes(file))["keys"]
     write_keyring(new, known)
     added = ", ".join(purpose for purpose in PURPOSES if purpose not in known) or "nothing"
-    click.echo(f"keyring written to {new}, {added} added; set CHARGELINE_KEYS_FILE={new}", err=True)
+    echo(f"keyring written to {new}, {added} added; set CHARGELINE_KEYS_FILE={new}", err=True)
 
 
 def keyring_bytes(file: Path) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.options import json_option, print_json
+from pipeline.cli.output import echo
 from pipeline.cli.pricing_files import basis, zone_option
 from pipeline.cli.reference import FILE, read
 from pipeline.wire.tariff_lint import lint_tariffs
@@ -32,7 +33,7 @@ def command(context: click.Context, files: tuple[Path, ...], time_zone: str | No
                 print_json({"tariff": name, "findings": [finding._asdict() for finding in findings]})
                 continue
             for severity, code, where, text in ((f.severity, f.code, f.where, f.text) for f in findings):
-                click.echo(f"{name}: {severity} {code}: {where}{': ' if where else ''}{text}")
+                echo(f"{name}: {severity} {code}: {where}{': ' if where else ''}{text}")
             if not findings:
-                click.echo(f"{name}: nothing to remark")
+                echo(f"{name}: nothing to remark")
     context.exit(1 if has_error else 0)

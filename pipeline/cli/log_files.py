@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.edge.replayer import Log
 
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is no record (exit 2).")
@@ -16,17 +17,17 @@ def tell_bad_lines(log: Log) -> int:
     if not log.bad:
         return 0
     for line in log.named:
-        click.echo(f"bad line {line}", err=True)
+        echo(f"bad line {line}", err=True)
     if log.bad > len(log.named):
-        click.echo(f"and {log.bad - len(log.named):,} more bad lines", err=True)
+        echo(f"and {log.bad - len(log.named):,} more bad lines", err=True)
     what = "left out" if log.left_out == log.bad else f"of these {log.left_out:,} left out, the others kept as they are"
     advice = "correct them, or check --format" if log.bad == log.lines else "correct them"
-    click.echo(f"{log.bad:,} of {log.lines:,} lines are bad: {what}; {advice}", err=True)
+    echo(f"{log.bad:,} of {log.lines:,} lines are bad: {what}; {advice}", err=True)
     return 1 if log.left_out or log.bad_lines != "send" else 0
 
 
 def tell_set_aside(stations: Mapping[bytes, str]) -> int:
     """Stations that met an error of ours (its place). Exit code 1 if there are any."""
     for key, where in sorted(stations.items()):
-        click.echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
+        echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
     return 1 if stations else 0

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.errors import WrongUsage
 from pipeline.settings import Settings
 
@@ -38,4 +39,4 @@ def schemas(kind: str) -> Path:
 
 def print_json(value: object) -> None:
     """One line, so that several results can be read line by line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    echo(json.dumps(value, ensure_ascii=False))

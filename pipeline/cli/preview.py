@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cli.options import json_option, print_json
+from pipeline.cli.output import shown
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading, Stretch
@@ -74,14 +75,15 @@ def _facts(begin_us: int, end_us: int, mwh: int, charged_by: str | None) -> Fact
 
 def _show(bill: Bill) -> None:
     total = f"{bill.payable_incl or '?'} {bill.currency} with tax, {bill.payable_excl or '?'} without"
-    table = Table(title=f"{bill.tariff_id}: {total}" if bill.held_reason is None else f"{bill.tariff_id}: held")
+    table = Table(title=shown(f"{bill.tariff_id}: {'held' if bill.held_reason else total}"))
     for name in ("when", "what", "quantity", "price", "excl. tax", "window"):
         table.add_column(name)
     for line in bill.lines:
         when = f"{line.local_from[5:16]} - {line.local_to[11:16]}".replace("T", " ") if line.local_from else ""
         what = line.dimension if line.kind in ("USAGE", "FLAT") else f"{line.kind} {line.dimension}".rstrip()
         quantity = f"{line.billed_quantity if line.unit_price else line.quantity} {line.unit}" if line.unit else ""
-        table.add_row(when, what, quantity, line.unit_price or "", line.amount_excl or "?", line.window)
+        cells = (when, what, quantity, line.unit_price or "", line.amount_excl or "?", line.window)
+        table.add_row(*map(shown, cells))
     Console().print(table)
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import click
-
 from pipeline.cli.options import print_json, settings
+from pipeline.cli.output import echo
 from pipeline.edge.publisher import Agree, Document, always, publish
 from pipeline.kafka_config import client_config, producer_config
 from pipeline.topics import Topic
@@ -19,4 +18,4 @@ def publish_all(
     if as_json:
         print_json({"topic": topic.name, "published": result.new, "already_there": result.known})
     else:
-        click.echo(f"{topic.name}: {result.new} published, {result.known} already there")
+        echo(f"{topic.name}: {result.new} published, {result.known} already there")

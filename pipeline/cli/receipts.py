@@ -18,12 +18,13 @@ import msgspec
 from pipeline import topics
 from pipeline.cli.explaining import account_lines
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.periods import instant
 from pipeline.cli.progress import progress
 from pipeline.domain.pricing.units import utc_text
 from pipeline.domain.receipts import Account, Credit, Receipt
 from pipeline.edge.reading import read_topic
-from pipeline.errors import WrongUsage
+from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.kafka_config import client_config
 from pipeline.wire.receipts import content_hash, decode_receipt, file_name
 
@@ -61,7 +62,8 @@ def export(kafka: str | None, out: Path, since: str | None, session_id: str | No
     """
     written = kept = 0
     conflicts: list[Path] = []
-    for receipt, value in _read(kafka, since, session_id):
+    refused: list[str] = []
+    for receipt, value in _read(kafka, since, session_id, refused):
         path = out / _day(receipt.ended_at_us) / file_name(receipt)
         try:
             known = path.read_bytes() if path.exists() else None
@@ -77,12 +79,13 @@ def export(kafka: str | None, out: Path, since: str | None, session_id: str | No
     if as_json:
         print_json({"written": written, "kept": kept, "conflicts": [str(path) for path in conflicts]})
     else:
-        click.echo(f"{written:,} receipts written to {out}, {kept:,} were there already")
+        echo(f"{written:,} receipts written to {out}, {kept:,} were there already")
     if conflicts:
         raise click.ClickException(
             f"{len(conflicts):,} files have another content than the topic, the first is {conflicts[0]}; "
             "check both with `chargeline verify`"
         )
+    _fail_for(refused)
 
 
 @command.command()
@@ -91,19 +94,22 @@ def export(kafka: str | None, out: Path, since: str | None, session_id: str | No
 @json_option
 def show(session_id: str, kafka: str | None, as_json: bool) -> None:
     """The receipts of one session, line by line; with --json each as it stands in the topic."""
-    found = sorted(_read(kafka, None, session_id), key=lambda each: _order(each.receipt))
+    refused: list[str] = []
+    found = sorted(_read(kafka, None, session_id, refused), key=lambda each: _order(each.receipt))
     for receipt, value in found:
         if as_json:
-            click.echo(value)
+            echo(value)
         elif isinstance(receipt, Credit):
             _show_credit(receipt)
         else:
             _show_bill(receipt, value)
     if not found:
         raise click.ClickException("no receipt of this session is in the topic: its bill is held, or it has expired")
+    _fail_for(refused)
 
 
-def _read(kafka: str | None, since: str | None, session_id: str | None) -> Iterator[Found]:
+def _read(kafka: str | None, since: str | None, session_id: str | None, refused: list[str]) -> Iterator[Found]:
+    """What is no receipt goes to `refused`, with its place and why: one forged record keeps no other one back."""
     since_us = instant("--since", since, -(1 << 62))
     config = client_config(settings(kafka=kafka))
     wanted = None if session_id is None else f"{session_id}:".encode()
@@ -113,9 +119,20 @@ def _read(kafka: str | None, since: str | None, session_id: str | None) -> Itera
             if value is None or (wanted is not None and not key.startswith(wanted)):
                 continue
             place = f"topic {topics.RECEIPTS.name} partition {message.partition()} offset {message.offset()}"
-            receipt = decode_receipt(value, place)
+            try:
+                receipt = decode_receipt(value, place)
+            except InvalidMessage as error:
+                refused.append(str(error))
+                continue
             if receipt.ended_at_us >= since_us:
                 yield Found(receipt, value)
+
+
+def _fail_for(refused: list[str]) -> None:
+    if refused:
+        raise click.ClickException(
+            f"{len(refused):,} records are no receipts and were left out; find out who wrote them: {refused[0]}"
+        )
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -139,27 +156,25 @@ def _order(receipt: Receipt | Credit) -> tuple[int, int, str]:
 
 def _show_bill(receipt: Receipt, value: bytes) -> None:
     sound = "" if content_hash(value) == receipt.hash else "  ALTERED: the hash does not fit"
-    click.echo(f"BILL {receipt.session_id} revision {receipt.revision}{sound}")
+    echo_line(f"BILL {receipt.session_id} revision {receipt.revision}{sound}")
     started = "unknown" if receipt.started_at_us is None else utc_text(receipt.started_at_us)
-    click.echo(f"  {receipt.station_id}/{receipt.connector_id}  {started} to {utc_text(receipt.ended_at_us)}")
-    click.echo(f"  {len(receipt.times_us)} readings, evidence {receipt.evidence}, made by {receipt.software}")
+    echo_line(f"  {receipt.station_id}/{receipt.connector_id}  {started} to {utc_text(receipt.ended_at_us)}")
+    echo_line(f"  {len(receipt.times_us)} readings, evidence {receipt.evidence}, made by {receipt.software}")
     if receipt.quote is not None:
         locked = "" if receipt.locked_at_us is None else f", prices of {utc_text(receipt.locked_at_us)}"
-        click.echo(f"  quote {receipt.quote.quote_id} shown {utc_text(receipt.quote.shown_at_us)}{locked}")
+        echo_line(f"  quote {receipt.quote.quote_id} shown {utc_text(receipt.quote.shown_at_us)}{locked}")
     for line in receipt.lines:
         quantity = f"{line.quantity} {line.unit} x {line.unit_price}" if line.unit_price else line.reason
-        click.echo(
-            f"  {line.kind:<9} {line.dimension:<12} {quantity} = {line.amount_excl}, with tax {line.amount_incl}"
-        )
-    click.echo(f"  to pay {receipt.payable_excl_vat}, with tax {receipt.payable_incl_vat} {receipt.currency}")
+        echo_line(f"  {line.kind:<9} {line.dimension:<12} {quantity} = {line.amount_excl}, with tax {line.amount_incl}")
+    echo_line(f"  to pay {receipt.payable_excl_vat}, with tax {receipt.payable_incl_vat} {receipt.currency}")
     if isinstance(receipt.account, Account):
         for text in account_lines(msgspec.to_builtins(receipt.account)):
-            click.echo(text)
+            echo_line(text)
 
 
 def _show_credit(credit: Credit) -> None:
-    click.echo(f"CREDIT {credit.session_id} revision {credit.revision}: {credit.reason}, now {credit.corrected_by}")
-    click.echo(f"  to pay {credit.payable_excl_vat}, with tax {credit.payable_incl_vat} {credit.currency}")
+    echo_line(f"CREDIT {credit.session_id} revision {credit.revision}: {credit.reason}, now {credit.corrected_by}")
+    echo_line(f"  to pay {credit.payable_excl_vat}, with tax {credit.payable_incl_vat} {credit.currency}")
 
 
 def _day(us: int) -> str:

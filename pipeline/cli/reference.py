@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, require_lock
 from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, Keyring, control_key
 from pipeline.domain.rating import Rating
@@ -56,7 +57,7 @@ def control(settings: Settings, topic: str) -> Control:
     file = settings.keys_file
     key = None if file is None else control_key(read(file, "keyring"), str(file))
     if key is None:
-        click.echo(NOT_SIGNED, err=True)
+        echo(NOT_SIGNED, err=True)
     return Control(key, topic)
 
 

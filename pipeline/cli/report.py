@@ -18,6 +18,7 @@ import click
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, settings
+from pipeline.cli.output import cell, echo
 from pipeline.cli.periods import period, since_option, until_option
 from pipeline.cli.report_tables import TABLES, show
 from pipeline.settings import Settings
@@ -57,7 +58,7 @@ def command(
     question = period(since, until, _zone(zone), longest)
     sections = read(settings(clickhouse_url=clickhouse_url), question, [section] if section else list(TABLES))
     if as_json:
-        click.echo(json.dumps(document(question, sections), indent=2))
+        echo(json.dumps(document(question, sections), indent=2))
     elif as_csv:
         _write_csv(sections[str(section)])
     else:
@@ -130,4 +131,4 @@ def _write_csv(answer: Answer) -> None:
     writer = csv.DictWriter(sys.stdout, fieldnames=answer.columns, lineterminator="\n")
     writer.writeheader()
     for row in answer.rows:
-        writer.writerow({name: " ".join(value) if isinstance(value, list) else value for name, value in row.items()})
+        writer.writerow({name: cell(value) for name, value in row.items()})

@@ -13,6 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cli.output import shown
+
 Rows = Sequence[Mapping[str, Any]]
 Shown = list[dict[str, str]]
 
@@ -119,7 +121,7 @@ def _table(title: str, rows: Shown) -> Table | str:
     for column in rows[0]:
         table.add_column(column, justify="left" if column in _TO_THE_LEFT else "right")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(shown, row.values()))
     return table
 
 

@@ -20,6 +20,7 @@ import msgspec
 from click.core import ParameterSource
 
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import control
 from pipeline.edge.chargers import documents as charger_documents
@@ -193,7 +194,7 @@ def tell(report: Report, clock: str, done: str, as_json: bool, *, err: bool = Fa
         print_json(msgspec.to_builtins(report) | {"clock": clock})
     else:
         pace = report.events / report.seconds if report.seconds else 0.0
-        click.echo(
+        echo(
             f"{report.events:,} events and {report.ticks:,} clock ticks on clock {clock}: "
             f"{report.acknowledged:,} records {done}, {report.bytes / 1e6:,.1f} MB in {report.seconds:.1f} s "
             f"({pace:,.0f} events/s)",

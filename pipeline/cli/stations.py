@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import click
 
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
+from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.edge.quarantine import SetAside, set_aside
 from pipeline.edge.quarantine import release as send_release
@@ -31,9 +32,9 @@ def quarantined(kafka: str | None, as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            click.echo("{station_id}  since {since}  {records} records kept  {reason}  ({source})".format(**facts))
+            echo_line("{station_id}  since {since}  {records} records kept  {reason}  ({source})".format(**facts))
     if not found and not as_json:
-        click.echo("no station is set aside")
+        echo("no station is set aside")
 
 
 @command.command()
@@ -52,7 +53,7 @@ def release(station_id: str, afresh: bool, kafka: str | None) -> None:
         raise WrongUsage(f"{station_id} is not set aside; see `chargeline stations quarantined`")
     for each in aside:
         send_release(producer_config(chosen), each, b"afresh" if afresh else b"")
-        click.echo(f"{station_id}: {each.records} records are applied as soon as the stream has read the release")
+        echo(f"{station_id}: {each.records} records are applied as soon as the stream has read the release")
 
 
 def _read(chosen: Settings) -> list[SetAside]:

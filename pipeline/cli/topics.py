@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 )
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.edge import acceptance
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import client_config
@@ -92,7 +93,7 @@ def create(kafka: str | None, replication_factor: int | None) -> None:
     """Create the topics that are missing and align the configuration of the others. May be repeated."""
     client = client_config(settings(kafka=kafka))
     done = create_topics(AdminClient(client | {"log_level": 0}), declared_topics(), replication_factor, client)
-    click.echo("\n".join(done) if done else "all topics are as declared")
+    echo("\n".join(done) if done else "all topics are as declared")
 
 
 @command.command("list")
@@ -113,7 +114,7 @@ def list_(as_json: bool) -> None:
         if as_json:
             print_json(facts)
         else:
-            click.echo(_paragraph(topic))
+            echo(_paragraph(topic))
 
 
 @command.command()
@@ -131,9 +132,9 @@ def accept(topic: str, kafka: str | None) -> None:
     group = f"{chosen.group}-{stage}"
     accepted = acceptance.accept(client_config(chosen), group, topic, changelog)
     for place in accepted:
-        click.echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
+        echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
     if not accepted:
-        click.echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
+        echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
 
 
 def _paragraph(topic: Declared) -> str:

@@ -16,6 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import json_option, print_json, schemas, settings
+from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.topics import create_topics, declared_topics
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
@@ -93,9 +94,9 @@ def running(
         yield Platform(kafka=kafka, clickhouse=clickhouse, settings=found)
 
 
-def prepare(found: Settings) -> None:
+def prepare(found: Settings, replication_factor: int | None = None) -> None:
     """Topics as declared, tables of the newest schema; repeats are harmless. Raises Unavailable, WrongUsage."""
-    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics())
+    create_topics(AdminClient(client_config(found) | {"log_level": 0}), declared_topics(), replication_factor)
     with said_plainly():
         client = connect(found.clickhouse_url, found.clickhouse_user, password(found))
         migrations.migrate(client, found.clickhouse_database, migrations.read(schemas("clickhouse")))
@@ -126,13 +127,13 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, as_js
                 }
             )
         else:
-            click.echo(_welcome(found, data))
+            echo(_welcome(found, data))
         stop = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         while not stop.wait(1):
             platform.check()
-        click.echo("stopping", err=True)
+        echo("stopping", err=True)
 
 
 def exports(found: Settings) -> str:

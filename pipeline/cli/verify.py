@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.options import json_option, print_json
+from pipeline.cli.output import echo
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.cli.reference import FILE, read
 from pipeline.domain.checking.figures import Finding
@@ -93,14 +94,14 @@ def _receipt_verdict(file: Path, data: bytes) -> Verdict:
 
 
 def _show(verdict: Verdict) -> None:
-    click.echo(verdict.verdict)
+    echo(verdict.verdict)
     for finding in verdict.findings:
-        click.echo(f"  {finding.kind.lower()} {finding.code}: {_words(finding)}")
+        echo(f"  {finding.kind.lower()} {finding.code}: {_words(finding)}")
     for note in verdict.notes:
-        click.echo(f"  note {note}")
+        echo(f"  note {note}")
     bill = verdict.bill
     if bill is not None and bill.held_reason is None:
-        click.echo(f"  computed {bill.total_excl} excl. and {bill.total_incl} incl. tax, {bill.currency}")
+        echo(f"  computed {bill.total_excl} excl. and {bill.total_incl} incl. tax, {bill.currency}")
 
 
 def _words(finding: Finding) -> str:

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, json_option, print_json, settings
+from pipeline.cli.output import shown
 from pipeline.cli.periods import period, since_option, until_option
 from pipeline.cli.pricing_files import basis, signals_option
 from pipeline.cli.reference import FILE, read
@@ -91,13 +92,13 @@ def _document(site_id: str, effect: Effect) -> dict[str, object]:
 
 def _show(documents: list[dict[str, object]]) -> None:
     table = Table(title="under the other tariffs")
-    shown = ("site_id", "sessions", "revenue_before", "revenue_after", "off_peak_share", "winners", "losers")
-    for name in (*shown, "not priced"):
+    columns = ("site_id", "sessions", "revenue_before", "revenue_after", "off_peak_share", "winners", "losers")
+    for name in (*columns, "not priced"):
         table.add_column(name.replace("_", " "))
     for document in documents:
         reasons = document["not_priced"]
         said = ", ".join(f"{count} {code}" for code, count in reasons.items()) if isinstance(reasons, dict) else ""
-        table.add_row(*(str(document[name]) for name in shown), said)
+        table.add_row(*map(shown, (*(document[name] for name in columns), said)))
     Console().print(table)
 
 

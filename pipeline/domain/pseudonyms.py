@@ -91,6 +91,14 @@ class Keyring:
         except WrongUsage as error:
             raise WrongUsage(f"{source}: {error}") from error
 
+    def fingerprint(self) -> str:
+        """16 hex characters by which copies are compared; tells nothing of the keys."""
+        found = hashlib.sha256()
+        for purpose, epochs in sorted(self._keys.items()):
+            for epoch, key in sorted(epochs.items()):
+                found.update(key.name(_joined("fingerprint", purpose, epoch)).encode())
+        return found.hexdigest()[:16]
+
     def pseudonym(self, purpose: Purpose, token_type: str, token: str, epoch: str | None = None) -> str:
         """26 base32 characters (130 bits) for a driver's token; same token, purpose and epoch: same pseudonym.
 

@@ -42,6 +42,7 @@ class Billed(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Hash of what the bill says, see `claims_of`; empty: written before codec version 3, equal to no other bill."""
     customer: str | None = ""
     """To whom it was addressed: the credit goes there, whoever it turns out to be. Empty: older records do not say."""
+    generation: int = 1
 
 
 class Value(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -204,19 +205,31 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
 
 
 NOT_CLAIMED = frozenset(
-    {"format", "software", "kind", "revision", "quality", "times_us", "registers_wh", "activity", "signals", "hash"}
+    {
+        "format",
+        "software",
+        "kind",
+        "generation",
+        "revision",
+        "quality",
+        "times_us",
+        "registers_wh",
+        "activity",
+        "signals",
+        "hash",
+    }
     | {"powers_w", "powers_between", "account"}
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""
-_CLAIMED = attrgetter(
-    *(name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED and name != "reserved_from_us")
-)
+_NAMES = [name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED and name != "reserved_from_us"]
+_CLAIMED = attrgetter(*_NAMES)
 
 
 def claims_of(receipt: Receipt) -> tuple[object, ...]:
     """Who owes what, for what and how far proven. The facts of either receipt give this again when it is verified."""
-    claims: tuple[object, ...] = _CLAIMED(receipt)
+    first, *rest = _CLAIMED(receipt)
+    claims = first, 1, *rest  # where the generation stood: of another one, and the same in all else, it is one bill
     if isinstance(receipt.reserved_from_us, UnsetType):  # so that bills from before it was a claim are still the same
         return claims
     return *claims, receipt.reserved_from_us
@@ -236,6 +249,7 @@ def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
         tax=receipt.tax,
         claims=claims,
         customer=receipt.customer,
+        generation=receipt.generation,
     )
 
 

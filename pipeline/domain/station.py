@@ -167,6 +167,8 @@ class Session(msgspec.Struct, array_like=True, gc=False):
     """Up to this time, as sent, readings of a long session were thinned: what comes later of that time is not used."""
     thin_at: int = 0
     """How many readings it must have before it is tried again to thin them."""
+    generation: int = 1
+    """Under which it is published; `chargeline rebuild` begins a higher one."""
 
     def ended(self) -> bool:
         return self.closed_by != ""

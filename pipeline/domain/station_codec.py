@@ -163,7 +163,8 @@ def decode_station(value: bytes) -> Station:
 
 def _rejoin(sessions: dict[str, Session]) -> None:
     """What was one object under several names is one again; a name may have gone over to another session since."""
-    for session in list(sessions.values()):
+    for key in list(sessions):
+        session = sessions[key]
         for alias in session.aliases:
             if (other := sessions.get(alias)) is not session and other == session:
                 sessions[alias] = session

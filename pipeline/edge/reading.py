@@ -22,12 +22,18 @@ SILENCE_S = 30.0
 
 
 def read_topic(
-    config: Properties, topic: str, on_progress: Callable[[int], None] = lambda records: None
+    config: Properties,
+    topic: str,
+    on_progress: Callable[[int], None] = lambda records: None,
+    partition: int | None = None,
 ) -> Iterator[Message]:
-    """All records; of one partition in order. Raises Unavailable, WrongUsage if the topic does not exist."""
+    """All records, or those of one `partition`; of one partition in order.
+
+    Raises Unavailable, WrongUsage if the topic does not exist.
+    """
     consumer = reader(config, topic)
     try:
-        places = partitions(consumer, topic, config)
+        places = partitions(consumer, topic, config) if partition is None else [partition]
         ends = {place: watermarks(consumer, topic, place, config)[1] for place in places}
         waiting = {place for place, end in ends.items() if end > 0}
         consumer.assign([TopicPartition(topic, place, OFFSET_BEGINNING) for place in waiting])

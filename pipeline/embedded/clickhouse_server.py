@@ -18,6 +18,7 @@ import hmac
 import json
 import os
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -44,6 +45,8 @@ PASSWORD = "password"  # noqa: S105 - the name of its file
 QUERIES_AT_ONCE = 8
 INSERTS_AT_ONCE = 4
 """Inserts have threads of their own: slow reads never keep a writer waiting."""
+KEEP_FREE = 32 * 1024 * 1024
+"""Bytes that an insert leaves on the disk."""
 ORPHANED_S = 10.0
 """How long statements may still run when the owner has died."""
 _ESCAPED = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n"})
@@ -87,6 +90,7 @@ class Engine:
                 _asking(connection), whole, bindings, with_data=bool(asked.input_format), read_only=read_only
             )
             if asked.input_format:
+                self._reserve(len(asked.data))
                 return _insert(connection, asked)
             format_name = protocol.output_format(asked.sql, parameters.get("default_format"))
             result = connection.query(asked.sql, format_name, params=bindings)
@@ -101,6 +105,13 @@ class Engine:
             return Answer(body, encoding, format_name if protocol.answers_rows(asked.sql) else "", summary)
         finally:
             connection.close()
+
+    def _reserve(self, size: int) -> None:
+        """As a server does before it writes: chDB 4.4 says OK to a streamed insert that did not fit on the disk."""
+        free = shutil.disk_usage(self._folder).free
+        if free < size + KEEP_FREE:
+            text = f"Cannot reserve {size} bytes, not enough space: {free} are free. (NOT_ENOUGH_SPACE)"
+            raise protocol.BadRequest(text, 243, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def _prepare(connection: Any, database: str, settings: Mapping[str, str], read_only: bool) -> None:

@@ -1,8 +1,8 @@
 """Kafka's jars: resolved from Maven coordinates by jgo, pinned by hash, kept inside the virtual environment.
 
 `kafka_jars.sha256` is the lock: one `sha256  group:artifact:version` a line. Whatever is not in it, or differs from it,
-is refused. `python -m pipeline.embedded.jars install` fetches what is missing; `... lock` writes the file anew after a
-change of COORDINATES.
+is refused. `python -m pipeline.embedded.jars install` fetches what is missing and deletes what was locked before;
+`... lock` writes the file anew after a change of COORDINATES or UNUSED.
 """
 
 from __future__ import annotations
@@ -19,6 +19,14 @@ from pipeline.errors import Unavailable, WrongUsage
 
 # kafka_2.13:4.4.0 does not resolve: its kafka-tools-api:4.4.0 was never published.
 COORDINATES = ("org.apache.kafka:kafka_2.13:4.3.1", "org.slf4j:slf4j-simple:1.7.36")
+UNUSED = frozenset({
+    "log4j-core",  # slf4j-simple logs; Kafka only asks whether it is there, of log4j-api
+    "jackson-dataformat-yaml", "snakeyaml",  # log4j's configuration
+    "commons-beanutils", "commons-collections", "commons-digester", "commons-logging",  # of validators of web forms
+    "jackson-dataformat-csv", "jackson-datatype-jdk8", "kafka-tools-api",  # no class of the others names them
+    "jspecify", "scala-reflect",  # annotations, and macros of the compiler
+})  # fmt: skip
+"""Artifacts that COORDINATES bring and the broker never loads: what is not there has no hole."""
 LOCK = Path(__file__).with_name("kafka_jars.sha256")
 FOLDER = Path(sys.prefix) / "share" / "chargeline" / "kafka"
 
@@ -69,6 +77,9 @@ def classpath(folder: Path = FOLDER) -> list[Path]:
 def install(folder: Path = FOLDER) -> int:
     """Fetch the jars that `folder` lacks; returns how many. Raises Unavailable without network or on a wrong hash."""
     folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.jar"):
+        if path.name.rpartition("-")[0] in UNUSED:  # locked by a former version of this file
+            path.unlink()
     wanted = [jar for jar in read_lock() if not (folder / jar.file_name).exists()]
     if wanted:
         with tempfile.TemporaryDirectory(dir=folder) as download, ThreadPoolExecutor(8) as threads:
@@ -112,7 +123,11 @@ class _Repository:
         ]
         _, transitive = self._maven.resolver.resolve(roots)
         needed = roots + [each for each in transitive if each.scope in ("compile", "runtime")]
-        found = [Jar(sha256="", group=d.groupId, artifact=d.artifactId, version=d.version) for d in needed]
+        found = [
+            Jar(sha256="", group=d.groupId, artifact=d.artifactId, version=d.version)
+            for d in needed
+            if d.artifactId not in UNUSED
+        ]
         return [replace(jar, sha256=_sha256(self.fetch(jar))) for jar in found]
 
 

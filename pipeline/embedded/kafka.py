@@ -1,4 +1,6 @@
-"""A real Apache Kafka broker (KRaft, one node) on 127.0.0.1, as a child of this process; no Docker, no system Java.
+"""A real Apache Kafka broker (KRaft) on 127.0.0.1, as a child of this process; no Docker, no system Java.
+
+It stands alone, or is one of the brokers of quorum.py.
 
 The rule of the file: the broker never outlives its owner. It sits in a session of its own, so Ctrl-C reaches only the
 owner, and a watchdog holds the other end of a pipe that closes when the owner dies, however it dies. The lock on the
@@ -15,7 +17,8 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -37,7 +40,6 @@ _IN_USE = "Address already in use"
 
 BROKER: Mapping[str, str | int] = {
     "process.roles": "broker,controller",
-    "node.id": 1,
     "controller.listener.names": "CONTROLLER",
     "inter.broker.listener.name": "PLAINTEXT",
     "auto.create.topics.enable": "false",
@@ -66,16 +68,48 @@ BROKER: Mapping[str, str | int] = {
 }
 
 
+def new_cluster_id() -> str:
+    """The first character is fixed: one in 64 ids would begin with a dash, which the tool takes for an option."""
+    return "C" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
+
+
+NO_LOG4J = "-Dlog4j2.loggerContextFactory=org.apache.logging.log4j.simple.SimpleLoggerContextFactory"
+"""Kafka loads log4j's interface, which else complains that there is nothing behind it; slf4j-simple logs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """Which broker of a quorum it is. `controllers`: the controller's address of each, by node id less 1."""
+
+    node_id: int
+    controllers: Sequence[str]
+    cluster_id: str
+    config: Mapping[str, str | int] = field(default_factory=dict)
+    """Replaces properties of BROKER."""
+
+
 class EmbeddedKafka:
     """The broker of one data folder. `port` 0 picks a free one and keeps it over restarts of this object.
 
-    Raises Unavailable, in one sentence, when the folder is in use, the port is taken or the broker does not start.
+    `links`: further listeners, each by name with the port that it has and the one that it tells clients: that of a
+    proxy. Raises Unavailable, in one sentence, when the folder is in use, the port is taken or the broker does not
+    start.
     """
 
-    def __init__(self, data: Path, port: int = 9092, *, heap_mb: int = 1024) -> None:
+    def __init__(
+        self,
+        data: Path,
+        port: int = 9092,
+        *,
+        heap_mb: int = 1024,
+        member: Member | None = None,
+        links: Mapping[str, tuple[int, int]] | None = None,
+    ) -> None:
         self.data = data.resolve()
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self._heap_mb = heap_mb
+        self._member = member
+        self._links = links or {}
         self._broker: subprocess.Popen[bytes] | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._lock: BinaryIO | None = None
@@ -100,18 +134,31 @@ class EmbeddedKafka:
 
     def start(self) -> None:
         """Format the folder if it is new, start the broker and return when it answers; nothing if it runs already."""
+        self.launch()
+        self.await_ready()
+
+    def launch(self) -> None:
+        """The first half of `start`: a broker of a quorum answers only when most of them run."""
         if self.pid is not None:
             return
+        self._release()
         jars = classpath()
         self.data.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.data / "kafka.lock")
         try:
             _refuse_taken(self.port)
             config = self._configure()
-            java = [str(JAVA), f"-Xmx{self._heap_mb}m", "-cp", os.pathsep.join(map(str, jars))]
+            java = [str(JAVA), f"-Xmx{self._heap_mb}m", NO_LOG4J, "-cp", os.pathsep.join(map(str, jars))]
             if not (self.data / "log" / "meta.properties").exists():
                 self._format(java, config)
             self._launch(java, config)
+        except BaseException:
+            self.kill()
+            raise
+
+    def await_ready(self) -> None:
+        """The second half of `start`: returns when the broker answers. Whoever does not is killed."""
+        try:
             self._wait_ready()
         except BaseException:
             self.kill()
@@ -153,20 +200,28 @@ class EmbeddedKafka:
             self._lock = None
 
     def _configure(self) -> Path:
-        controller = f"{HOST}:{_free_port()}"  # only the broker itself connects to it
+        # Alone, only the broker itself connects to its controller: any port will do, another one at each start.
+        member = self._member or Member(node_id=1, controllers=[f"{HOST}:{free_port()}"], cluster_id="")
+        links = {name: (f"{HOST}:{port}", f"{HOST}:{told}") for name, (port, told) in self._links.items()}
+        clients = {"PLAINTEXT": (self.bootstrap, self.bootstrap), **links}
+        controller = member.controllers[member.node_id - 1]
         own: Mapping[str, str | int] = {
-            "controller.quorum.voters": f"1@{controller}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://{controller}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "node.id": member.node_id,
+            "controller.quorum.voters": ",".join(f"{n}@{address}" for n, address in enumerate(member.controllers, 1)),
+            "listeners": ",".join(
+                [f"CONTROLLER://{controller}", *(f"{name}://{at}" for name, (at, _) in clients.items())]
+            ),
+            "advertised.listeners": ",".join(f"{name}://{told}" for name, (_, told) in clients.items()),
+            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *clients)),
             "log.dirs": str(self.data / "log"),
         }
         config = self.data / "server.properties"
-        config.write_text("".join(f"{name}={value}\n" for name, value in {**BROKER, **own}.items()), "utf-8")
+        properties = {**BROKER, **member.config, **own}
+        config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), "utf-8")
         return config
 
     def _format(self, java: list[str], config: Path) -> None:
-        # The first character is fixed: one in 64 ids would begin with a dash, which the tool takes for an option.
-        cluster = "C" + urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()[1:]
+        cluster = self._member.cluster_id if self._member else new_cluster_id()
         tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
@@ -241,7 +296,8 @@ def _refuse_taken(port: int) -> None:
             ) from error
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port on HOST that nobody listens on at this moment."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])

@@ -137,7 +137,8 @@ class Passwords:
 def _give_way() -> None:
     """Chargers that are connected go first: on Linux a thread has a priority of its own."""
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
+        thread = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + 5)
 
 
 def _stamp(file: Path) -> tuple[int, int]:

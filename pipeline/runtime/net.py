@@ -105,6 +105,7 @@ class Net(Generic[State]):
     def unreadable(self, entry: Entry[State], error: Exception) -> None:
         """`error` came from reading the state record of a restore."""
         self._tell(error, entry.through)
+        self._gate.raised(entry.key, _why(error))
         self.set_aside[entry.key] = SetAside(entry, f"the state record cannot be read: {_why(error)}")
 
     def restored(self, entry: Entry[State], mark: Mark | None) -> None:
@@ -115,6 +116,8 @@ class Net(Generic[State]):
         """Before the next records: sets aside whose state cannot be written, and tells of whom a restore set aside."""
         for key, error in list(self._partition.unwritten.unwritable.items()):
             self._tell(error, message.offset() or 0)
+            if not isinstance(error, TooLarge):
+                self._gate.raised(key, _why(error))
             self._set_aside(self._partition.entries[key], message, _why(error), produce, sound=True, keep=False)
         for aside in self.set_aside.values():
             if aside.mark is None:
@@ -213,8 +216,9 @@ class Net(Generic[State]):
         for each in missing:
             self._keep(aside, each, produce)
         if told is None:
-            told = self._logic.report(entry.key, None, _quarantined(aside, message))
-        partition.send(told, message, produce)
+            self._report(entry.key, None, _quarantined(aside, message), published, produce)
+        else:
+            partition.send(told, message, produce)
         log.error(
             "%s: partition %d: a station is set aside at offset %d: %s; its records are kept, `chargeline stations "
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
@@ -308,8 +312,15 @@ class Net(Generic[State]):
     # --- telling -----------------------------------------------------------------------------------------------------
 
     def _report(self, key: bytes, state: State | None, trouble: Trouble, at: int, produce: Produce) -> None:
-        if self._partition.tells(produce):
-            self._partition.send(self._logic.report(key, state, trouble), Kept(key, None, at, trouble.at_ms), produce)
+        """An alert. That it cannot be made is no reason to stop: the log has it."""
+        if not self._partition.tells(produce):
+            return
+        try:
+            told = self._logic.report(key, state, trouble)
+        except Exception as error:
+            self._tell(error, at)
+            return
+        self._partition.send(told, Kept(key, None, at, trouble.at_ms), produce)
 
     def _tell(self, error: Exception, at: int) -> None:
         """TooLarge is no error of ours; what follows from it is told where the key is set aside."""

@@ -93,11 +93,11 @@ class Offline(Generic[State]):
     def _schedule(self, key: bytes, state: State) -> None:
         if state.waits:
             self._waiting.add(key)
-        planned = (state.clock, state.wake_us)
+        clock, wake = state.clock, state.wake_us
         known = self._scheduled.get(key)
-        if planned[1] < NEVER and (known is None or known[0] != planned[0] or planned[1] < known[1]):
-            self._scheduled[key] = planned
-            heapq.heappush(self._wakes.setdefault(planned[0], []), (planned[1], key))
+        if wake < NEVER and (known is None or known[0] != clock or wake < known[1]):
+            self._scheduled[key] = (clock, wake)
+            heapq.heappush(self._wakes.setdefault(clock, []), (wake, key))
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)

@@ -41,6 +41,7 @@ UNAVAILABLE_CODES = frozenset({
 })  # fmt: skip
 """Exception codes of a server that is overloaded, starting, stopping or cut off."""
 _NOT_MIGRATED_CODES = frozenset({60, 81})  # UNKNOWN_TABLE, UNKNOWN_DATABASE
+_FULL = re.compile(r"No space left on device|Disk quota exceeded")  # met while writing, it has a code of any kind
 _AVAILABILITY_STATUS = re.compile(r"HTTP status (?:429|5\d\d)\b")  # of a proxy: an answer without ClickHouse's code
 _SENTENCE = re.compile(r"DB::Exception: (.+?)\.? \([A-Z_]+\)")
 
@@ -75,7 +76,7 @@ def failures(url: str) -> Iterator[None]:
         yield
     except Error as error:
         shown = without_password(url)
-        if error.code in UNAVAILABLE_CODES or _is_about_transport(error):
+        if error.code in UNAVAILABLE_CODES or _is_about_transport(error) or _FULL.search(str(error)):
             raise Unavailable(f"ClickHouse at {shown} is not available: {reason(error)}") from error
         if error.code in _NOT_MIGRATED_CODES:
             raise NotMigrated(f"ClickHouse at {shown}: {reason(error)}; run `chargeline migrate`") from error

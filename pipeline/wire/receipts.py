@@ -6,13 +6,14 @@ only laid out anew no longer fits it. What many receipts share (tariff, signal s
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import pairwise
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UnsetType, structs
 
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
@@ -38,6 +39,8 @@ class _Kind(msgspec.Struct):
 _KIND, _RECEIPT, _CREDIT = msgspec.json.Decoder(_Kind), msgspec.json.Decoder(Receipt), msgspec.json.Decoder(Credit)
 _TAIL = b',"hash":""}'
 _MWH = 1000
+_SESSION_ID = re.compile(r"[A-Z2-7]{26}")
+"""As domain/pseudonyms.py makes them; it becomes a file name, so a forged one might be a path."""
 _CLAIMS_BYTES = 16
 _LONGEST_US = 366 * 86_400 * 1_000_000
 
@@ -53,8 +56,7 @@ def bill_record(
         record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
     )
     value, digest = _sealed(receipt)
-    claims = sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
-    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, claims)
+    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, _claims(receipt))
 
 
 def credit_record(
@@ -63,6 +65,22 @@ def credit_record(
     """Key and value of the credit of a former bill."""
     value, _ = _sealed(credit_of(former, record, revision, reason, customer, SOFTWARE))
     return key(record.session_id, former.revision, "CREDIT"), value
+
+
+def standing(receipt: Receipt) -> Billed:
+    """What a state would keep of this bill."""
+    return billed(receipt, bytes.fromhex(receipt.hash), _claims(receipt))
+
+
+def reissued(receipt: Receipt, generation: int, revision: int) -> tuple[bytes, bytes, Billed]:
+    """The same bill under another version; as `bill_record`."""
+    again = structs.replace(receipt, generation=generation, revision=revision, software=SOFTWARE, hash="")
+    value, digest = _sealed(again)
+    return key(again.session_id, revision, "BILL"), value, billed(again, digest, _claims(again))
+
+
+def _claims(receipt: Receipt) -> bytes:
+    return sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
 
 
 def key(session_id: str, revision: int, kind: str) -> bytes:
@@ -83,9 +101,12 @@ def bill_file_name(credit: Credit) -> str:
 def decode_receipt(value: bytes, source: str) -> Receipt | Credit:
     """A record of topic `receipts`; raises InvalidMessage that names `source`. Whether its hash fits is not asked."""
     try:
-        return (_CREDIT if _KIND.decode(value).kind == "CREDIT" else _RECEIPT).decode(value)
+        receipt: Receipt | Credit = (_CREDIT if _KIND.decode(value).kind == "CREDIT" else _RECEIPT).decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidMessage("bad_receipt", f"{source}: not a receipt: {error}") from error
+    if not _SESSION_ID.fullmatch(receipt.session_id):
+        raise InvalidMessage("bad_receipt", f"{source}: not a receipt: session_id must be 26 of A-Z and 2-7")
+    return receipt
 
 
 def is_receipt(value: bytes) -> bool:

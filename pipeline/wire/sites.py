@@ -11,6 +11,7 @@ from pipeline.domain.pricing.localtime import zone_of
 from pipeline.domain.sites.site import Connector, Site, Station
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
+from pipeline.wire.station_ids import check_station_id
 
 
 def decode_sites(data: bytes, source: str) -> list[Site]:
@@ -76,6 +77,10 @@ def _station(reader: Reader) -> Station:
     if len(set(numbers)) < len(numbers):
         reader.fault("bad_site", "connectors", "a connector_id occurs twice")
     station = Station(station_id=reader.text("station_id") or "", connectors=tuple(connectors))
+    try:
+        check_station_id(station.station_id)
+    except InvalidMessage as error:
+        reader.fault("bad_site", "station_id", error.detail)
     _refuse_unknown(reader)
     return station
 

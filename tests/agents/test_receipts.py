@@ -211,7 +211,7 @@ def test_a_bill_in_state_of_codec_version_2_is_taken_back_once() -> None:
 
 
 CLAIMED = [
-    "session_id", "generation", "customer", "station_id", "connector_id", "site_id", "started_at_us", "ended_at_us",
+    "session_id", "customer", "station_id", "connector_id", "site_id", "started_at_us", "ended_at_us",
     "energy_wh", "evidence", "billable", "time_zone", "tax_rate", "tariff_hash", "currency", "price_mode",
     "rounding_policy", "total_excl_vat", "total_incl_vat", "payable_excl_vat", "payable_incl_vat", "tax", "notes",
     "lines", "quote",

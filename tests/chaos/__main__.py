@@ -18,8 +18,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.chaos.faults import ALL, KILLS, parse_faults
 from tests.chaos.run import chaos
-from tests.chaos.scale import FULL, SHORT
+from tests.chaos.scale import SCALES
 from tests.chaos.workers import REPOSITORY
 
 BUILD = REPOSITORY / "build"
@@ -28,7 +29,11 @@ BUILD = REPOSITORY / "build"
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--short", action="store_true", help="the size that make test runs")
+    parser.add_argument("--scale", choices=SCALES, default="full", help="how much load, and how many kills")
+    parser.add_argument("--short", action="store_const", const="short", dest="scale", help="as --scale short")
+    parser.add_argument(
+        "--faults", type=parse_faults, default=(KILLS,), metavar="A,B", help=f"{', '.join(ALL)}; or all [{KILLS}]"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the folder with all data and logs")
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -37,7 +42,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="chargeline-chaos-"))
     keep = True
     try:
-        figures = chaos(SHORT if given.short else FULL, given.seed, folder)
+        figures = chaos(SCALES[given.scale], given.seed, folder, given.faults)
         keep = given.keep or bool(figures["failures"])
     finally:
         if keep:
@@ -45,7 +50,8 @@ def main() -> int:
         else:
             shutil.rmtree(folder)
     BUILD.mkdir(exist_ok=True)
-    (BUILD / f"chaos-{given.seed}.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+    name = f"chaos-{given.seed}" if given.faults == (KILLS,) else f"chaos-{given.seed}-{'-'.join(given.faults)}"
+    (BUILD / f"{name[:100]}.json").write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
     _show(figures)
     return 1 if figures["failures"] else 0
 

@@ -26,6 +26,9 @@ from pipeline.settings import Settings
 from pipeline.wire.control import Control
 
 DAMAGED_EVERY = 2_003
+SECOND = 1_000_000
+LIVE_STATIONS = 6
+LIVE_SESSION_S = 20
 SLICE_S = 0.02
 """Even, not in surges: between two of them everything would be committed, and a kill would hit workers at rest."""
 
@@ -57,6 +60,29 @@ def _paced(hurry: threading.Event, records: Iterator[Record], per_second: int) -
         yield record
 
 
+def _with_live(records: Iterator[Record], stations: int) -> Iterator[Record]:
+    """A few stations on the clock of the world beside the simulated ones: only for these do live ticks mean time."""
+    began = time.time()
+    for record in records:
+        while stations and began <= time.time():
+            second = round(began)
+            for number in range(stations):
+                yield second * SECOND, f"LIVE-{number}".encode(), _live_event(f"LIVE-{number}", second + 7 * number)
+            began += 1
+        yield record
+
+
+def _live_event(station: str, second: int) -> bytes:
+    """A session of 20 s every 20 s, and its readings."""
+    session, after = divmod(second, LIVE_SESSION_S)
+    kinds = {0: "session_started", LIVE_SESSION_S - 1: "session_ended"}
+    event = {
+        "type": kinds.get(after, "meter_read"), "station_id": station, "connector_id": 1,
+        "transaction_id": f"{station}-{session}", "event_time_us": second * SECOND, "register_wh": second % 10**9 * 3,
+    }  # fmt: skip
+    return msgspec.json.encode(event)
+
+
 def main(options: dict[str, Any]) -> None:
     hurry = threading.Event()
 
@@ -67,7 +93,8 @@ def main(options: dict[str, Any]) -> None:
     threading.Thread(target=listen, daemon=True).start()
     source = topics.METER_EVENTS.name
     control = Control(control_key(Path(options["keys_file"]).read_bytes(), "keyring"), source)
-    records = _paced(hurry, _damaged(signed(simulate(plan_of(options)), control)), options["rate"])
+    simulated = signed(simulate(plan_of(options)), control)
+    records = _with_live(_paced(hurry, _damaged(simulated), options["rate"]), options["live"])
     report = produce(records, source, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))
 

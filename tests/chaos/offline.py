@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import confluent_kafka as ck
 
@@ -26,6 +28,7 @@ Record = tuple[bytes, bytes]
 """Key and value."""
 Letter = tuple[bytes, bytes, tuple[tuple[str, bytes], ...]]
 """Key, value, headers of a dead letter."""
+STATION = re.compile(rb'"station_id":"([^"]*)"')
 PATIENCE_S = 60.0
 
 
@@ -56,6 +59,42 @@ class Told:
             self.updates[key, value or b""] += 1
         elif topic == topics.DEAD_LETTERS.name:
             self.letters[key, value or b"", tuple(sorted(headers))] += 1
+
+    def by_station(self) -> dict[bytes, Counter[object]]:
+        """The outputs by the station that they are about; states are no outputs."""
+        found: defaultdict[bytes, Counter[object]] = defaultdict(Counter)
+        of_session: dict[bytes, bytes] = {}
+        for records in (self.sessions, self.receipts, self.anomalies, self.updates):
+            for (key, value), count in records.items():
+                if (station := STATION.search(value)) is not None:
+                    of_session[key] = station[1]
+                found[of_session.get(key, b"")][key, value] += count
+        for letter, count in self.letters.items():
+            found[letter[0]][letter] += count
+        return found
+
+    def only(self, wanted: Callable[[bytes], bool]) -> Told:
+        """What is about the stations that are wanted."""
+        told = Told(events=self.events, ticks=self.ticks)
+        sessions = {key: wanted(_station(value)) for key, value in self.sessions}
+        told.sessions = _kept(self.sessions, lambda record: sessions[record[0]])
+        told.receipts = _kept(self.receipts, lambda record: wanted(_station(record[1])))
+        told.anomalies = _kept(self.anomalies, lambda record: wanted(_station(record[1])))
+        told.updates = _kept(
+            self.updates, lambda record: wanted(_station(record[1])) if record[1] else sessions.get(record[0], True)
+        )
+        told.letters = _kept(self.letters, lambda letter: wanted(letter[0]))
+        told.states = {key: value for key, value in self.states.items() if wanted(split_key(key)[0])}
+        return told
+
+
+def _kept(counted: Counter[Any], keep: Callable[[Any], bool]) -> Counter[Any]:
+    return Counter({each: count for each, count in counted.items() if keep(each)})
+
+
+def _station(value: bytes) -> bytes:
+    found = STATION.search(value)
+    return b"" if found is None else found[1]
 
 
 def told_offline(settings: Settings, committed: Mapping[int, int]) -> Told:

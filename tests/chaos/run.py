@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +20,25 @@ import confluent_kafka as ck
 
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
+from pipeline.app import assemble_config
+from pipeline.cli.rebuild import rebuild
 from pipeline.cli.simulate import write_documents
-from pipeline.cli.up import running
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
+from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from pipeline.wire.sessions import decode_alert
-from tests.chaos.load import plan_of
+from tests.chaos.faults import CLOCKS, EAGER_COMPACTION, KILLS, LIVE_LOAD, OLD_RELEASE, compact_eagerly, needs
+from tests.chaos.ground import ground
+from tests.chaos.load import LIVE_STATIONS, plan_of
 from tests.chaos.observer import Observer
 from tests.chaos.offline import Told, told_by_stage, told_offline
+from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
 from tests.chaos.scale import PHASES, SESSION_TIMEOUT_S, Scale
 from tests.chaos.schedule import Log, Schedule
 from tests.chaos.verdict import compare, counters, unbalanced
-from tests.chaos.workers import REPOSITORY, STORE, Worker, workers
+from tests.chaos.workers import REPOSITORY, STORE, Worker, slots, workers
 
 log = logging.getLogger(__name__)
 
@@ -41,53 +46,73 @@ PARTITIONS = 8
 REGULAR = 3
 
 
-def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
+def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,)) -> dict[str, Any]:
     """Runs everything; the figures, with what failed under `failures`. Raises when it could not be run at all."""
     began = time.monotonic()
+    needed = needs(faults)
     options = {
         "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions, "rate": scale.rate,
-        "report": str(folder / "load.json"),
+        "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
     }  # fmt: skip
     write_documents(plan_of(options), folder)
-    _write_keys(folder / "keys.json", seed)
-    with running(folder, kafka_port=0, clickhouse_port=0) as platform:
+    _write_keys(folder / "keys.json", seed, NEEDED if OLD_RELEASE in needed else PURPOSES)
+    names = slots(REGULAR + 1)
+    with ground(folder, needed, names, seed) as built:
         settings = replace(
-            platform.settings,
+            built.settings,
             keys_file=folder / "keys.json",
             sites_file=folder / "sites.json",
             tariffs_file=folder / "tariffs.json",
         )
-        crew = workers(REGULAR + 1, _environment(settings), folder)
+        if EAGER_COMPACTION in needed:
+            compact_eagerly(settings)
+        environments = {slot: _environment(replace(settings, kafka=built.bootstrap(slot))) for slot in names}
+        crew = workers(environments, folder, CLOCKS in needed)
+        release = None
+        if OLD_RELEASE in needed:
+            release = Release(UPGRADED_FROM, folder / "release")
+            for worker in crew.values():
+                worker.tree = release.tree
         observer = Observer(settings.kafka, PARTITIONS)
         observer.start()
         with _ended(crew), _load(options | {"kafka": settings.kafka, "keys_file": str(settings.keys_file)}) as load:
-            done = Schedule(scale, seed, platform, crew, observer).run()
+            schedule = Schedule(scale, seed, faults, built, crew, observer)
+            done = schedule.run()
             assert load.stdin is not None
             hurried = load.poll() is not None
             load.stdin.close()
             if load.wait(scale.patience_s) != 0:
                 raise RuntimeError("the load ended with an error; see above")
             report = json.loads((folder / "load.json").read_bytes())
-            _drain(settings, crew, scale.patience_s)
-            committed = _stop_all(settings, crew, done, scale.patience_s)
+            _drain(settings, schedule, scale.patience_s)
+            committed = _stop_all(settings, crew, schedule, scale.patience_s)
         observer.close()
         log.info("comparing with the offline result")
         offline = told_offline(settings, committed)
         told = told_by_stage(settings)
-        verdict = compare(told, offline, settings)
+        apart = (
+            judged_anew(release.offline(settings, committed), offline) if release is not None else frozenset[bytes]()
+        )
+        verdict = compare(told, offline, settings, apart)
+        rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
     failures = list(done.faults)
     failures += [f"{name}: {found}" for name, found in verdict.items() if found.bad]
-    failures += _shortfalls(scale, done, report, offline, hurried)
+    failures += _shortfalls(scale, faults, done, report, offline, hurried)
     if (wrong := unbalanced(counters(told.states))) != 0:
         failures.append(f"{wrong} stations have received events that are not accounted for")
+    corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
+    if wrongly := [station for station in corrected if station.encode() not in apart]:
+        failures.append(f"rebuild would correct {len(wrongly)} sessions")
     return {
         "seed": seed,
         "scale": scale.name,
+        "faults": ",".join(faults),
+        "strikes": dict(enumerate(done.strikes, 1)),
         "seconds": round(time.monotonic() - began, 1),
         "events": offline.events,
         "ticks": offline.ticks,
         "kills": {phase: done.kills[phase] for phase in sorted(done.kills | dict.fromkeys(PHASES, 0))},
-        "least_lag_at_a_kill": done.least_lag,
+        "least_lag_at_a_kill": done.least_lag if done.kills else None,
         "pauses": done.pauses,
         "stops": done.stops,
         "slowest_stop_s": round(done.slowest_stop_s, 1),
@@ -95,6 +120,8 @@ def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
         "broker_restarts": done.broker_restarts,
         "clickhouse_away_s": round(done.clickhouse_away_s, 1),
         "sessions": len({key for key, _ in offline.sessions}),
+        "stations_judged_anew": len(apart),
+        "rebuild": {"sessions": sum(each.compared for each in rebuilt), "corrected": len(corrected)},
         "compared": {name: found._asdict() for name, found in verdict.items()},
         "lost": sum(found.lost for found in verdict.values()),
         "doubled": sum(found.doubled for found in verdict.values()),
@@ -110,10 +137,10 @@ def chaos(scale: Scale, seed: int, folder: Path) -> dict[str, Any]:
     }
 
 
-def _write_keys(file: Path, seed: int) -> None:
-    """The same seed gives the same session ids."""
+def _write_keys(file: Path, seed: int, purposes: Sequence[str]) -> None:
+    """The same seed gives the same session ids. An older release knows no key but those it needs."""
     random = Random(f"keys-{seed}")  # noqa: S311 - keys of simulated drivers
-    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in PURPOSES}
+    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in purposes}
     file.write_text(json.dumps({"version": 1, "keys": keys}), "utf-8")
 
 
@@ -152,30 +179,32 @@ def _ended(crew: Mapping[str, Worker]) -> Iterator[None]:
                 worker.process.wait()
 
 
-def _drain(settings: Settings, crew: Mapping[str, Worker], patience_s: float) -> None:
+def _drain(settings: Settings, schedule: Schedule, patience_s: float) -> None:
     """Until the group has committed everything that was there at the end of the load; ticks go on arriving."""
     backlog = Backlog(client_config(settings), f"{settings.group}-assemble", [topics.METER_EVENTS.name])
     until = time.monotonic() + patience_s
     while (left := backlog.records()) > 2 * PARTITIONS:  # live ticks of the last second
         if time.monotonic() > until:
             raise RuntimeError(f"{left} records still wait after {patience_s:.0f} s")
-        time.sleep(0.5)
+        schedule.rest(0.5)
     backlog.close()
 
 
-def _stop_all(settings: Settings, crew: Mapping[str, Worker], done: Log, patience_s: float) -> Mapping[int, int]:
+def _stop_all(
+    settings: Settings, crew: Mapping[str, Worker], schedule: Schedule, patience_s: float
+) -> Mapping[int, int]:
     """Stops who assembles, then, when all is stored, who stores; what the group has committed by partition."""
     for slot, worker in crew.items():
         if slot != STORE and worker.alive:
-            _stop(worker, done)
+            _stop(worker, schedule.log)
     stored = Backlog(client_config(settings), f"{settings.group}-store", STORED)
     until = time.monotonic() + patience_s
     while not stored.is_empty():
         if time.monotonic() > until:
             raise RuntimeError(f"records still wait to be stored after {patience_s:.0f} s")
-        time.sleep(0.5)
+        schedule.rest(0.5)
     stored.close()
-    _stop(crew[STORE], done)
+    _stop(crew[STORE], schedule.log)
     asking = ck.Consumer(client_config(settings) | {"group.id": f"{settings.group}-assemble"})
     places = [ck.TopicPartition(topics.METER_EVENTS.name, number) for number in range(PARTITIONS)]
     committed = {place.partition: max(0, place.offset) for place in asking.committed(places, 10)}
@@ -189,14 +218,18 @@ def _stop(worker: Worker, done: Log) -> None:
         done.faults.append(f"worker {worker.slot}: the last stop ended with exit {code} after {seconds:.1f} s")
 
 
-def _shortfalls(scale: Scale, done: Log, report: Mapping[str, Any], offline: Told, hurried: bool) -> list[str]:
+def _shortfalls(
+    scale: Scale, faults: Sequence[str], done: Log, report: Mapping[str, Any], offline: Told, hurried: bool
+) -> list[str]:
     """Where the run was less than it should have been: then it proves nothing.
 
     The short run stands in the test suite, on machines of any speed: what it hits and how much waits then is chance.
     """
-    missing = [phase for phase in PHASES if not done.kills[phase]]
+    kills = scale.kills if KILLS in faults else 0
+    missing = [phase for phase in PHASES if kills and not done.kills[phase]]
     checks = {
-        f"{sum(done.kills.values())} kills of {scale.kills}": sum(done.kills.values()) < scale.kills,
+        f"{sum(done.kills.values())} kills of {kills}": sum(done.kills.values()) < kills,
+        **{f"{name} did not strike": not done.struck[name] for name in faults if name != KILLS},
         f"{offline.events} events, at least {scale.least_events} are needed": offline.events < scale.least_events,
         f"{report['failed']} events were refused by the broker: {report['first_error']}": report["failed"] > 0,
         f"{offline.events} events in the topic, {report['events']} were sent": offline.events != report["events"],
@@ -204,7 +237,7 @@ def _shortfalls(scale: Scale, done: Log, report: Mapping[str, Any], offline: Tol
     by_pace = {
         f"no kill hit {', '.join(missing)}": bool(missing),
         "the load ended before the schedule": hurried,
-        "a kill without lag": done.least_lag <= 0,
+        "a kill without lag": kills > 0 and done.least_lag <= 0,
     }
     if scale.name == "full":
         checks |= by_pace

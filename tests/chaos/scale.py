@@ -16,6 +16,8 @@ GRACE_S = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scale:
+    """`smoke`: each fault strikes only once."""
+
     name: str
     stations: int
     days: int
@@ -49,3 +51,14 @@ SHORT = Scale(
     kills=7, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
     clickhouse_away_s=10, quiet_s=2, settle_s=0.5, patience_s=90,
 )  # fmt: skip
+MINI = Scale(
+    name="mini", stations=24, days=1, sessions=3.0, least_events=15_000, rate=300,
+    kills=6, pauses_s=(8.0,), stops=1, joins=0, broker_restarts=1,
+    clickhouse_away_s=6, quiet_s=1, settle_s=0.5, patience_s=120,
+)  # fmt: skip
+SMOKE = Scale(
+    name="smoke", stations=10, days=1, sessions=2.0, least_events=4_000, rate=250,
+    kills=3, pauses_s=(), stops=0, joins=0, broker_restarts=0,
+    clickhouse_away_s=3, quiet_s=0, settle_s=0.2, patience_s=120,
+)  # fmt: skip
+SCALES = {scale.name: scale for scale in (FULL, SHORT, MINI, SMOKE)}

@@ -8,13 +8,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
-from pipeline.cli.up import Platform
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from tests.chaos.faults import FAULTS, KILLS
+from tests.chaos.ground import Ground
 from tests.chaos.observer import Observer
 from tests.chaos.scale import GRACE_S, INSERT, PHASES, Scale
 from tests.chaos.workers import STORE, Worker
@@ -73,6 +75,10 @@ class Log:
     quiet_ms: tuple[float, float] = (0.0, 0.0)
     """Wall clock of the time in which ClickHouse was away and nothing else went wrong."""
     away_ms: tuple[float, float] = (0.0, 0.0)
+    struck: Counter[str] = field(default_factory=Counter)
+    """By the name of the fault."""
+    strikes: list[str] = field(default_factory=list)
+    """Each in words, in their order."""
     aftermaths: list[Aftermath] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     """What must never happen, whatever the comparison says: a worker that ended by itself, a stop that failed."""
@@ -82,51 +88,76 @@ class Schedule:
     """Runs one whole schedule against `workers` (by slot; the last assembling one is the guest that joins)."""
 
     def __init__(
-        self, scale: Scale, seed: int, platform: Platform, workers: dict[str, Worker], observer: Observer
+        self,
+        scale: Scale,
+        seed: int,
+        faults: Sequence[str],
+        ground: Ground,
+        workers: Mapping[str, Worker],
+        observer: Observer,
     ) -> None:
         self.log = Log()
         self._observer = observer
         self._scale = scale
-        self._random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
-        self._platform = platform
-        self._store = workers[STORE]
-        *self._regular, self._guest = (worker for slot, worker in workers.items() if slot != STORE)
-        config = client_config(platform.settings)
-        group = platform.settings.group
+        self._faults = faults
+        self.random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
+        self.ground = ground
+        self.store = workers[STORE]
+        *self.regular, self._guest = (worker for slot, worker in workers.items() if slot != STORE)
+        config = client_config(ground.settings)
+        group = ground.settings.group
         self._events = Backlog(config, f"{group}-assemble", [topics.METER_EVENTS.name])
         self._outputs = Backlog(config, f"{group}-store", STORED)
         self._back_at = self._broker_back_at = 0.0
         self._kills_watched = 0
         self._aftermath: Callable[[], Aftermath] | None = None
         self._targets = [PHASES[number % len(PHASES)] for number in range(scale.kills)]
-        self._random.shuffle(self._targets)
+        self.random.shuffle(self._targets)
 
     def run(self) -> Log:
-        scale = self._scale
-        for worker in (*self._regular, self._store):
+        for worker in (*self.regular, self.store):
             worker.start()
-        for worker in (*self._regular, self._store):
+        for worker in (*self.regular, self.store):
             worker.await_start()
-        actions: list[Callable[[], None]] = [lambda s=seconds: self._pause(s) for seconds in scale.pauses_s]  # type: ignore[misc]  # binds s
-        actions += [self._stop] * scale.stops + [self._join] * scale.joins
-        actions += [self._break_broker] * scale.broker_restarts
-        actions += [self._kill] * (scale.kills - len(scale.pauses_s))  # one more strikes during each pause
-        self._random.shuffle(actions)
-        actions.insert(len(actions) // 3, self._take_clickhouse_away)
-        for action in actions:
+        for action in self._actions():
             if 0 < self._back_at < time.monotonic():
                 self._bring_clickhouse_back()
             self._settle()
             self._end_aftermath()
             action()
         while time.monotonic() < self._back_at:
-            self._rest(0.2)
+            self.rest(0.2)
         if self._back_at:
             self._bring_clickhouse_back()
         self._end_aftermath()
         self._events.close()
         self._outputs.close()
         return self.log
+
+    def _actions(self) -> list[Callable[[], None]]:
+        scale = self._scale
+        actions: list[Callable[[], None]] = [
+            partial(self._strike, name)
+            for name in self._faults
+            if name != KILLS
+            for _ in range(1 if scale.name == "smoke" else FAULTS[name].times)
+        ]
+        if KILLS in self._faults:
+            actions += [partial(self._pause, seconds) for seconds in scale.pauses_s]
+            actions += [self._stop] * scale.stops + [self._join] * scale.joins
+            actions += [self._break_broker] * scale.broker_restarts
+            actions += [self._kill] * (scale.kills - len(scale.pauses_s))  # one more strikes during each pause
+        self.random.shuffle(actions)
+        if KILLS in self._faults:
+            actions.insert(len(actions) // 3, self._take_clickhouse_away)
+        return actions
+
+    def _strike(self, name: str) -> None:
+        began = time.monotonic()
+        done = FAULTS[name].strike(self)
+        self.log.struck[name] += 1
+        self.log.strikes.append(f"{name}: {done}, {time.monotonic() - began:.0f} s")
+        log.info("%s", self.log.strikes[-1])
 
     # --- what goes wrong ---------------------------------------------------------------------------------------------
 
@@ -135,80 +166,80 @@ class Schedule:
         missing = [phase for phase in PHASES if not self.log.kills[phase]]
         wanted = self._targets.pop()
         if len(missing) > len(self._targets) // 2:
-            wanted = self._random.choice(missing)
-        self._rest(self._random.random())
-        workers = [self._store] if wanted == INSERT else [each for each in self._regular if each is not paused]
+            wanted = self.random.choice(missing)
+        self.rest(self.random.random())
+        workers = [self.store] if wanted == INSERT else [each for each in self.regular if each is not paused]
         victim = self._await_phase(wanted, workers)
-        for each in self._regular:
+        for each in self.regular:
             each.look()
-        healthy = [each for each in self._regular if each not in (victim, paused) and not each.restoring]
+        healthy = [each for each in self.regular if each not in (victim, paused) and not each.restoring]
         owned = {each.slot: frozenset(each.owned) for each in healthy}
         since = time.monotonic()
         phase = victim.kill()
         self.log.kills[phase] += 1
-        lag = (self._outputs if victim is self._store else self._events).records()
+        lag = (self._outputs if victim is self.store else self._events).records()
         self.log.least_lag = min(self.log.least_lag, lag)
         kill = f"of {victim.slot} in {phase} at {time.strftime('%H:%M:%S')}"
         log.info("killed %s in %s (wanted %s), lag %d", victim.slot, phase, wanted, lag)
-        self._rest(self._random.random() * 0.5)
+        self.rest(self.random.random() * 0.5)
         victim.start()
-        if paused is None and victim is not self._store:
+        if paused is None and victim is not self.store:
             self._kills_watched += 1
-            self._rest(2.0 if self._kills_watched % WATCH_EVERY else WATCHED_S)
+            self.rest(2.0 if self._kills_watched % WATCH_EVERY else WATCHED_S)
             self._await_output(_kept(owned, healthy))
             if since - self._broker_back_at > RECOVERED_S:  # otherwise the stall is the broker's
                 self._aftermath = lambda: Aftermath(kill, since, time.monotonic(), _kept(owned, healthy))
 
     def _pause(self, seconds: float) -> None:
         """Longer than its session: others take over meanwhile, and what it still sends afterwards is fenced."""
-        paused = self._random.choice(self._regular)
+        paused = self.random.choice(self.regular)
         log.info("paused %s for %.0f s", paused.slot, seconds)
         until = time.monotonic() + seconds
         paused.signal(signal.SIGSTOP)
         self._kill(paused)
-        self._rest(max(0.0, until - time.monotonic()))
+        self.rest(max(0.0, until - time.monotonic()))
         paused.signal(signal.SIGCONT)
         self.log.pauses += 1
 
     def _stop(self) -> None:
-        stopped = self._random.choice([*self._regular, self._store])
-        self._stop_gracefully(stopped)
+        stopped = self.random.choice([*self.regular, self.store])
+        self.stop_gracefully(stopped)
         self.log.stops += 1
-        self._rest(self._random.random())
+        self.rest(self.random.random())
         stopped.start()
 
     def _join(self) -> None:
         log.info("%s joins", self._guest.slot)
         self._guest.start()
-        self._rest(JOINED_S)
-        self._stop_gracefully(self._guest)
+        self.rest(JOINED_S)
+        self.stop_gracefully(self._guest)
         self.log.joins += 1
 
     def _break_broker(self) -> None:
-        kafka, crash = self._platform.kafka, self.log.broker_restarts % 2 == 0
+        kafka, crash = self.random.choice(self.ground.brokers), self.log.broker_restarts % 2 == 0
         log.info("broker %s", "crashes" if crash else "stops")
         if crash:
             kafka.kill()
         else:
             kafka.stop()
-        self._rest(BROKER_AWAY_S)
+        self.rest(BROKER_AWAY_S)
         kafka.start()
-        self._broker_back_at = time.monotonic()
+        self.broker_was_back()
         self.log.broker_restarts += 1
 
     def _take_clickhouse_away(self) -> None:
         log.info("ClickHouse goes away")
-        self._rest(2 * self._scale.settle_s)  # what went wrong before is over
-        self._platform.clickhouse.stop()
+        self.rest(2 * self._scale.settle_s)  # what went wrong before is over
+        self.ground.clickhouse.stop()
         began = time.time() * 1000
         self.log.away_ms = began, began
         self._back_at = time.monotonic() + self._scale.clickhouse_away_s
-        self._rest(self._scale.quiet_s)
+        self.rest(self._scale.quiet_s)
         self.log.quiet_ms = began, time.time() * 1000
 
     def _bring_clickhouse_back(self) -> None:
         self._back_at = 0.0
-        self._platform.clickhouse.start()
+        self.ground.clickhouse.start()
         began = self.log.away_ms[0]
         self.log.away_ms = began, time.time() * 1000
         self.log.clickhouse_away_s = (self.log.away_ms[1] - began) / 1000
@@ -219,7 +250,7 @@ class Schedule:
     def _await_phase(self, wanted: str, workers: Sequence[Worker]) -> Worker:
         """The first worker seen in `wanted`; after a while any."""
         alive = [worker for worker in workers if worker.alive]
-        self._random.shuffle(alive)
+        self.random.shuffle(alive)
         until = time.monotonic() + STRIKE_LIMIT_S
         while time.monotonic() < until:
             for worker in alive:
@@ -236,9 +267,17 @@ class Schedule:
         """Before the next disruption, so that a stall is that of this one."""
         until = time.monotonic() + STALL_LIMIT_S
         while time.monotonic() < until and self._observer.silent(partitions, SILENT_S):
-            self._rest(0.1)
+            self.rest(0.1)
 
-    def _stop_gracefully(self, worker: Worker) -> None:
+    def broker_was_back(self) -> None:
+        """A broker came back just now: for a while, a stall is its doing."""
+        self._broker_back_at = time.monotonic()
+
+    def outputs_behind(self) -> int:
+        """Outputs that are not stored yet."""
+        return self._outputs.records()
+
+    def stop_gracefully(self, worker: Worker) -> None:
         code, seconds = worker.stop()
         self.log.slowest_stop_s = max(self.log.slowest_stop_s, seconds)
         log.info("stopped %s: exit %d after %.1f s", worker.slot, code, seconds)
@@ -252,9 +291,9 @@ class Schedule:
             self._aftermath = None
 
     def _settle(self) -> None:
-        self._rest(self._scale.settle_s * (0.3 + 0.7 * self._random.random()))
+        self.rest(self._scale.settle_s * (0.3 + 0.7 * self.random.random()))
 
-    def _rest(self, seconds: float) -> None:
+    def rest(self, seconds: float) -> None:
         """Waits, and starts again what ended by itself, which no worker may do."""
         until = time.monotonic() + seconds
         while True:
@@ -265,7 +304,7 @@ class Schedule:
             time.sleep(min(left, 0.1))
 
     def supervise(self) -> None:
-        for worker in (*self._regular, self._store, self._guest):
+        for worker in (*self.regular, self.store, self._guest):
             if worker.process is not None and (code := worker.process.poll()) not in (None, 0, -signal.SIGKILL):
                 self.log.faults.append(f"worker {worker.slot} ended by itself with exit {code} in {worker.phase()}")
                 log.warning("%s", self.log.faults[-1])

@@ -7,7 +7,7 @@ letter's place.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -34,9 +34,16 @@ class Difference(NamedTuple):
         return self.lost + self.doubled + self.different
 
 
-def compare(told: Told, offline: Told, settings: Settings) -> dict[str, Difference]:
-    """By what was compared; every difference counts, `session-updates` too."""
-    return {
+def compare(
+    told: Told, offline: Told, settings: Settings, apart: Collection[bytes] = frozenset()
+) -> dict[str, Difference]:
+    """By what was compared; every difference counts, `session-updates` too.
+
+    Of stations `apart` only what nobody may do: lose a session, or tell a thing twice.
+    """
+    loose = told.only(apart.__contains__), offline.only(apart.__contains__)
+    told, offline = (each.only(lambda station: station not in apart) for each in (told, offline))
+    found = {
         "sessions": _records(told.sessions, offline.sessions, _session),
         "receipts": _records(told.receipts, offline.receipts, itemgetter(0)),
         "anomalies": _records(told.anomalies, offline.anomalies, _alert),
@@ -44,9 +51,25 @@ def compare(told: Told, offline: Told, settings: Settings) -> dict[str, Differen
         "dead-letters": _multiset(told.letters, offline.letters),
         "state records": _mapping(told.states, offline.states),
         "station counters": _mapping(counters(told.states), counters(offline.states)),
-        "clickhouse sessions": _rows(_sessions_table(settings), _latest(offline.sessions)),
-        "clickhouse anomalies": _rows(_anomalies_table(settings), [_alert(record) for record in offline.anomalies]),
+        "clickhouse sessions": _rows(_sessions_table(settings, apart), _latest(offline.sessions)),
+        "clickhouse anomalies": _rows(
+            _anomalies_table(settings, apart), [_alert(record) for record in offline.anomalies]
+        ),
     }
+    if apart:
+        found["sessions judged anew"] = _once(loose[0].sessions, loose[1].sessions, _session)
+        found["receipts judged anew"] = _once(loose[0].receipts, Counter(), itemgetter(0))
+    return found
+
+
+def _once(told: Counter[Record], offline: Counter[Record], identity: Callable[[Record], object]) -> Difference:
+    times: Counter[object] = Counter()
+    for record, count in told.items():
+        times[identity(record)] += count
+    keys = {key for key, _ in told}
+    return Difference(
+        len(times), len({key for key, _ in offline} - keys), sum(count - 1 for count in times.values()), 0
+    )
 
 
 def counters(states: Mapping[bytes, bytes]) -> dict[bytes, tuple[int, ...]]:
@@ -120,22 +143,23 @@ def _latest(sessions: Iterable[Record]) -> list[tuple[object, ...]]:
     return list(latest.values())
 
 
-def _sessions_table(settings: Settings) -> list[tuple[object, ...]]:
-    return _query(settings, "SELECT generation, revision, session_id, content_hash FROM {} FINAL", topics.SESSIONS.name)
+def _sessions_table(settings: Settings, apart: Collection[bytes]) -> list[tuple[object, ...]]:
+    columns = "generation, revision, session_id, content_hash"
+    return _query(settings, columns, topics.SESSIONS.name, apart)
 
 
-def _anomalies_table(settings: Settings) -> list[tuple[object, ...]]:
-    return _query(settings, "SELECT alert_id, state FROM {} FINAL", topics.ANOMALIES.name)
+def _anomalies_table(settings: Settings, apart: Collection[bytes]) -> list[tuple[object, ...]]:
+    return _query(settings, "alert_id, state", topics.ANOMALIES.name, apart)
 
 
-def _query(settings: Settings, query: str, table: str) -> list[tuple[object, ...]]:
+def _query(settings: Settings, columns: str, table: str, apart: Collection[bytes]) -> list[tuple[object, ...]]:
     client = connect(
         settings.clickhouse_url,
         settings.clickhouse_user,
         clickhouse_password(settings),
     )
     try:
-        rows = client.query(query.format(f"{settings.clickhouse_database}.{table}")).result_rows
-        return [tuple(row) for row in rows]
+        query = f"SELECT station_id, {columns} FROM {settings.clickhouse_database}.{table} FINAL"  # noqa: S608 - our own names
+        return [tuple(row) for station, *row in client.query(query).result_rows if station.encode() not in apart]
     finally:
         client.close()

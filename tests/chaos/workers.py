@@ -21,6 +21,7 @@ from pipeline.settings import PREFIX
 from tests.chaos.scale import GRACE_S
 
 REPOSITORY = Path(__file__).parents[2]
+CLOCKED = Path(__file__).with_name("clocked.py")
 STORE = "store"
 START_LIMIT_S = 60.0
 """On a busy machine the imports alone take many seconds."""
@@ -37,6 +38,10 @@ class Worker:
     command: list[str]
     environment: Mapping[str, str]
     folder: Path
+    clock: Path
+    """How many seconds its clock is ahead, if it has one of its own (clocked.py)."""
+    tree: Path = REPOSITORY
+    """The release that it runs."""
     process: subprocess.Popen[bytes] | None = None
     paused: bool = False
     owned: set[int] = field(default_factory=set)
@@ -65,7 +70,7 @@ class Worker:
         environment = {**self.environment, f"{PREFIX}PHASE_FILE": str(self.phase_file)}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command
-                self.command, env=environment, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command, env=environment, cwd=self.tree, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
     def phase(self) -> str:
@@ -129,11 +134,19 @@ class Worker:
         return code, time.monotonic() - began
 
 
-def workers(slots: int, environment: Mapping[str, str], folder: Path) -> dict[str, Worker]:
-    """`slots` workers that assemble, by their slot, and one that stores; none is started."""
-    run = [sys.executable, "-m", "pipeline", "worker", "--stage"]
-    made = {
-        str(slot): Worker(str(slot), [*run, "assemble", "--slot", str(slot)], environment, folder)
-        for slot in range(slots)
-    }
-    return made | {STORE: Worker(STORE, [*run, STORE, "--slot", STORE], environment, folder)}
+def slots(assembling: int) -> list[str]:
+    return [*map(str, range(assembling)), STORE]
+
+
+def workers(environments: Mapping[str, Mapping[str, str]], folder: Path, clocks: bool) -> dict[str, Worker]:
+    """One for each slot, with its environment; none is started. `clocks`: each has a clock of its own to set."""
+    return {slot: _worker(slot, environment, folder, clocks) for slot, environment in environments.items()}
+
+
+def _worker(slot: str, environment: Mapping[str, str], folder: Path, clocks: bool) -> Worker:
+    clock = folder / f"clock-{slot}"
+    run = [str(CLOCKED), str(clock)] if clocks else ["-m", "pipeline"]
+    clock.write_text("0", "ascii")
+    stage = STORE if slot == STORE else "assemble"
+    command = [sys.executable, *run, "worker", "--stage", stage, "--slot", slot]
+    return Worker(slot, command, environment, folder, clock=clock)

@@ -16,6 +16,8 @@ from tests.agents.test_quotes import LOCKED, quote, told
 from tests.receipts import receipts, story
 
 SESSION = "JSTB26ISESP2X4BOFEO6EZ6ZUC"
+QUOTED = "QUOTEDQUOTEDQUOTEDQUOTEDQU"
+ATTACKED = "ATTACKEDATTACKEDATTACKEDAT"
 DAY = "2025-06-16"
 
 
@@ -77,6 +79,31 @@ def test_only_what_was_asked_for_is_exported(written: dict[str, bytes], tmp_path
     assert run(["receipts", "export", "--since", "yesterday"]) == 2
 
 
+def test_a_forged_receipt_names_no_file_and_stops_nothing(
+    written: dict[str, bytes], kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    producer = Producer({"bootstrap.servers": kafka})
+    value = written["1:BILL"].replace(SESSION.encode(), ATTACKED.encode())
+    producer.produce(RECEIPTS, value, f"{ATTACKED}:1:BILL")
+    for number, name in enumerate((b"../../../forged", b"x/../../forged", b"FORGED.7", b"a" * 26)):
+        forged = value.replace(ATTACKED.encode(), name)
+        for partition in range(8):  # whatever is read behind them is exported all the same
+            producer.produce(RECEIPTS, forged, f"{ATTACKED}:{number}:FORGED".encode(), partition)
+    producer.flush(20)
+    out = tmp_path / "a" / "b"
+    assert run(["receipts", "export", "--out", str(out), "--session", ATTACKED]) == 1
+    said = capsys.readouterr().err
+    assert "32 records are no receipts and were left out" in said
+    assert "partition" in said
+    assert "forged" not in said
+    found = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert found == [out / DAY / f"{ATTACKED}.1.1.bill.json"]
+    assert run(["receipts", "show", ATTACKED]) == 1
+    shown = capsys.readouterr()
+    assert f"BILL {ATTACKED}" in shown.out
+    assert "32 records are no receipts" in shown.err
+
+
 def test_show_explains_and_prints_what_the_topic_holds(
     written: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,9 +123,9 @@ def test_show_names_the_quote_and_whose_prices_hold(kafka: str, capsys: pytest.C
     create_topics(AdminClient({"bootstrap.servers": kafka}), declared_topics())
     producer = Producer({"bootstrap.servers": kafka})
     (value,) = receipts(iter(told(LOCKED, quote(180)))).values()
-    producer.produce(RECEIPTS, value.replace(SESSION.encode(), b"QUOTED"), b"QUOTED:1:BILL")
+    producer.produce(RECEIPTS, value.replace(SESSION.encode(), QUOTED.encode()), f"{QUOTED}:1:BILL".encode())
     producer.flush(20)
-    assert run(["receipts", "show", "QUOTED", "--kafka", kafka]) == 0
+    assert run(["receipts", "show", QUOTED, "--kafka", kafka]) == 0
     text = capsys.readouterr().out
     assert "quote OFFER-4711 shown 2025-06-16T19:37:00Z, prices of 2025-06-16T19:37:00Z" in text
 

@@ -21,8 +21,9 @@ class Refused(Exception):
     """The comparison cannot be made; the text says why and what to do."""
 
 
-def unpack(repository: Path, revision: str, folder: Path) -> str:
+def unpack(repository: Path, revision: str, folder: Path, *further: str) -> str:
     """`pipeline/` of a revision below `folder`, from git's objects: no worktree is registered, so none can be left.
+    `further`: other paths of it.
 
     Returns the commit's short name. Raises Refused.
     """
@@ -30,7 +31,7 @@ def unpack(repository: Path, revision: str, folder: Path) -> str:
     if commit is None:
         raise Refused(f"{revision!r} is no revision of this repository; name a commit, a tag or a branch")
     name = commit.decode().strip()
-    content = _git(repository, "archive", name, "pipeline")
+    content = _git(repository, "archive", name, "pipeline", *further)
     if content is None:
         raise Refused(f"{revision!r} has no folder pipeline/; name a revision of Chargeline")
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pipeline.domain import bounds
-from pipeline.domain.events import MeterRead, SessionAuthorized, SessionConfirmed, SessionStarted
+from pipeline.domain.events import MeterRead, SessionAuthorized, SessionConfirmed, SessionEnded, SessionStarted
 from pipeline.domain.metering.conservation import difference, tally, unattributed
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.neighbours import join
@@ -82,13 +82,18 @@ def test_times_that_no_clock_shows_are_refused_before_anything_remembers_them() 
 def test_a_receive_time_of_1970_makes_no_negative_time() -> None:
     """S1-5a: "can't convert negative int to unsigned", in a tick after the records were committed."""
     bench = Bench()
-    bench.start(0, 1_000)
-    refused_by(bench, MeterRead(station_id="CP-1", event_time_us=us(60), received_time_us=1, transaction_id="t1",
-                                connector_id=1, register_wh=1_100))  # fmt: skip
-    bench.stop(-900, 1_200)
-    bench.tick(8 * 86_400)
+    of = {"station_id": "CP-1", "connector_id": 1, "transaction_id": "t1"}
+    assert refused_by(bench, SessionStarted(**of, event_time_us=us(0), register_wh=1_000)) is None  # type: ignore[arg-type]
+    for event in (
+        MeterRead(**of, event_time_us=us(60), received_time_us=1, register_wh=1_100),  # type: ignore[arg-type]
+        SessionEnded(**of, event_time_us=us(-900), received_time_us=1, register_wh=1_200),  # type: ignore[arg-type]
+    ):
+        assert refused_by(bench, event) == "CLOCK_WRONG"
+    bench.tick(2 * 86_400)
+    bench.tick(3 * 86_400)
     assert balances(bench)
-    assert bench.session().ended_at_us is not None
+    (name,) = (name for name, _ in bench.station.archive.items())
+    assert bench.session(name.decode()).ended_at_us == us(0)
 
 
 def test_levels_of_the_clock_never_lead_before_2017() -> None:

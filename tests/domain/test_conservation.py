@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering.conservation import book, difference, unattributed

@@ -50,6 +50,37 @@ from tests.scored.quirks import LAWS
         # late messages of a clock that is wrong
         ("clock_unset+link_down_readings_lost", "ocpp1.6", 101),
         ("wall_clock_berlin+one_late", "ocpp1.6", 101),
+        # a status that was lost while the link was down
+        ("step_10_wh+link_down_readings_lost", "ocpp1.6", 402),
+        ("start_register_missing+link_down_readings_kept", "ocpp1.6", 784),
+        # where power was stated it tells when a wrong status was wrong, and a pause that comes back is unclear
+        ("step_100_wh+loses_charging", "ocpp1.6", 779),
+        ("step_1_kwh+loses_charging", "ocpp2.0.1", 304),
+        ("rolls_back+loses_charging", "ocpp1.6", 101),
+        ("loses_charging+loses_suspended", "ocpp1.6", 300),
+        ("loses_available+wall_clock_berlin", "ocpp2.0.1", 779),
+        # a register that moved by far less than what the power amounts to
+        ("meter_sticks+in_kwh", "ocpp1.6", 504),
+        ("resets_in_session+power_only", "ocpp1.6", 501),
+        ("beat_10_min+meter_swapped", "ocpp1.6", 303),
+        ("beat_15_min+meter_sticks", "ocpp2.0.1", 507),
+        ("resets_in_session+session_relative", "ocpp2.0.1", 401),
+        # samples that count from the start, at a station whose registers are as low
+        ("session_relative_new+start_register_missing", "ocpp1.6", 784),
+        ("session_relative_new+message_ids_restart", "ocpp1.6", 303),
+        ("session_relative_new+drops_to_zero", "ocpp2.0.1", 503),
+        ("session_relative_new+phase_l1_only", "ocpp2.0.1", 503),
+        ("stop_register_zero+session_relative", "ocpp1.6", 506),
+        # falls of the register
+        ("wraps_unseen+start_register_zero", "ocpp2.0.1", 506),
+        ("wraps_unseen+resets_in_session", "ocpp2.0.1", 903),
+        ("step_100_wh+meter_swapped", "ocpp1.6", 702),
+        ("step_1_kwh+resets_in_session", "ocpp1.6", 308),
+        ("meter_swapped+rolls_back", "ocpp2.0.1", 700),
+        ("resets_in_session+session_relative_new", "ocpp1.6", 905),
+        # what may have flowed at the ends
+        ("stop_register_missing+frozen_begin_last", "ocpp1.6", 504),
+        ("start_register_zero+stop_register_frozen", "ocpp2.0.1", 700),
         # this ate all memory
         ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
         ("retries_new_id+message_ids_restart", "ocpp1.6", 1),

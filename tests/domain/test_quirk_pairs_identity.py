@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.domain.station import Session, Station
+from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.edge.chargers.tape import Protocol
 from tests.scored.quirk_run import Task, score
 from tests.scored.quirks import LAWS
@@ -29,6 +31,20 @@ from tests.scored.quirks import LAWS
         # the clock of hours ago, and one late start of a clock that is wrong
         ("loses_start_answer+clock_set", "ocpp1.6", 101),
         ("wall_clock_kolkata+link_down_readings_lost", "ocpp1.6", 1327),
+        # two starts that nobody answered, and readings without id
+        ("loses_start_answer+doubles_start", "ocpp1.6", 1285),
+        # a stop with the tag of a start that comes after it, on another connector under the same id
+        ("step_10_wh+shares_ids", "ocpp1.6", 811),
+        ("answers_not_logged+shares_ids", "ocpp1.6", 14),
+        # readings without id after a stop that never came belong to the next session alone
+        ("reading_ids_minus_16+loses_stop", "ocpp1.6", 103),
+        ("loses_stop+reading_ids_missing", "ocpp2.0.1", 778),
+        # readings of 1970 whose start comes after them; one reading in two messages
+        ("loses_start_answer+clock_unset", "ocpp1.6", 272),
+        ("overlapping_batches+clock_unset", "ocpp1.6", 1527),
+        # a last status that comes after the stop; a boot between a stop and its settling
+        ("overlapping_batches+retries_same_id", "ocpp1.6", 1601),
+        ("boots_in_session+loses_start_answer", "ocpp1.6", 239),
         # readings without id before the start that they belong to
         ("loses_start_answer+one_late", "ocpp1.6", 1645),
         # a boot before the start, told after it
@@ -44,3 +60,11 @@ def test_a_pair_of_quirks_is_billed_right_in_any_order(pair: str, protocol: Prot
 def test_what_is_left_of_a_quirk_that_removes_what_another_one_changes_is_said() -> None:
     _, tally = score(Task(("loses_charging", "suspended_before_start"), "ocpp1.6", 1, ()))
     assert tally.sessions == 6
+
+
+def test_a_session_with_names_before_and_after_its_own_is_one_after_a_restore() -> None:
+    station, session = Station("CP-1"), Session(1, "own", aliases=["call:1", "second", "third"])
+    station.sessions = {"call:1": session, "own": session, "second": session, "third": session}
+    restored = decode_station(encode_station(station))
+    assert [key for key, _ in restored.each_session()] == ["own"]
+    assert len({id(each) for each in restored.sessions.values()}) == 1

@@ -11,14 +11,18 @@ import pytest
 
 from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import RECEIPTS, SESSIONS
+from pipeline.domain.events import ClockTicked
 from pipeline.domain.metering.conservation import difference
 from pipeline.domain.station import Session, Station
+from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.wire.sessions import decode_session
 from tests.golden.state import lived
 from tests.golden.state.__main__ import stations
 from tests.golden.state.read import FOLDER, assembly, complaints, number_of, present_layout, read, versions
 from tests.golden.state.values import Filling, layout, named
+from tests.hostile.records import hostile
 from tests.receipts import at
+from tests.runtime.partition_log import PartitionLog
 
 RECORDED = [file for folder in versions() for file in sorted([*folder.glob("*.record"), *folder.glob("*.archived")])]
 CHANGED = (
@@ -169,3 +173,32 @@ def test_what_a_version_converts_is_compared_with_what_it_says(tmp_path: Path) -
     found = complaints(folder / "full.record")
     assert found
     assert all(".state: 'state-" in each and each.endswith("instead of 'x'") for each in found)
+
+
+@pytest.mark.internal_errors
+@pytest.mark.parametrize("seed", range(6))
+def test_a_state_is_the_same_after_its_record(seed: int) -> None:
+    """Of stations that send anything in any order: what is applied next finds the same."""
+    log, records = PartitionLog(assembly()), hostile(seed, "live")
+    compared = 0
+    for number in range(600):
+        log.take(*[next(records) for _ in range(5)], (None, msgspec.json.encode(ClockTicked(time_us=at(number)))))
+        for key, entry in log.partition.entries.items():
+            dumped = log.logic.dump(entry.state)
+            again = log.logic.load(key, dumped, log.logic.codec_version, entry)
+            assert log.logic.dump(again) == dumped
+            assert [name for name, _ in again.each_session()] == [name for name, _ in entry.state.each_session()]
+            compared += 1
+    assert compared > 1_000
+
+
+def test_a_name_that_went_over_to_another_session_loses_neither() -> None:
+    """The first one keeps it as an alias, which is not where it is found any more."""
+    first, second = Session(1, "a", aliases=["b"]), Session(2, "b")
+    station = Station("S", sessions={"a": first, "b": second, "c": Session(3, "c", aliases=["c"])})
+    again = decode_station(encode_station(station))
+    assert again.sessions["b"] == second
+    assert [key for key, _ in again.each_session()] == ["a", "b", "c"]
+    shared = Station("S", sessions={"a": first, "b": first})
+    joined = decode_station(encode_station(shared))
+    assert joined.sessions["b"] is joined.sessions["a"]

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import sys
+import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -250,3 +251,18 @@ def test_real_logs_of_two_stations_are_one_log(reference_file: Callable[[str], P
     assert [stations(records).count(key) for key in (b"CP-A", b"CP-B")] == [5_716, 6_503]
     assert all(before[0] <= after[0] for before, after in pairwise(records))
     assert len(ticks(records)) == 24 * 60 - 1 + 26
+
+
+def test_a_line_without_end_in_a_compressed_file_is_read_in_pieces(tmp_path: Path) -> None:
+    """100 MB that are 440 kB as a file: refused, and never in memory as a whole."""
+    file = tmp_path / "long.ndjson.gz"
+    with gzip.open(file, "wb", compresslevel=1) as out:
+        for _ in range(100):
+            out.write(b"x" * 1_000_000)
+        out.write(b"\n")
+    tracemalloc.start()
+    log = open_log([file], "events")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert log.named == [f"{file}:1: TOO_LONG: longer than the {LARGEST_RECORD:,} bytes of a record"]
+    assert peak < 30_000_000

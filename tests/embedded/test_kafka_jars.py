@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.embedded.jars import COORDINATES, FOLDER, LOCK, classpath, install, read_lock
+from pipeline.embedded.jars import COORDINATES, FOLDER, LOCK, UNUSED, classpath, install, read_lock
 from pipeline.errors import Unavailable, WrongUsage
 
 
@@ -46,6 +46,16 @@ def test_an_extra_jar_is_refused(folder: Path) -> None:
     for refused in (classpath, install):
         with pytest.raises(Unavailable, match=r"extra-1.0.jar is not in kafka_jars.sha256; delete it"):
             refused(folder)
+
+
+def test_a_jar_that_nothing_uses_is_neither_locked_nor_left_from_before(folder: Path) -> None:
+    former = folder / "log4j-core-2.25.4.jar"
+    former.touch()
+    with pytest.raises(Unavailable, match="is not in kafka_jars"):
+        classpath(folder)
+    assert install(folder) == 0
+    assert not former.exists()
+    assert not {jar.artifact for jar in read_lock()} & UNUSED
 
 
 def test_a_missing_jar_is_named_with_the_remedy(folder: Path) -> None:

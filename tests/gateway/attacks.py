@@ -112,15 +112,21 @@ class Fleet:
         except (WebSocketException, TimeoutError):
             self.figures.broken += 1
 
-    async def comes_in(self, station: str) -> float:
-        """How long a charger takes that comes back until it is let in, as chargers do."""
-        began = time.perf_counter()
-        while time.perf_counter() - began < PATIENCE_S:
+    async def persistent(self, station: str) -> ClientConnection:
+        """The link of a charger that comes back until it is let in, as chargers do."""
+        while True:
             try:
-                async with self.link(station):
-                    return time.perf_counter() - began
+                return await self.link(station)
             except (WebSocketException, OSError):
                 await asyncio.sleep(0.5)
+
+    async def comes_in(self, station: str) -> float:
+        """How long that takes; infinity beyond PATIENCE_S."""
+        began = time.perf_counter()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE_S):
+                await (await self.persistent(station)).close()
+                return time.perf_counter() - began
         return float("inf")
 
 
@@ -129,9 +135,9 @@ async def connected(port: int, stations: int, interval_s: float) -> AsyncIterato
     fleet = Fleet(port)
     async with AsyncExitStack() as stack:
         links = []
-        for first in range(0, stations, 50):
-            some = range(first, min(first + 50, stations))
-            links += await asyncio.gather(*(fleet.link(f"SIM-{number}") for number in some))
+        for first in range(0, stations, 20):
+            some = range(first, min(first + 20, stations))
+            links += await asyncio.gather(*(fleet.persistent(f"SIM-{number}") for number in some))
         for link in links:
             stack.push_async_callback(link.close)
         tasks = [asyncio.create_task(fleet.charge(link, interval_s)) for link in links]

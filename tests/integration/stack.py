@@ -63,6 +63,7 @@ class Stack:
     """Everything that `chargeline demo` starts, without its fleet. `environment`: settings of every command."""
 
     def __init__(self, platform: Platform, folder: Path, **settings: str) -> None:
+        self.platform = platform
         self.settings: Settings = platform.settings
         self.folder = folder
         self.environment = {

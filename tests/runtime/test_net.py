@@ -194,6 +194,16 @@ def test_the_same_exception_at_many_keys_is_a_bad_release() -> None:
         log.take(*[(b"key-%d" % number, RAISES) for number in range(6)])
 
 
+def test_a_release_that_cannot_read_many_states_is_a_bad_one() -> None:
+    log = PartitionLog(Counting(), gate=FloodGate(1000, 90, lambda _: None, release_keys=4))
+    log.take(*[(b"key-%d" % number, b"1") for number in range(6)])
+    log.checkpoint()
+    for key, value in list(log.changelog().items()):
+        log.committed_records.append(Produced("changelog", key, value[:-7], ()))
+    with pytest.raises(BadRelease, match="at 4 keys"):
+        log.crash()
+
+
 def test_a_value_above_the_bound_is_a_dead_letter_without_it() -> None:
     log = PartitionLog(Counting())
     large = b"1" * 5_000_001

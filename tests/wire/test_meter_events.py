@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import unicodedata
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -26,7 +28,7 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.errors import InvalidMessage
-from pipeline.wire.meter_events import Canonical, Decoder
+from pipeline.wire.meter_events import Canonical, Decoder, check
 from pipeline.wire.ocpp import Calls
 from tests.wire.charger import KEYS, NOON_US, STATION, call, enveloped
 
@@ -248,11 +250,16 @@ def test_any_json_in_our_fields_gives_a_value_or_invalid_message(kind: str, fiel
         DECODER.decode(canonical(kind, **fields))
 
 
+STATION_IDS = (
+    st.text(alphabet=st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=20)
+    .map(partial(unicodedata.normalize, "NFC"))
+    .filter(str.isprintable)
+)
 TEXTS = st.text(alphabet=st.characters(codec="utf-8"), max_size=20)
 MICROS = st.integers(min_value=0, max_value=253_402_300_799_999_999)
 QUANTITIES = st.none() | st.integers(min_value=0, max_value=10**12)
 COMMON = {
-    "station_id": TEXTS.filter(bool),
+    "station_id": STATION_IDS,
     "event_time_us": MICROS,
     "received_time_us": MICROS,
     "clock": TEXTS.filter(bool),
@@ -309,3 +316,47 @@ def test_every_event_type_can_be_told_from_its_bytes() -> None:
     authorized = DECODER.decode(canonical("session_authorized", **TAG, transaction_id="1"))
     assert isinstance(authorized, SessionAuthorized)
     assert authorized.transaction_id == KEYS.transaction_key(STATION, "1")
+
+
+COMPOSED, DECOMPOSED = "Caf\u00e9-1", "Cafe\u0301-1"
+
+
+@pytest.mark.parametrize("station_id", ["CP-1", "DE*ABC*E1|2=3+4@5", COMPOSED, "\u5145\u96fb-7", "a" * 255])
+def test_a_station_has_any_printable_id(station_id: str) -> None:
+    for record in _records_of(station_id):
+        check(record)
+        DECODER.decode(record)
+
+
+@pytest.mark.parametrize(
+    ("station_id", "why"),
+    [
+        ("CP-1\x00", "printable"),
+        ("\x1b]0;PWN\x07", "printable"),
+        ("CP\n1", "printable"),
+        ("CP\u202e1", "printable"),
+        ("CP\u200b1", "printable"),
+        ("CP\u00a01", "printable"),
+        (DECOMPOSED, "NFC"),
+    ],
+)
+def test_an_id_that_steers_a_screen_or_has_a_second_spelling_is_refused_and_not_repeated(
+    station_id: str, why: str
+) -> None:
+    for record in _records_of(station_id):
+        for read in (check, DECODER.decode):
+            with pytest.raises(InvalidMessage, match=f"SCHEMA_VIOLATION: station_id .*{why}") as caught:
+                read(record)
+            assert station_id not in str(caught.value)
+
+
+def _records_of(station_id: str) -> list[bytes]:
+    common = {
+        "station_id": station_id,
+        "connector_id": 1,
+        "transaction_id": "T",
+        "event_time_us": 1_700_000_000_000_000,
+    }
+    frame = {"station_id": station_id, "received_at": "2026-01-01T00:00:00Z", "link": "up"}
+    start, reading = ({"type": kind, "register_wh": 1, **common} for kind in ("session_started", "meter_read"))
+    return [msgspec.json.encode(each) for each in (start, reading, frame)]

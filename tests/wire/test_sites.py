@@ -48,6 +48,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda site: site["stations"][0]["connectors"].append(site["stations"][0]["connectors"][0]),
         "stations[0].connectors: a connector_id occurs twice",
     ),
+    "a station that no record can name": (
+        lambda site: site["stations"][0].update(station_id="Cafe\u0301"),
+        "stations[0].station_id: station_id must be in Unicode's composed form",
+    ),
     "a station twice": (lambda site: site["stations"].append(site["stations"][0]), "'CP1' stands at two sites"),
 }
 

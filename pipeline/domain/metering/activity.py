@@ -7,9 +7,10 @@ idle fee for what was not seen.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from operator import sub
+from operator import attrgetter, itemgetter, sub
 from typing import NamedTuple
 
 from pipeline.domain.metering.flowing import Rise, where_power_flowed
@@ -26,6 +27,8 @@ LATE_STATUS = 5 * SECOND
 """A status may come so much after what it tells."""
 BEFORE_START = MINUTE
 """A status so shortly before the start, with no session there, is about the car that is starting."""
+FEW = 8
+"""So many stretches are looked through one by one."""
 ACTIVITIES: Mapping[str, Activity] = {
     "charging": "charging",
     "suspended_ev": "idle",
@@ -128,7 +131,9 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
             flowed, first = at, until
             continue
         first = min(first, at)
-        if at - flowed >= SHORTEST_GAP and any(a < first and at + LATE_STATUS < b for a, b in charging):
+        if at - flowed < SHORTEST_GAP:
+            continue
+        if any(a < first and at + LATE_STATUS < b for a, b in meeting(charging, first, at)):
             return True
     return False
 
@@ -146,7 +151,8 @@ def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int
 def _flows(stated: list[Point], stretches: list[Stretch], until: int) -> bool:
     """Was power stated again and again while the vehicle is taken to be idle?"""
     idle = parts(stretches, until, "idle")
-    return sum(watts > STANDBY_W for at, watts in stated if any(a + LATE_REFRESH < at < b for a, b in idle)) > 1
+    flowing = [at for at, watts in stated if watts > STANDBY_W] if idle else []
+    return sum(any(a + LATE_REFRESH < at < b for a, b in meeting(idle, at, at)) for at in flowing) > 1
 
 
 def parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
@@ -155,9 +161,17 @@ def parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tupl
     return [(each.from_us, end) for each, end in zip(stretches, ends, strict=True) if each.activity == activity]
 
 
+def meeting(stretches: list[tuple[int, int]], since: int, until: int) -> list[tuple[int, int]]:
+    """Those that do not end before `since` or begin after `until`, of stretches in order that do not overlap."""
+    if len(stretches) <= FEW:
+        return stretches
+    first = bisect_left(stretches, since, key=itemgetter(1))
+    return stretches[first : bisect_right(stretches, until, first, key=itemgetter(0))]
+
+
 def _longest(since: int, until: int, stretches: list[tuple[int, int]]) -> int:
     """The longest part of a stretch inside one of others."""
-    return max((min(until, b) - max(since, a) for a, b in stretches), default=0)
+    return max((min(until, b) - max(since, a) for a, b in meeting(stretches, since, until)), default=0)
 
 
 def _seen(stretches: list[Stretch], points: list[Point], until: int) -> list[Stretch]:
@@ -204,8 +218,9 @@ def _moving(
     rises: list[tuple[Rise, bool]] = []
     for (changed, before), (at, register) in pairwise(changes(points)):
         since = max(changed, min(read_before[at], at - usual))
-        explained = sum(max(min(b, at) - max(a, since), 0) for a, b in active)
-        if any(since - LATE_REFRESH <= b <= at for _, b in active):
+        near = meeting(active, since - LATE_REFRESH, at)
+        explained = sum(max(min(b, at) - max(a, since), 0) for a, b in near)
+        if any(since - LATE_REFRESH <= b <= at for _, b in near):
             explained += LATE_REFRESH
         unexplained = register - before - bound.most_wh(explained) - (bound.step_wh if explained else 0)
         is_standby = (register - before) * HOUR <= STANDBY_W * (at - since)
@@ -234,8 +249,8 @@ def _overruled(told: list[Stretch], moving: list[tuple[int, int]], until: int) -
     marks = sorted({each.from_us for each in told} | {bound for pair in moving for bound in pair if bound < until})
     result: list[Stretch] = []
     for at in marks:
-        activity = next(each.activity for each in reversed(told) if each.from_us <= at)
-        if any(since <= at < end for since, end in moving):
+        activity = told[bisect_right(told, at, key=attrgetter("from_us")) - 1].activity
+        if any(since <= at < end for since, end in meeting(moving, at, at)):
             activity = "charging"
         if not result or activity != result[-1].activity:
             result.append(Stretch(at, activity))

@@ -235,6 +235,7 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     spare = first - known_wh if known_wh is not None else -1
     if 0 <= spare <= bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
         base.start_wh, base.fact, base.before_wh, base.spare_wh = known_wh, PREVIOUS, 0, spare
+        base.before_us = max(base.before_us, bound.time_us(spare))
     if at > found.since_us:
         base.codes.append("BASELINE_REPLACED")
     return base

@@ -133,13 +133,13 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
         if proven or least < -CLOCK_TOLERANCE:
             offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
             found.append(Level(run[0][0], run[-1][0], offset, is_proven=proven))
-    return sorted(level for level in found if not any(_explains(each, level) for each in found))
+    shown = [level for level in found if level.is_proven]
+    return sorted(level for level in found if level.is_proven or not any(_explains(each, level) for each in shown))
 
 
 def _explains(shown: Level, other: Level) -> bool:
     """Are the few messages of `other` late ones of a level that many show?"""
-    is_lower = shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
-    return is_lower and shown.is_proven and not other.is_proven
+    return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
 
 
 def _settled(lag: int) -> int:
@@ -220,12 +220,13 @@ def session_levels(station: Station, session: Session) -> list[Level]:
         (began, first), (ended, last) = ends[0], ends[1]
         least, happened = min(first, last), (ended - last) - (began - first)
         if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
-            levels = [Level(began, ended, _settled(least))]
+            levels = [Level(began, ended, _settled(least), is_proven=True)]
     general = levels_of([*station.lags, *ends])
+    shown = [level for level in general if level.is_proven]
     own = [
         level._replace(is_own=True)
         for level in levels
-        if not any(_explains(each, level) and level.until_us <= each.until_us for each in general)
+        if level.is_proven or not any(_explains(each, level) and level.until_us <= each.until_us for each in shown)
     ]
     return [*own, *general]
 
@@ -267,25 +268,30 @@ def reported(station: Station, session: Session, connector: Connector) -> list[t
 
 
 def states(station: Station, session: Session) -> list[tuple[int, str]]:
-    """States that the session's readings told, at their true times."""
+    """States that the session's readings told, at their true times.
+
+    A clock that goes back stamps two times alike: the states of one stamp are in order of receipt.
+    """
     if not session.suspect:
         return session.states
     readings, levels = session.readings, session_levels(station, session)
-    received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True)) | dict(session.stamps)
-    return sorted((at + offset_of(levels, at, received.get(at, 0)), state) for at, state in session.states)
-
-
-def are_states_mixed(session: Session) -> bool:
-    """Did the clock go back in the session, so that one stamp stands for two times, and for different states?"""
-    if not session.suspect or len(session.states) < 2:
-        return False
-    sent, received = session.readings[TIME::STRIDE], session.readings[RECEIVED::STRIDE]
-    twice = [
-        at
-        for at, came, after in zip(sent[1:], received, received[1:], strict=False)
-        if 0 < after < came - CLOCK_TOLERANCE
-    ]
-    return len(twice) >= PROOF and len({state for at, state in session.states if twice[0] <= at <= twice[-1]}) > 1
+    received = dict(zip(readings[TIME::STRIDE], readings[RECEIVED::STRIDE], strict=True))
+    came: dict[int, list[int]] = {}
+    for at, when in sorted(session.stamps):
+        if when - came.setdefault(at, [when])[-1] > CLOCK_TOLERANCE:
+            came[at].append(when)
+    told: dict[int, list[str]] = {}
+    for at, state in session.states:
+        told.setdefault(at, []).append(state)
+    found = []
+    for at, said in told.items():
+        times = came.get(at, [received.get(at, 0)])
+        if len(said) == 1:
+            said *= len(times)  # it was in force both times
+        elif len(said) > len(times):
+            times = times[-1:] * len(said)
+        found += [(at + offset_of(levels, at, when), state) for when, state in zip(times, said, strict=False)]
+    return sorted(found)
 
 
 def is_shifted(station: Station, session: Session) -> bool:

@@ -18,14 +18,12 @@ from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.power import STANDBY_W, integrated, leaps, stuck
-from pipeline.domain.metering.registers import LAG, Bound, Point, Way, risen, small, stale_since, wrapped
-from pipeline.domain.station import HOUR, MINUTE
+from pipeline.domain.metering.registers import CLOSE, LAG, Bound, Point, Way, risen, small, stale_since, wrapped
+from pipeline.domain.station import HOUR
 
 ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
 """Why values were left out of which nothing follows, and why a bill is held for that."""
 POST_STOP_WH = 100
-CLOSE = 15 * MINUTE
-"""A register that ran over its last digit was seen before and after that within this time; else it may be a reset."""
 
 
 class Judgement(msgspec.Struct, kw_only=True, gc=False):
@@ -163,6 +161,8 @@ def _stand_for_total(found: Evidence, points: list[Point], bound: Bound) -> bool
 def _power_agrees(found: Evidence, points: list[Point], bound: Bound) -> bool:
     """Is the energy of these phases the whole of what the stated power amounts to? One of several has less by far."""
     powers = [each for each in found.powers if points[0][0] <= each[0] <= points[-1][0]]
+    if powers and max(watts for _, watts in powers) <= STANDBY_W:
+        return points[-1][1] - points[0][1] <= bound.step_wh
     if len(powers) < 2:
         return False
     beside = [register for at, register in points if powers[0][0] <= at <= powers[-1][0]]
@@ -218,7 +218,7 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     if not is_told:
         _leave_out_one(account, "BASELINE_REPLACED", found.since_us, found.start_wh)
     stop = _closing(found, way, base, bound, codes)
-    if stop is None or _may_have_wrapped(found, way, stop - start, bound):
+    if stop is None or way.is_ambiguous or _may_have_wrapped(found, way, stop - start, bound):
         codes.append("NEGATIVE_ENERGY")
         _explain_fall(found, bound)
         return _unknown(found, codes, samples, has_start=is_told)
@@ -239,7 +239,7 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     high += sum(bound.unseen_wh(until - since) for since, until in way.unseen)
     if way.unseen and way.dropped_wh:  # each part may be short of a step, or have one too many
         low, high = low - min(bound.step_wh, energy), high + bound.step_wh
-        unseen += 2 * bound.step_wh * HOUR // (bound.rate_w or bound.watts) + 1
+        unseen += bound.time_us(2 * bound.step_wh)
     judged = Judgement(
         energy_wh=energy,
         low_wh=low,

@@ -5,6 +5,8 @@ The rule of this file: no identifiers, and nothing unbounded; times are ISO 8601
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import FIRST, Account
 from pipeline.domain.pricing.units import utc_text
@@ -64,10 +66,8 @@ def _activity(session: Session, states: list[tuple[int, str]], is_contradicted: 
     if not states:
         return "the register: no status was reported"
     source = "states told with readings" if session.states else "StatusNotification"
-    changes = [
-        each for each, former in zip(states, [None, *states], strict=False) if former is None or each[1] != former[1]
-    ]
-    said = ", ".join(f"{state} {_iso(at)}" for at, state in changes[:FIRST])
+    changes = states[:1] + [after for before, after in pairwise(states) if after[1] != before[1]]
+    said = ", ".join([f"{state} {_iso(at)}" for at, state in changes[:FIRST]])
     more = f" and {len(changes) - FIRST} more" if len(changes) > FIRST else ""
     against = "; the register moved while idle was reported, and wins" if is_contradicted else ""
     return f"{source}: {said}{more}{against}"

@@ -189,7 +189,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear or clock.are_states_mixed(session):
+    if observed.is_unclear:
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
     idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
@@ -485,7 +485,9 @@ def learn(connector: Connector, session: Session, measured: Measured) -> None:
     if not measured.registers or measured.dropped_wh:
         return
     if connector.resolution_of < ENOUGH:
-        sent = set(session.readings[ENERGY::STRIDE]) - {ABSENT} or set(measured.registers)
+        sent = set(session.readings[ENERGY::STRIDE])
+        sent.discard(ABSENT)
+        sent = sent or set(measured.registers)
         step = resolution(sent, 3)
         if len(sent) > 2 and (step < connector.resolution_wh or len(sent) > connector.resolution_of):
             connector.resolution_wh, connector.resolution_of = step, max(len(sent), connector.resolution_of)

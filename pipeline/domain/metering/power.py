@@ -6,8 +6,9 @@ up. Standby draw is no charging.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from itertools import pairwise
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
@@ -45,7 +46,7 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
             unseen += span
         else:
             doubled += (p + q) * span
-            least += min(p, q) * span
+            least += min(p, q) * span if min(p, q) > STANDBY_W else 0  # it may not pass the meter
             most += max(p, q) * span
         if b > points[-1][0]:
             points.append((b, doubled // (2 * HOUR)))
@@ -120,12 +121,18 @@ def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Poin
     """Rises that no connector can deliver in the time that the register took, or while power flowed."""
     impossible = jumps(points, bound)
     for before, after in pairwise(changes(points)):
-        watts = [(at, each) for at, each in found.powers if before[0] < at < after[0]]
+        watts = _stated(found.powers, before[0] + 1, after[0] - 1)
         if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts) or (before, after) in impossible:
             continue
         if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)):
             impossible.append((before, after))
     return impossible
+
+
+def _stated(powers: list[Point], since: int, until: int) -> list[Point]:
+    """Of powers in order of time those of this time, its ends included."""
+    first = bisect_left(powers, since, key=itemgetter(0))
+    return powers[first : bisect_right(powers, until, first, key=itemgetter(0))]
 
 
 def _by_then(curve: list[Point], at: int) -> int:
@@ -159,8 +166,7 @@ def _missing(
     """(us, Wh by then) of what flowed while the register stood still and its next change does not hold."""
     flowing = [
         (at, 0 if watts <= STANDBY_W or any(a <= at < b for a, b in idle) else watts)
-        for at, watts in found.powers
-        if since <= at <= following
+        for at, watts in _stated(found.powers, since, following)
     ]
     if sum(watts > 0 for _, watts in flowing) < PROOF:
         return []

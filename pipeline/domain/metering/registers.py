@@ -16,6 +16,8 @@ from pipeline.domain.station import HOUR, MINUTE
 
 LAG = 5 * MINUTE
 """Power is judged over at least this long."""
+CLOSE = 15 * MINUTE
+"""A register that ran over its last digit was seen before and after that within this time; else it may be a reset."""
 SMALL_WH, SMALL_STEPS = 100, 10
 """A fall of at most this much is a rollback, no reset."""
 MODULI = tuple(sorted({10**digits for digits in range(5, 13)} | {1000 * 2**16, 2**24, 2**31, 2**32, 1000 * 2**31}))
@@ -40,6 +42,10 @@ class Bound(NamedTuple):
         """The most that is taken to have flowed unseen in this time, without the fraction of a Wh: parts add up."""
         return (self.rate_w or self.watts) * max(span_us, 0) // HOUR
 
+    def time_us(self, energy_wh: int) -> int:
+        """How long so much takes to flow unseen."""
+        return energy_wh * HOUR // (self.rate_w or self.watts) + 1
+
     def most_wh(self, span_us: int) -> int:
         """The most that can flow in this time."""
         return self.watts * max(span_us, 0) // HOUR
@@ -60,6 +66,8 @@ class Way:
     left_out: dict[str, list[Point]] = field(default_factory=dict)
     firm_us: int = 0
     """When the last of the points was read that is not a little lower as it was sent."""
+    is_ambiguous: bool = False
+    """It ran over its last digit, or was reset: nothing was read around that."""
 
 
 def resolution(values: set[int], least: int = 2) -> int:
@@ -115,12 +123,14 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
     if modulus and _flows_on(way.points, points[index:], modulus - old + sent, span, bound):
         way.dropped_wh += modulus
         way.points.append((at, sent + way.dropped_wh))
+        way.is_ambiguous |= span > CLOSE
         _add(way, "REGISTER_WRAPPED")
         return index + 1
     if index + 1 == len(points):  # one value that nothing confirms
         _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
         return index + 1
-    way.unseen.append((min(stale_since(way.points), way.firm_us or since), at))
+    counts = next((when for when, register in points[index:] if register), at)  # 0 may be less than what it means
+    way.unseen.append((min(stale_since(way.points), way.firm_us or since), counts))
     way.dropped_wh = highest - sent
     way.points.append((at, highest))
     _add(way, "REGISTER_RESET" if sent <= bound.most_wh(max(span, LAG)) + bound.step_wh else "METER_REPLACED")
@@ -205,7 +215,8 @@ def stale_since(points: list[Point]) -> int:
     """
     at, last = points[-1]
     changed = next((place for place in range(len(points) - 1, 0, -1) if points[place - 1][1] != last), 0)
-    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    moving = points[: changed + 1]  # what was read after it had stopped tells nothing of its beat
+    spans = sorted(after[0] - before[0] for before, after in pairwise(moving if changed else points))
     usual = beat(points)
     if not spans or (usual and usual * 2 <= spans[len(spans) // 2] * 3):
         return at

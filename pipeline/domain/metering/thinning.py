@@ -27,6 +27,11 @@ from pipeline.domain.station import (
     Numbers,
 )
 
+EVERY = MINUTE
+"""How far apart readings are that stay for nothing else; twice as much must be no gap."""
+STILL = MINUTE
+"""A register that is refreshed more often than that has no beat."""
+
 
 def thinned(readings: Numbers, bounds: Iterable[int] = (), priced: Collection[int] | None = None) -> Numbers:
     """The readings that stay, in order; of intervals that go, the energy is added to the next one that stays.
@@ -72,15 +77,17 @@ def _at_bounds(rows: list[int], times: list[int], powers: list[int], kinds: list
 
 
 def _standing(rows: list[int], times: list[int], energies: list[int]) -> Iterable[int]:
-    """The readings around each standstill of the register, and around each fall."""
-    since = rows[0] if rows else 0
+    """The readings around each standstill of the register, around each fall and where it returns from there."""
+    former = since = rows[0] if rows else 0  # the reading before the standstill, and its first one
+    fell = False
     for before, after in pairwise(rows):
         if energies[after] == energies[before]:
             continue
-        if times[after] - times[since] > MINUTE or energies[after] < energies[before]:
-            yield from (since, before, after)
-        since = after
-    yield since
+        returns, fell = fell, energies[after] < energies[before]
+        if times[after] - times[since] > STILL or fell or returns:
+            yield from (former, since, before, after)
+        former, since = before, after
+    yield from (former, since)
 
 
 def _each_minute(rows: list[int], times: list[int], kept: Collection[int]) -> list[int]:
@@ -90,7 +97,7 @@ def _each_minute(rows: list[int], times: list[int], kept: Collection[int]) -> li
     for row, after in pairwise(rows):
         if row in kept:
             last = times[row]
-        elif times[after] - last > MINUTE:
+        elif times[after] - last > EVERY:
             found.append(row)
             last = times[row]
     return found

@@ -122,6 +122,11 @@ class Fold:
         return self._plan.has_power
 
     @property
+    def series(self) -> tuple[str, ...]:
+        """The price signals that the tariff follows; nearly always none."""
+        return self._plan.series
+
+    @property
     def prices(self) -> tuple[Unit | None, ...]:
         """What is asked at this moment, for each dimension."""
         return self._active.units

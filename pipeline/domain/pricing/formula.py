@@ -7,32 +7,29 @@ from typing import NamedTuple
 from pipeline.domain.pricing.ledger import Ledger
 from pipeline.domain.pricing.rates import Rates
 from pipeline.domain.pricing.totals import ENERGY_SCALE, Cost, Piece
-from pipeline.domain.pricing.units import money_text, rounded
+from pipeline.domain.pricing.units import money_text
 
 
 class Formula(NamedTuple):
-    """The running cost along a stretch: what is fixed, and the energy of the session so far. Amounts in 1/10,000."""
+    """The running cost along a stretch, by the energy of the stretch so far. Amounts in 1/10,000, tax excl. and incl.
+
+    Either is `(sum + unit * energy) // scale`: what is fixed and the half that rounds are in the sum already.
+    """
 
     quantity: int
     """Priced energy before the stretch, mWh."""
     step: int
-    whole: int
+    scale: int
     unit_excl: int
     sum_excl: int
-    other_excl: int
     unit_incl: int
     sum_incl: int
-    other_incl: int
 
     def amounts(self, mwh: int) -> tuple[int, int]:
         """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
-        quantity, step, whole, unit_excl, sum_excl, other_excl, unit_incl, sum_incl, other_incl = self
+        quantity, step, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
         billed = mwh + -(quantity + mwh) % step if step else mwh
-        excl, incl = sum_excl + unit_excl * billed, sum_incl + unit_incl * billed
-        if excl >= 0 <= incl:  # nearly always: `rounded`, without two calls for each reading
-            twice = 2 * whole
-            return other_excl + (2 * excl + whole) // twice, other_incl + (2 * incl + whole) // twice
-        return other_excl + rounded(excl, whole), other_incl + rounded(incl, whole)
+        return (sum_excl + unit_excl * billed) // scale, (sum_incl + unit_incl * billed) // scale
 
     def at(self, mwh: int) -> tuple[str, str]:
         excl, incl = self.amounts(mwh)
@@ -40,18 +37,26 @@ class Formula(NamedTuple):
 
 
 def formula_of(rates: Rates, book: Ledger, piece: Piece, cost: Cost) -> Formula | None:
-    """The formula of the stretch that `piece` began, if nothing but energy adds to the cost in it; else None."""
+    """The formula of the stretch that `piece` began, if nothing but energy adds to the cost in it; else None.
+
+    None also below 0, where halves round the other way.
+    """
     energy, active = book.energy, piece.active
     unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]
     if (
         unit is None or other is not None or active.is_doubtful or book.held
         or rates.idle_cap is not None or rates.min_price is not None or rates.max_price is not None
-        or None in (unit.excl, unit.incl, energy.excl, energy.incl, cost.excl, cost.incl)
+        or unit.excl is None or unit.incl is None or energy.excl is None or energy.incl is None
+        or cost.excl is None or cost.incl is None or min(unit.excl, unit.incl, energy.excl, energy.incl) < 0
     ):  # fmt: skip
         return None
+    whole = rates.scale * ENERGY_SCALE
     formula = Formula(
-        energy.quantity, unit.step * 1000, rates.scale * ENERGY_SCALE,
-        unit.excl or 0, energy.excl or 0, 0, unit.incl or 0, energy.incl or 0, 0,
+        energy.quantity, unit.step * 1000, 2 * whole,
+        2 * unit.excl, 2 * energy.excl + whole, 2 * unit.incl, 2 * energy.incl + whole,
     )  # fmt: skip
     excl, incl = formula.amounts(piece.mwh)
-    return formula._replace(other_excl=(cost.excl or 0) - excl, other_incl=(cost.incl or 0) - incl)
+    return formula._replace(
+        sum_excl=formula.sum_excl + (cost.excl - excl) * formula.scale,
+        sum_incl=formula.sum_incl + (cost.incl - incl) * formula.scale,
+    )

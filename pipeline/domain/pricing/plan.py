@@ -72,7 +72,7 @@ class Plan:
 
     __slots__ = (
         *("_calendars", "_clock_minutes", "_days", "_elements", "_rules"),
-        *("has_idle", "has_power", "rates", "tariff", "tax_rate", "zone"),
+        *("has_idle", "has_power", "rates", "series", "tariff", "tax_rate", "zone"),
     )
 
     def __init__(
@@ -82,6 +82,7 @@ class Plan:
         self.tax_rate = tax_rate
         self.zone = _checked_zone(tariff, zone)
         self.rates = Rates(tariff, tax_rate, scale)
+        self.series = tariff.series
         self._elements = [
             (element, self.rates.sources(index, element)) for index, element in _elements_of(tariff, part)
         ]

@@ -192,6 +192,8 @@ def choose(
     ]
     if not fitting:
         raise CannotPrice("TARIFF_MISSING", "none of the connector's tariffs is known and valid at the session's start")
+    if len(fitting) == 1:
+        return fitting[0]  # nearly always
     if tariff_type is not None and any(tariff.type == tariff_type for tariff in fitting):
         fitting = [tariff for tariff in fitting if tariff.type == tariff_type]
     newest = max(_or_oldest(tariff.valid_from_us) for tariff in fitting)

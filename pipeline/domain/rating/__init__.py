@@ -105,9 +105,12 @@ class Rating:
         session_id = self.session_id(station, session)
         return strip(station, session, session_id, site, measured, CannotPrice(code, ""), 0, limits)
 
-    def voided(self, station: Station, session: Session, voided_id: str) -> StrippedSession:
-        """The last record of a provisional id, under which `session` was shown before its start was known."""
-        return strip_voided(station, session, voided_id, self.session_id(station, session))
+    def voided(self, station: Station, session: Session, voided_id: str, generation: int) -> StrippedSession:
+        """The last record of a provisional id, under which `session` was shown before its start was known.
+
+        `generation`: of what was shown under it.
+        """
+        return strip_voided(station, session, voided_id, self.session_id(station, session), generation)
 
     def show(self, station: Station, session: Session) -> SessionUpdate:
         """The live view: energy so far and what it costs if the session ended now."""

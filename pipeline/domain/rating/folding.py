@@ -17,7 +17,8 @@ from pipeline.domain.bounds import MOST_READINGS, WHOLE, WHOLE_US
 from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.thinning import thinned
 from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.station import ABSENT, ENERGY, STRIDE, TIME, Numbers, Session, Station
+from pipeline.domain.rating.running import follow
+from pipeline.domain.station import ABSENT, ENERGY, INTERVAL, KIND, STRIDE, TIME, Numbers, Session, Station
 from pipeline.domain.station_codec import BLOCK, seal, unseal, values_in
 
 if TYPE_CHECKING:
@@ -48,12 +49,13 @@ def _fold(rating: Rating, station: Station, session: Session, begin: int, end: i
     """Thins the readings between these indexes."""
     whole = session.readings
     part = whole[begin:end]
-    thin = thinned(part, _bounds(station, session), _price_changes(session))
+    running = follow(rating.terms, station, session)  # made anew after a restart: what stays must not depend on that
+    thin = thinned(part, _bounds(station, session), None if running is None else set(running.bounds))
     dropped = values_in(part) - values_in(thin)
     earlier = whole[max(begin - WHOLE // 2 * STRIDE, 0) : begin]
     later = whole[end : end + BLOCK * STRIDE]
     before = _judged(rating, station, session, earlier + part + later, 0)
-    if before != _judged(rating, station, session, earlier + thin + later, dropped):
+    if INTERVAL in part[KIND::STRIDE] or before != _judged(rating, station, session, earlier + thin + later, dropped):
         if len(whole) <= MOST_READINGS * STRIDE:
             session.thin_at = len(whole) // STRIDE + WHOLE
             return
@@ -61,8 +63,8 @@ def _fold(rating: Rating, station: Station, session: Session, begin: int, end: i
     session.readings = whole[:begin] + thin + whole[end:]
     session.unkept += dropped
     session.folded_us = part[TIME - STRIDE]
-    if session.fold is not None and session.fold.fed >= end:
-        session.fold.fed += len(session.readings) - len(whole)  # the running bill goes on behind what it was told
+    if running is not None and not running.is_moved:
+        running.fed += len(session.readings) - len(whole)  # it was told all of them, and goes on behind them
     else:
         session.fold = None
     unseal(session, begin)
@@ -84,7 +86,3 @@ def _bounds(station: Station, session: Session) -> list[int]:
     """Times of the states that were reported."""
     reports = station.connector(session.connector_id).reports
     return [at for at, _ in session.states] + [at for at, _, _ in reports]
-
-
-def _price_changes(session: Session) -> set[int] | None:
-    return None if session.fold is None else set(session.fold.bounds)

@@ -141,7 +141,7 @@ def credit_of(
         software=software,
         kind="CREDIT",
         session_id=record.session_id,
-        generation=record.generation,
+        generation=former.generation,
         revision=former.revision,
         bill_hash=former.hash.hex(),
         corrected_by=revision,

@@ -127,8 +127,9 @@ def _open_fold(
         tariff, site.time_zone, signals, started_us, register_wh * MWH_PER_WH, tax_rate=site.tax_rate, quote=quote
     )
     running = Running(fold, tariff.currency, register_wh)
-    running.site_id, running.series = site.site_id, tariff.series
-    running.known = signals.count(running.series)
+    running.site_id, running.series = site.site_id, fold.series
+    if running.series:
+        running.known = signals.count(running.series)
     return running
 
 

@@ -41,6 +41,7 @@ def strip(
         evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
     return StrippedSession(
         session_id=session_id,
+        generation=session.generation,
         station_id=station.station_id,
         connector_id=max(session.connector_id, 0),
         site_id=site.site_id if site else None,
@@ -84,14 +85,25 @@ def strip(
     )
 
 
-def strip_voided(station: Station, session: Session, voided_id: str, session_id: str) -> StrippedSession:
+def strip_voided(
+    station: Station, session: Session, voided_id: str, session_id: str, generation: int
+) -> StrippedSession:
     """Closes the provisional id under which `session` was shown before its start was known; now it is `session_id`."""
+    place = station.station_id, max(session.connector_id, 0), station.clock
+    return nothing_of(voided_id, generation, place, session.ended_at_us, session_id)
+
+
+def nothing_of(
+    session_id: str, generation: int, place: tuple[str, int, str], ended_at_us: int | None, superseded_by: str | None
+) -> StrippedSession:
+    """Takes back a session that is none (any more). `place`: station, connector and clock."""
     return StrippedSession(
-        session_id=voided_id,
-        station_id=station.station_id,
-        connector_id=max(session.connector_id, 0),
+        session_id=session_id,
+        generation=generation,
+        station_id=place[0],
+        connector_id=place[1],
         started_at_us=None,
-        ended_at_us=session.ended_at_us,
+        ended_at_us=ended_at_us,
         duration_s=0,
         charging_s=0,
         idle_s=0,
@@ -111,8 +123,8 @@ def strip_voided(station: Station, session: Session, voided_id: str, session_id:
         bill_state="FINAL",
         total_excl_vat="0.0000",
         total_incl_vat="0.0000",
-        superseded_by=session_id,
-        clock=station.clock,
+        superseded_by=superseded_by,
+        clock=place[2],
     )
 
 

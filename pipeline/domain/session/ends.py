@@ -8,7 +8,7 @@ from pipeline.domain.bounds import MOST_ORPHANS
 from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
-from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at
+from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at, stopped_by_another
 from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.status import note_boots
@@ -37,7 +37,11 @@ def end(station: Station, event: SessionEnded) -> Step | None:
     heard(station, event)
     at = clock.believed(station, event.event_time_us, event.received_time_us)
     transaction = event.transaction_id
-    if transaction is None or len(sharing(station, transaction, archived=True)) > 1:
+    if (
+        transaction is None
+        or len(sharing(station, transaction, archived=True)) > 1
+        or stopped_by_another(station, event) is not None
+    ):
         return _without_id(station, event, at)
     session = find(station, transaction, event.connector_id)
     if session is None:
@@ -131,7 +135,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
         note(session, "LATE_REPLAY")  # problem 10
     for code in event.codes:
         note(session, code)
-    note_boots(session, station.boots)
+    note_boots(station, session)
     if event.seq_no is not None:
         note_number(session, event.seq_no)
     if event.token is not None and session.token is not None and event.token != session.token:

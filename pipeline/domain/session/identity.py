@@ -15,7 +15,7 @@ from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.registers import LAG
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.session.finding import sharing
-from pipeline.domain.session.neighbours import join, line_up, untangle, untangle_unstarted
+from pipeline.domain.session.neighbours import begins_again, join, line_up, untangle, untangle_unstarted
 from pipeline.domain.session.notes import note, touched
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -43,6 +43,28 @@ def owner_of_stop(station: Station, stop: SessionEnded, limits_of: LimitsOf | No
     """The one open session that this stop can end; None: none, or several."""
     found = _candidates(station, stop, limits_of)
     return found[0] if len(found) == 1 else None
+
+
+def stopped_by_another(station: Station, stop: SessionEnded) -> Session | None:
+    """The one session with the id of this stop, if the tag is not (known to be) its own and no connector is named.
+
+    It ends the session (problem 23), but not before SETTLE: the start of the session that has the tag, under the same
+    id on another connector (6a), may still come."""
+    known = (
+        [] if stop.transaction_id is None or stop.connector_id is not None else sharing(station, stop.transaction_id)
+    )
+    if len(known) != 1 or stop.token in (None, known[0].token):
+        return None
+    return known[0] if known[0].token is not None or known[0].started_at_us is None else None
+
+
+def _lone_shell(station: Station, stop: SessionEnded) -> Session | None:
+    """Of the sessions that share the id of this stop and do not have its tag, the one whose start was not seen."""
+    known = [] if stop.transaction_id is None or stop.token is None else sharing(station, stop.transaction_id)
+    shells = [session for session in known if session.started_at_us is None and session.closed_by != "STOP"]
+    if len(shells) != 1 or any(session.token == stop.token for session in known):
+        return None
+    return shells[0] if (stop.register_wh or 0) >= shells[0].last_register_wh - STEP_WH else None
 
 
 def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None) -> list[Session]:
@@ -112,7 +134,7 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
     ]
     for _, early in shells:
         found = [session for session in pending if _continues(station, session, early, limits_of)]
-        found = [session for session in found if not any(_is_again(session, first) for first in found)]
+        found = [session for session in found if not any(begins_again(session, first) for first in found)]
         rivals = [each for _, each in shells if found and _continues(station, found[0], each, limits_of)]
         if len(found) != 1 or len(rivals) != 1:
             continue
@@ -126,16 +148,6 @@ def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step
         _adopt(station, found[0], early)
         untangle(station, found[0].connector_id, step)
     return wake
-
-
-def _is_again(session: Session, first: Session) -> bool:
-    """Did the charge that `first` began begin once more: one tag and one register, and nothing had ended it?"""
-    return (
-        session.connector_id == first.connector_id
-        and (session.token, session.start_register_wh) == (first.token, first.start_register_wh)
-        and 0 < session.start_sent_us - first.start_sent_us <= MINUTE
-        and not (first.closed_by == "STOP" and first.stop_sent_us <= session.start_sent_us)
-    )
 
 
 def _received(session: Session) -> int:
@@ -154,7 +166,7 @@ def _continues(station: Station, session: Session, early: Session, limits_of: Li
         return False
     if session.superseded_at_us is not None and since >= session.superseded_at_us:
         following = [other for _, other in station.each_session() if other.start_sent_us == session.superseded_at_us]
-        if not any(_is_again(other, session) for other in following):
+        if not any(begins_again(other, session) for other in following):
             return False
     if None not in (early.stop_token, session.token) and early.stop_token != session.token:
         return False
@@ -220,9 +232,10 @@ def settle_orphans(
 ) -> Iterable[tuple[SessionEnded, Session]]:
     """Stops that found their session now; one that finds none in time is refused and holds the sessions it may end."""
     for stop in sorted(station.orphans, key=lambda stop: stop.event_time_us):
-        if stop.transaction_id is None and now < settled_at(stop):
+        another = stopped_by_another(station, stop)
+        if (stop.transaction_id is None or another is not None) and now < settled_at(stop):
             continue
-        session = owner_of_stop(station, stop, limits_of)
+        session = owner_of_stop(station, stop, limits_of) or another or _lone_shell(station, stop)
         if session is not None:
             station.orphans.remove(stop)
             yield stop, session

@@ -19,6 +19,7 @@ from pipeline.domain.station import (
     ABSENT,
     ENERGY,
     KIND,
+    MINUTE,
     REGISTER,
     STRIDE,
     TIME,
@@ -32,9 +33,11 @@ from pipeline.domain.station import (
 
 def line_up(station: Station, connector_id: int) -> None:
     """Sessions of a connector in order of their start: each knows the next one, which ends it if no stop comes."""
+    if len(station.sessions) < 2:
+        return
     known = _in_order(station, connector_id)
     for session, following in itertools.pairwise(known):
-        if session.closed_by in ("", "CLOSED_BY_NEW_START", "ABORTED_BY_NEW_START"):
+        if session.closed_by != "STOP":
             session.superseded_at_us = following.start_sent_us
             session.superseded_register_wh = following.start_register_wh
             _take_leave(station, session)
@@ -58,6 +61,8 @@ def _take_leave(station: Station, session: Session) -> None:
 
 def disturb_next(station: Station, session: Session) -> None:
     """The end of a session came or changed late: what the next one found unattributed before it may be wrong."""
+    if len(station.sessions) == 1:
+        return  # nearly always
     started = session.started_at_us or 0
     for other in _in_order(station, session.connector_id):
         if (other.started_at_us or 0) > started:
@@ -67,7 +72,7 @@ def disturb_next(station: Station, session: Session) -> None:
 
 def untangle(station: Station, connector_id: int, step: Step) -> None:
     """Joins sessions that were one charge; where that is not certain, both bills are held."""
-    if connector_id == UNKNOWN_CONNECTOR:
+    if connector_id == UNKNOWN_CONNECTOR or len(station.sessions) < 2:
         return
     for first, second in itertools.combinations(_in_order(station, connector_id), 2):
         if not _share(first, second):
@@ -94,6 +99,25 @@ def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) 
                 _unite(station, other, shell, step)
                 joined.add(id(shell))
                 break
+
+
+def begins_again(session: Session, first: Session) -> bool:
+    """Did the charge that `first` began begin once more: one tag and one register, and nothing had ended it?"""
+    return (
+        session.connector_id == first.connector_id
+        and (session.token, session.start_register_wh) == (first.token, first.start_register_wh)
+        and 0 < session.start_sent_us - first.start_sent_us <= MINUTE
+        and not (first.closed_by == "STOP" and first.stop_sent_us <= session.start_sent_us)
+    )
+
+
+def unite_unanswered(station: Station, session: Session, step: Step) -> bool:
+    """Two starts of one charge that nobody answered: the first one begins it; True: there was a second one."""
+    for other in _in_order(station, session.connector_id):
+        if not session.transaction and not other.transaction and begins_again(other, session):
+            _unite(station, session, other, step)
+            return True
+    return False
 
 
 def _reach(session: Session) -> int:

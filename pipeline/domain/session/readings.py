@@ -11,6 +11,7 @@ from pipeline.domain.session.finding import find, is_on, on_connector, shell
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.timeline import (
     is_empty,
+    lies_between,
     note_number,
     note_state,
     place_of,
@@ -151,6 +152,8 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
     match became:
         case "repeated":
             station.duplicates += 1  # problems 5 and 7
+            if session.suspect:  # it may have been received before the one that is known
+                touched(station, session, "LATE_READING")
             return None
         case "conflict":
             step = refuse(station, "ID_CONFLICT", "another register was already read at this time")  # problem 6
@@ -181,12 +184,15 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
 
 
 def _is_thinned_at(session: Session, at: int) -> bool:
+    """Are the readings around this time kept no more? One of just this time is compared with the one that is."""
     readings = session.readings
-    return at <= session.folded_us or bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
+    if at <= session.folded_us:
+        return readings[place_of(readings, at) + TIME] != at
+    return bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
 
 
 def _leave_out_late(station: Station, session: Session, row: list[int]) -> None:
-    """The readings around it are kept no more; one that does not lie between those that are may matter."""
+    """One whose register does not lie between those that are kept may matter."""
     station.late_unused += 1
     station.used += 1
     session.leave_out("LATE_READING_UNUSED", row[TIME], values_of(row))
@@ -194,8 +200,8 @@ def _leave_out_late(station: Station, session: Session, row: list[int]) -> None:
         return
     readings = session.readings
     place = place_of(readings, row[TIME])
-    around = [readings[max(place - STRIDE, 0) + ENERGY], row[ENERGY], readings[place + ENERGY]]
-    if row[KIND] != REGISTER or around != sorted(around):
+    before, after = readings[max(place - STRIDE, 0) + ENERGY], readings[place + ENERGY]
+    if row[KIND] != REGISTER or not lies_between(before, row[ENERGY], after):
         note(session, "EVIDENCE_THINNED")
 
 
@@ -215,7 +221,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
         return None
     became, _ = put(connector.loose, row) if owner is None else put_into(owner, row, connector.loose)
     station.newest_us = max(station.newest_us, at)
-    _forget_loose(station, connector_id, at)
+    _forget_loose(station, connector_id, row[TIME])
     if became == "repeated":
         station.duplicates += 1
         return None
@@ -239,7 +245,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
 
 
 def _forget_loose(station: Station, connector_id: int, at: int) -> None:
-    """Readings that no session of the connector can own any more."""
+    """Readings that no session of the connector can own any more; `at`: the newest one, as sent."""
     loose = station.connector(connector_id).loose
     oldest = min(
         (

@@ -78,7 +78,7 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
         note_number(session, event.seq_no)
-    note_boots(session, station.boots)
+    note_boots(station, session)
     if not session.readings:
         session.last_at_us = at
         if event.register_wh is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from pipeline.domain.bounds import MOST_STATES
 from pipeline.domain.events import StationSeen, StatusReported
@@ -29,6 +29,10 @@ _STATES: Mapping[str, str] = {
     "SuspendedEVSE": "suspended_evse",
     "Finishing": "idle",
 }
+
+
+MOST_BOOTS = 10
+"""So many are remembered."""
 
 
 def report_status(station: Station, event: StatusReported) -> Step | None:
@@ -67,7 +71,7 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
 def _is_about(session: Session, at: int) -> bool:
     """Can a status of this time change what was emitted? Not if readings tell the state, or it came after the end."""
     ended, started = session.ended_at_us, session.started_at_us
-    return not session.thinned and not session.states and ended is not None and (started or 0) <= at < ended
+    return not session.thinned and not session.states and ended is not None and (started or 0) <= at <= ended
 
 
 def _forget_half(station: Station, connector: Connector) -> None:
@@ -78,17 +82,21 @@ def _forget_half(station: Station, connector: Connector) -> None:
             note(session, "ACTIVITY_UNCLEAR")
 
 
-def note_boots(session: Session, boots: Iterable[int]) -> bool:
-    """Boots between start and stop, in any order of arrival; True: it is a new fact. Times are those of receipt as far
+def note_boots(station: Station, session: Session) -> bool:
+    """Boots between start and stop, in any order of arrival; True: it is a new fact. Times are those of receipt, as far
     as they are known: a boot is when clocks are wrong. A session without a start is judged when that comes."""
     begun = session.start_received_us or session.started_at_us
     if session.started_at_us is None and len(session.readings):
         begun = session.readings[RECEIVED] or session.readings[TIME]
     over = session.stop_received_us if session.closed_by == "STOP" else 0
     over = over or (session.ended_at_us if session.ended() else None) or NEVER
-    if "REBOOT_IN_SESSION" in session.codes or not any(begun is not None and begun <= at <= over for at in boots):
+    is_inside = any(begun is not None and begun <= at <= over for at in station.boots)
+    if is_inside == ("REBOOT_IN_SESSION" in session.codes) or (not is_inside and len(station.boots) == MOST_BOOTS):
         return False
-    note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
+    if is_inside:
+        note(session, "REBOOT_IN_SESSION")  # problem 35: stays open
+    else:
+        session.codes.remove("REBOOT_IN_SESSION")  # the stop was received before the boot, and told after it
     return True
 
 
@@ -97,9 +105,9 @@ def see(station: Station, event: StationSeen) -> Step | None:
     heard(station, event)
     station.outside += 1
     if event.what == "boot":
-        station.boots = [*station.boots[-9:], event.event_time_us]
+        station.boots = [*station.boots[1 - MOST_BOOTS :], event.event_time_us]
         for _, session in station.each_session():
-            if note_boots(session, (event.received_time_us or event.event_time_us,)):
+            if note_boots(station, session):
                 touched(station, session, "LATE_STATUS")
         step = Step()
         if len(station.boots) > 1 and 0 <= station.boots[-1] - station.boots[-2] < CLOCK_TOLERANCE:

@@ -13,7 +13,7 @@ from pipeline.domain.metering.evidence import owns
 from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
-from pipeline.domain.session.neighbours import disturb_next, untangle
+from pipeline.domain.session.neighbours import disturb_next, unite_unanswered, untangle
 from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
@@ -136,6 +136,8 @@ def _watch(station: Station, key: str, session: Session, now: int, limits: Limit
     if superseded is not None:
         goes_on = session.last_at_us - superseded > OVERLAP  # under two ids, perhaps
         superseded = (max(superseded, session.last_at_us) if goes_on else superseded) + SETTLE
+    if superseded is not None and now >= superseded and unite_unanswered(station, session, step):
+        return now
     if superseded is not None and now >= superseded:
         energy = max(session.last_register_wh, ABSENT) - (session.start_register_wh or 0)
         empty = not len(session.readings) or (session.start_register_wh is not None and energy <= 0)

@@ -82,6 +82,8 @@ def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put
             return None if apart else "conflict"
         if _rounded_to(new) < _rounded_to(old):  # the finer one
             readings[place + ENERGY] = new
+    if kept[RECEIVED] and row[RECEIVED]:  # which message of the two came first must not matter
+        readings[place + RECEIVED] = min(kept[RECEIVED], row[RECEIVED])
     if all(new in (ABSENT, old) for old, new in zip(kept[ENERGY:KIND], row[ENERGY:KIND], strict=True)):
         return "repeated"
     for column in range(ENERGY, KIND):
@@ -94,6 +96,12 @@ def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put
 
 def _rounded_to(register: int) -> int:
     return next(step for step in (1000, 100, 10, 1) if register % step == 0)
+
+
+def lies_between(before: int, register: int, after: int) -> bool:
+    """Can the register have been read between these two, as far as it tells?"""
+    step = max(_rounded_to(register), SAME_WH)
+    return before - step < register < after + step
 
 
 def put_into(session: Session, row: list[int], readings: Numbers | None = None) -> tuple[Put, int]:

@@ -1,0 +1,61 @@
+"""An earlier release: workers run it until they are replaced, and its own offline result says what it would have told.
+
+A release may judge evidence in another way than this one; what a fleet in the middle of an upgrade tells of such a
+station is neither result. So the stations whose outputs the two releases agree about are compared byte for byte, and
+the others by what no upgrade may do: lose a session, or tell something twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipeline.settings import PREFIX, Settings
+from tests.chaos.offline import Told
+from tests.chaos.workers import REPOSITORY
+from tests.cost.compare import unpack
+
+UPGRADED_FROM = "26ac6fe"
+"""The last commit before the faults of this package were tried."""
+_OFFLINE = """
+import json, pickle, sys
+from dataclasses import fields
+from pathlib import Path
+from pipeline.cli.options import settings
+from tests.chaos.offline import told_offline
+
+told = told_offline(settings(), {int(number): end for number, end in json.loads(sys.argv[1]).items()})
+Path(sys.argv[2]).write_bytes(pickle.dumps({each.name: getattr(told, each.name) for each in fields(told)}))
+"""
+
+
+class Release:
+    """`revision` below `tree`."""
+
+    def __init__(self, revision: str, tree: Path) -> None:
+        unpack(REPOSITORY, revision, tree, "tests")
+        self.tree = tree
+
+    def offline(self, settings: Settings, committed: Mapping[int, int]) -> Told:
+        """As told_offline, by that release's own code."""
+        result = self.tree / "told.pickle"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)} | {  # noqa: TID251 - handed on
+            f"{PREFIX}KAFKA": settings.kafka,
+            f"{PREFIX}KEYS_FILE": str(settings.keys_file),
+            f"{PREFIX}SITES_FILE": str(settings.sites_file),
+            f"{PREFIX}TARIFFS_FILE": str(settings.tariffs_file),
+        }
+        command = [sys.executable, "-c", _OFFLINE, json.dumps(committed), str(result)]
+        subprocess.run(command, cwd=self.tree, env=environment, check=True)  # noqa: S603 - our own code
+        return Told(**pickle.loads(result.read_bytes()))  # noqa: S301 - written above
+
+
+def judged_anew(former: Told, latter: Told) -> frozenset[bytes]:
+    """Stations of which two releases tell different things."""
+    one, other = former.by_station(), latter.by_station()
+    return frozenset(station for station in one.keys() | other.keys() if one.get(station) != other.get(station))
