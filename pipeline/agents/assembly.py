@@ -11,7 +11,7 @@ import msgspec
 
 from pipeline import metrics, topics
 from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
-from pipeline.agents.reference import Given, Reference
+from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
 from pipeline.domain.events import LIVE, ChargeEvent, ClockTicked, MeterRead, OcppFrame, StatusReported
@@ -164,7 +164,9 @@ class Assembly:
         if not self._reference.reached.covers(wanted):
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):
-                raise ReferenceBehind(f"{self._reference.reached} of {wanted}")
+                have = zip(TOPICS, self._reference.reached, wanted, strict=True)
+                lacking = [f"{topic} has {here} of {named} offsets" for topic, here, named in have if here < named]
+                raise ReferenceBehind(", ".join(lacking))
         self._terms.see(wanted)
 
     def release(self, state: Station) -> Sequence[Output] | None:

@@ -54,6 +54,8 @@ class Partition(Generic[State]):
         self.entries: dict[bytes, Entry[State]] = {}
         self.facts: dict[bytes, bytes] = {}
         """What is durable of the partition itself, by name."""
+        self.patient = True
+        """False: an unsigned tick that names reference data which is not here is refused, it was waited for."""
         self._partitions = partitions
         self._logic = logic
         self._gate = gate
@@ -244,6 +246,10 @@ class Partition(Generic[State]):
             self.net.tick_raised(message, error, produce)
             return
         offset = _offset(message)
+        if tick.view and not tick.signed and not self.patient and not self._can_see(tick.view):
+            unknown = InvalidMessage("REFERENCE_UNKNOWN", "an unsigned tick names reference data that does not exist")
+            self.refuse(message, unknown, produce)
+            return
         if tick.signed and offset < self.signed_from:
             self.note(SIGNED, str(offset).encode())
             self._logic.trust(unsigned=False)
@@ -262,6 +268,15 @@ class Partition(Generic[State]):
                 self.net.time_raised(entry, message, error, produce)
                 continue
             self._changed(entry, outputs, message, produce)
+
+    def _can_see(self, view: View) -> bool:
+        grown, brought = widened(self.view, view)
+        try:
+            if brought:
+                self._logic.see(grown)
+        except ReferenceBehind:
+            return False
+        return True
 
     def show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
         """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""

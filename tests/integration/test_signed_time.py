@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import confluent_kafka as ck
+import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
 from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.domain.events import ClockTicked
+from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.reading import read_topic
 from pipeline.embedded.kafka import EmbeddedKafka
+from pipeline.wire.control import Control
 from tests.integration.stack import COMMAND, chargeline, environment
 from tests.runtime.test_lost_records import asked, free_port, until
 
@@ -66,3 +70,19 @@ def test_a_forged_tick_is_a_dead_letter_and_a_simulation_with_the_keyring_is_not
     assert until(lambda: bool(list(read_topic(client, "sessions"))))
     assert "not signed: set CHARGELINE_KEYS_FILE" in chargeline(*fleet, "--limit", "1", settings=unkeyed).stderr
     assert until(lambda: metric(worker, refused + "NOT_SIGNED") > 100)
+
+
+def test_a_partition_goes_on_when_what_is_lost_is_filled(worker: dict[str, str]) -> None:
+    """As after a restore of `sites` from an older backup: the ticks in the log are ours, and name more."""
+    key = control_key(Path(worker["keys_file"]).read_bytes(), "keys")
+    value = msgspec.json.encode(ClockTicked(time_us=time.time_ns() // 1000, reference=(5, 0, 0)))
+    producer = ck.Producer({"bootstrap.servers": worker["kafka"]})
+    producer.produce("meter-events", Control(key, "meter-events").sign(value), None, 3)
+    assert producer.flush(20) == 0
+    waiting = 'chargeline_waiting{dependency="reference topics",stage="assemble"} 1.0'
+    assert until(lambda: waiting in asked(int(worker["web_port"]), "/metrics")[1])
+    assert chargeline("topics", "fill", "sites", "5000000", settings=worker).returncode == 2
+    filled = chargeline("topics", "fill", "sites", "5", settings=worker)
+    assert filled.stdout == "sites: 5 records without content; it ends at 5 or later\n"
+    assert until(lambda: waiting not in asked(int(worker["web_port"]), "/metrics")[1])
+    assert until(lambda: metric(worker, "chargeline_lag_records") == 0)
