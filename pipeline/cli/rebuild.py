@@ -31,9 +31,11 @@ from pipeline.runtime.reference import Record
 from pipeline.runtime.rewrite import Rewrite, with_body
 from pipeline.settings import Settings
 from pipeline.wire.meter_events import Decoder
+from pipeline.wire.quarantine import MARK
 
 SLOT = "rebuild"
 WORDS: Mapping[Change, str] = {"changed": "changed bill", "credited": "credit", "new": "new bill", "facts": "session"}
+SET_ASIDE = "their station is set aside, see `chargeline stations`"
 NOT_WHOLE, EXPIRED = "the log does not reach back to its beginning", "its records or its receipt have expired"
 
 
@@ -42,6 +44,8 @@ class Rebuilt:
     """Of one partition."""
 
     number: int
+    records: dict[bytes, bytes]
+    """The changelog of the stage."""
     compared: int = 0
     known: tuple[int, int, int] = 0, 0, 0
     """Sessions that stand, that the log gives, and that are both."""
@@ -76,7 +80,7 @@ def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_js
         if stand and given and not both:
             raise WrongUsage("no session of the log has an id that stands: is this the keyring of the workers?")
         if is_applied and any(each.found for each in rebuilt):
-            changes = {each.number: _states(found, rewrite, each) for each in rebuilt if each.found}
+            changes = {each.number: _states(found, each) for each in rebuilt if each.found}
             outputs = {each.number: list(_outputs(each)) for each in rebuilt}
             rewrite.publish(committed, outputs, changes)
     finally:
@@ -91,7 +95,9 @@ def rebuild(found: Settings, rewrite: Rewrite) -> tuple[Mapping[int, Committed],
     asking.close()
     committed = rewrite.committed(numbers)
     reference = list(_reference(found))
-    return committed, [_rebuild(found, number, committed[number], reference) for number in numbers]
+    return committed, [
+        _rebuild(found, number, committed[number], reference, rewrite.records(number)) for number in numbers
+    ]
 
 
 def _outputs(rebuilt: Rebuilt) -> Iterator[Output]:
@@ -119,9 +125,11 @@ def _rating(found: Settings, reference: list[Record]) -> Rating:
     return made
 
 
-def _rebuild(found: Settings, number: int, committed: Committed, reference: list[Record]) -> Rebuilt:
-    """Raises Unavailable, WrongUsage."""
-    config, result = _config(found), Rebuilt(number)
+def _rebuild(
+    found: Settings, number: int, committed: Committed, reference: list[Record], records: dict[bytes, bytes]
+) -> Rebuilt:
+    """`records`: the changelog. Raises Unavailable, WrongUsage."""
+    config, result = _config(found), Rebuilt(number, records)
     stands, expired = Told(), False
     for topic in (topics.SESSIONS.name, topics.RECEIPTS.name):
         asking = reader(config, topic)
@@ -138,8 +146,11 @@ def _rebuild(found: Settings, number: int, committed: Committed, reference: list
     result.known = len(stands.sessions), len(rebuilt.sessions), len(both)
     result.compared = len(stands.sessions.keys() | rebuilt.sessions.keys())
     known = _begun_in(rebuilt) if committed.first > 0 else None
+    aside = {owner for owner, name in map(split_key, records) if name == MARK} | stage.set_aside.keys()
     for correction in corrections(stands, rebuilt):
-        if known is not None and correction.session_id not in known:
+        if correction.after.station_id.encode() in aside:
+            result.left[SET_ASIDE] += 1
+        elif known is not None and correction.session_id not in known:
             result.left[NOT_WHOLE] += 1
         elif expired and (correction.before is None or _has_lost_its_bill(correction)):
             result.left[EXPIRED] += 1
@@ -178,14 +189,14 @@ def _assemble(
                 continue  # a dead letter, counted by the stage when it read it
 
 
-def _states(found: Settings, rewrite: Rewrite, rebuilt: Rebuilt) -> dict[bytes, bytes | None]:
+def _states(found: Settings, rebuilt: Rebuilt) -> dict[bytes, bytes | None]:
     """The records of the changelog that change."""
     by_station: dict[bytes, dict[str, Correction]] = {}
     for session_id, correction in rebuilt.found.items():
         by_station.setdefault(correction.after.station_id.encode(), {})[session_id] = correction
     keys = keyring(found)
     logic = Assembly(rating(found, keys), Decoder(keys))
-    records, changed = rewrite.records(rebuilt.number), dict[bytes, bytes | None]()
+    records, changed = rebuilt.records, dict[bytes, bytes | None]()
     for key, corrected in by_station.items():
         if (main := records.get(key)) is None:
             continue

@@ -6,11 +6,13 @@ A strike ends what it began: when it returns, everything runs again, if not yet 
 from __future__ import annotations
 
 import logging
+import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from pipeline import topics
@@ -27,8 +29,15 @@ log = logging.getLogger(__name__)
 
 KILLS = "kills"
 """The schedule of schedule.py: workers, the broker and ClickHouse killed, paused, stopped."""
-LIVE_LOAD, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = "live load", "clocks", "old release", "eager compaction"
-FULL_LIMIT_S = 20.0
+COPIED_LOG = "copied log"
+LIVE_LOAD, POISON, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = (
+    "live load",
+    "poison",
+    "clocks",
+    "old release",
+    "eager compaction",
+)
+FULL_LIMIT_S = 40.0
 """So long a broker may live on without space: it ends with its next write."""
 
 
@@ -180,6 +189,40 @@ def fleet_is_upgraded(scene: Schedule) -> str:
     return f"{len(scene.regular) + 1} workers replaced"
 
 
+def retention_overtakes(scene: Schedule) -> str:
+    """What a worker has not read yet is removed while it stands; it keeps its partitions."""
+    assert scene.archive is not None
+    for each in scene.regular:
+        each.look()
+    victim = max(scene.regular, key=lambda each: len(each.owned))
+    scene.rest(1)
+    victim.signal(signal.SIGSTOP)
+    scene.rest(2.5)
+    settings = scene.ground.settings
+    reader, admin = ck.Consumer(client_config(settings) | {"group.id": "faults"}), AdminClient(client_config(settings))
+    ends = {}
+    for number in sorted(victim.owned):
+        place = ck.TopicPartition(topics.METER_EVENTS.name, number)
+        place.offset = ends[number] = reader.get_watermark_offsets(place, 10)[1]
+        scene.archive.reach(number, place.offset)
+        admin.delete_records([place])[place].result(10)
+    reader.close()
+    victim.signal(signal.SIGCONT)
+    scene.rest(8)
+    return f"partitions {sorted(ends)} emptied under {victim.slot}"
+
+
+def workers_meet_poison(scene: Schedule) -> str:
+    """From now on hostile records are in the load; a worker that is killed meets them again."""
+    (scene.store.folder / POISON).touch()
+    scene.rest(10)
+    victim = scene.random.choice(scene.regular)
+    phase = victim.kill()
+    victim.start()
+    scene.rest(10)
+    return f"{victim.slot} killed in {phase or 'no step'} between hostile records"
+
+
 FAULTS: Mapping[str, Fault] = {
     "brokers": Fault(broker_dies, 3, frozenset({QUORUM})),
     "partition": Fault(worker_is_cut_off, 2, frozenset({LINKS})),
@@ -189,6 +232,8 @@ FAULTS: Mapping[str, Fault] = {
     "clickhouse-full": Fault(clickhouse_has_no_space, 1, frozenset({CLICKHOUSE_DISK})),
     "clock": Fault(clocks_step, 4, frozenset({CLOCKS, LIVE_LOAD})),
     "compaction": Fault(restore_while_compacting, 3, frozenset({EAGER_COMPACTION})),
+    "retention": Fault(retention_overtakes, 2, frozenset({COPIED_LOG})),
+    "poison": Fault(workers_meet_poison, 2, frozenset({POISON})),
     "upgrade": Fault(fleet_is_upgraded, 1, frozenset({OLD_RELEASE})),
 }
 ALL = (KILLS, *FAULTS)

@@ -55,7 +55,12 @@ def ground(folder: Path, needs: frozenset[str], slots: Sequence[str], seed: int)
         else:
             brokers = [stack.enter_context(EmbeddedKafka(folders[0], 0, links=listeners[0]))]
         clickhouse = stack.enter_context(EmbeddedClickHouse(folder / "clickhouse", 0))
-        found = settings(kafka=",".join(each.bootstrap for each in brokers), clickhouse_url=clickhouse.url)
+        found = settings(
+            kafka=",".join(each.bootstrap for each in brokers),
+            clickhouse_url=clickhouse.url,
+            clickhouse_user="default",
+            clickhouse_password_file=clickhouse.password_file,
+        )
         prepare(found, count)
         yield Ground(
             settings=found, brokers=brokers, clickhouse=clickhouse, weather=weather, links=links, disks=disks

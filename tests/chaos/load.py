@@ -23,12 +23,17 @@ from pipeline.edge.producer import Record, produce, signed
 from pipeline.edge.simulator import Plan, simulate
 from pipeline.kafka_config import producer_config
 from pipeline.settings import Settings
+from pipeline.topics import LARGEST_RECORD
 from pipeline.wire.control import Control
+from tests.hostile.records import FOREIGN_KEYS, HOSTILE, hostile
 
 DAMAGED_EVERY = 2_003
 SECOND = 1_000_000
+POISON_EVERY = 20
 LIVE_STATIONS = 6
 LIVE_SESSION_S = 20
+POISONERS = frozenset({*(station.encode() for station in HOSTILE), *FOREIGN_KEYS})
+"""Keys whose outputs are not compared."""
 SLICE_S = 0.02
 """Even, not in surges: between two of them everything would be committed, and a kill would hit workers at rest."""
 
@@ -58,6 +63,20 @@ def _paced(hurry: threading.Event, records: Iterator[Record], per_second: int) -
         if number % slice_ == 0:
             hurry.wait(max(0.0, number / per_second - (time.monotonic() - began)))
         yield record
+
+
+def _poisoned(records: Iterator[Record], since: Path, seed: int, clock: str) -> Iterator[Record]:
+    """Every POISON_EVERY-th record is one of a hostile station or producer, as far as a producer can send it.
+
+    From when the file `since` is there: an earlier release may not survive it.
+    """
+    sendable = (
+        (key, value) for key, value in hostile(seed, clock) if value is not None and len(value) <= LARGEST_RECORD + 1
+    )
+    for number, record in enumerate(records):
+        yield record
+        if number % POISON_EVERY == 0 and since.exists():
+            yield record[0], *next(sendable)
 
 
 def _with_live(records: Iterator[Record], stations: int) -> Iterator[Record]:
@@ -93,8 +112,10 @@ def main(options: dict[str, Any]) -> None:
     threading.Thread(target=listen, daemon=True).start()
     source = topics.METER_EVENTS.name
     control = Control(control_key(Path(options["keys_file"]).read_bytes(), "keyring"), source)
-    simulated = signed(simulate(plan_of(options)), control)
-    records = _with_live(_paced(hurry, _damaged(simulated), options["rate"]), options["live"])
+    plan = plan_of(options)
+    honest = _damaged(signed(simulate(plan), control))
+    load = _poisoned(honest, Path(options["poison"]), plan.seed, plan.clock) if options["poison"] else honest
+    records = _with_live(_paced(hurry, load, options["rate"]), options["live"])
     report = produce(records, source, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))
 

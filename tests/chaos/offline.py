@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,13 +97,15 @@ def _station(value: bytes) -> bytes:
     return b"" if found is None else found[1]
 
 
-def told_offline(settings: Settings, committed: Mapping[int, int]) -> Told:
-    """Feeds each partition of meter-events below its committed offset to a stage in memory."""
+def told_offline(
+    settings: Settings, committed: Mapping[int, int], messages: Iterable[ck.Message] | None = None
+) -> Told:
+    """Feeds each partition of meter-events below its committed offset to a stage in memory; or these `messages`."""
     told = Told()
     keys = keyring(settings)
     source = topics.METER_EVENTS.name
     stages = {number: Offline(Assembly(rating(settings, keys), Decoder(keys))) for number in committed}
-    for message in records(settings, source, ends=committed):
+    for message in records(settings, source, ends=committed) if messages is None else messages:
         number, offset = message.partition() or 0, message.offset() or 0
         key, value = message.key(), message.value() or b""
         told.events += key is not None
@@ -137,6 +139,8 @@ def told_by_stage(settings: Settings, isolation: str = "read_committed") -> Told
             told.take(topic.name, message.key() or b"", message.value(), _headers(message))
     for message in records(settings, topics.STATION_STATE.name):
         key, value = message.key() or b"", message.value()
+        if not split_key(key)[0]:
+            continue  # a fact of the partition
         if value is None:
             told.states.pop(key, None)
         else:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from pipeline.settings import PREFIX, Settings
 from tests.chaos.offline import Told
+from tests.chaos.verdict import counters
 from tests.chaos.workers import REPOSITORY
 from tests.cost.compare import unpack
 
@@ -56,6 +57,11 @@ class Release:
 
 
 def judged_anew(former: Told, latter: Told) -> frozenset[bytes]:
-    """Stations of which two releases tell different things."""
-    one, other = former.by_station(), latter.by_station()
-    return frozenset(station for station in one.keys() | other.keys() if one.get(station) != other.get(station))
+    """Stations of which two releases tell different things, or count them in another way."""
+    views = (former.by_station(), latter.by_station()), (counters(former.states), counters(latter.states))
+    return frozenset(
+        station
+        for one, other in views
+        for station in one.keys() | other.keys()
+        if one.get(station) != other.get(station)
+    )

@@ -29,9 +29,20 @@ from pipeline.kafka_config import client_config
 from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from pipeline.wire.sessions import decode_alert
-from tests.chaos.faults import CLOCKS, EAGER_COMPACTION, KILLS, LIVE_LOAD, OLD_RELEASE, compact_eagerly, needs
+from tests.chaos.archive import Archive, told_gone
+from tests.chaos.faults import (
+    CLOCKS,
+    COPIED_LOG,
+    EAGER_COMPACTION,
+    KILLS,
+    LIVE_LOAD,
+    OLD_RELEASE,
+    POISON,
+    compact_eagerly,
+    needs,
+)
 from tests.chaos.ground import ground
-from tests.chaos.load import LIVE_STATIONS, plan_of
+from tests.chaos.load import LIVE_STATIONS, POISONERS, plan_of
 from tests.chaos.observer import Observer
 from tests.chaos.offline import Told, told_by_stage, told_offline
 from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
@@ -52,6 +63,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     needed = needs(faults)
     options = {
         "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions, "rate": scale.rate,
+        "poison": str(folder / POISON) if POISON in needed else "",
         "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
     }  # fmt: skip
     write_documents(plan_of(options), folder)
@@ -75,8 +87,11 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
                 worker.tree = release.tree
         observer = Observer(settings.kafka, PARTITIONS)
         observer.start()
+        archive = Archive(settings, PARTITIONS) if COPIED_LOG in needed else None
+        if archive is not None:
+            archive.start()
         with _ended(crew), _load(options | {"kafka": settings.kafka, "keys_file": str(settings.keys_file)}) as load:
-            schedule = Schedule(scale, seed, faults, built, crew, observer)
+            schedule = Schedule(scale, seed, faults, built, crew, observer, archive)
             done = schedule.run()
             assert load.stdin is not None
             hurried = load.poll() is not None
@@ -88,20 +103,24 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
             committed = _stop_all(settings, crew, schedule, scale.patience_s)
         observer.close()
         log.info("comparing with the offline result")
-        offline = told_offline(settings, committed)
+        gone = told_gone(worker.log for worker in crew.values())
+        offline = told_offline(settings, committed, archive.messages(committed, gone) if archive is not None else None)
+        if archive is not None:
+            archive.close()
         told = told_by_stage(settings)
-        apart = (
-            judged_anew(release.offline(settings, committed), offline) if release is not None else frozenset[bytes]()
-        )
-        verdict = compare(told, offline, settings, apart)
+        apart = None if release is None else judged_anew(release.offline(settings, committed), offline)
+        if POISON in needed:
+            told, offline = (each.only(lambda station: station not in POISONERS) for each in (told, offline))
+        verdict = compare(told, offline, settings, apart, POISONERS)
         rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
+    missing = sum(len(each) for ranges in gone.values() for each in ranges)
     failures = list(done.faults)
     failures += [f"{name}: {found}" for name, found in verdict.items() if found.bad]
-    failures += _shortfalls(scale, faults, done, report, offline, hurried)
+    failures += _shortfalls(scale, faults, done, report, offline, hurried, missing)
     if (wrong := unbalanced(counters(told.states))) != 0:
         failures.append(f"{wrong} stations have received events that are not accounted for")
     corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
-    if wrongly := [station for station in corrected if station.encode() not in apart]:
+    if wrongly := [each for each in corrected if each.encode() not in POISONERS | (apart or frozenset())]:
         failures.append(f"rebuild would correct {len(wrongly)} sessions")
     return {
         "seed": seed,
@@ -120,7 +139,8 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         "broker_restarts": done.broker_restarts,
         "clickhouse_away_s": round(done.clickhouse_away_s, 1),
         "sessions": len({key for key, _ in offline.sessions}),
-        "stations_judged_anew": len(apart),
+        "records_told_gone": missing,
+        "stations_judged_anew": len(apart or ()),
         "rebuild": {"sessions": sum(each.compared for each in rebuilt), "corrected": len(corrected)},
         "compared": {name: found._asdict() for name, found in verdict.items()},
         "lost": sum(found.lost for found in verdict.values()),
@@ -219,7 +239,13 @@ def _stop(worker: Worker, done: Log) -> None:
 
 
 def _shortfalls(
-    scale: Scale, faults: Sequence[str], done: Log, report: Mapping[str, Any], offline: Told, hurried: bool
+    scale: Scale,
+    faults: Sequence[str],
+    done: Log,
+    report: Mapping[str, Any],
+    offline: Told,
+    hurried: bool,
+    gone: int,
 ) -> list[str]:
     """Where the run was less than it should have been: then it proves nothing.
 
@@ -230,9 +256,13 @@ def _shortfalls(
     checks = {
         f"{sum(done.kills.values())} kills of {kills}": sum(done.kills.values()) < kills,
         **{f"{name} did not strike": not done.struck[name] for name in faults if name != KILLS},
-        f"{offline.events} events, at least {scale.least_events} are needed": offline.events < scale.least_events,
+        f"{offline.events} events, at least {scale.least_events} are needed": offline.events + gone
+        < scale.least_events,
         f"{report['failed']} events were refused by the broker: {report['first_error']}": report["failed"] > 0,
-        f"{offline.events} events in the topic, {report['events']} were sent": offline.events != report["events"],
+        f"{offline.events} events in the topic, {report['events']} were sent, {gone} are gone": not (
+            0 <= report["events"] - offline.events <= gone  # ticks can be gone, too
+        ),
+        "records were removed, and nobody missed them": gone == 0 and "retention" in faults,
     }
     by_pace = {
         f"no kill hit {', '.join(missing)}": bool(missing),

@@ -57,7 +57,7 @@ MINI = Scale(
     clickhouse_away_s=6, quiet_s=1, settle_s=0.5, patience_s=120,
 )  # fmt: skip
 SMOKE = Scale(
-    name="smoke", stations=10, days=1, sessions=2.0, least_events=4_000, rate=250,
+    name="smoke", stations=10, days=1, sessions=2.0, least_events=2_000, rate=250,
     kills=3, pauses_s=(), stops=0, joins=0, broker_restarts=0,
     clickhouse_away_s=3, quiet_s=0, settle_s=0.2, patience_s=120,
 )  # fmt: skip

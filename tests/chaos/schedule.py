@@ -15,6 +15,7 @@ from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
+from tests.chaos.archive import Archive
 from tests.chaos.faults import FAULTS, KILLS
 from tests.chaos.ground import Ground
 from tests.chaos.observer import Observer
@@ -95,9 +96,11 @@ class Schedule:
         ground: Ground,
         workers: Mapping[str, Worker],
         observer: Observer,
+        archive: Archive | None,
     ) -> None:
         self.log = Log()
         self._observer = observer
+        self.archive = archive
         self._scale = scale
         self._faults = faults
         self.random = Random(f"chaos-{seed}")  # noqa: S311 - a schedule, not a secret
@@ -150,6 +153,8 @@ class Schedule:
         self.random.shuffle(actions)
         if KILLS in self._faults:
             actions.insert(len(actions) // 3, self._take_clickhouse_away)
+        if "upgrade" in self._faults:  # before what the former release was never meant to survive
+            actions.sort(key=lambda action: not (isinstance(action, partial) and action.args == ("upgrade",)))
         return actions
 
     def _strike(self, name: str) -> None:

@@ -35,12 +35,15 @@ class Difference(NamedTuple):
 
 
 def compare(
-    told: Told, offline: Told, settings: Settings, apart: Collection[bytes] = frozenset()
+    told: Told, offline: Told, settings: Settings, judged_anew: Collection[bytes] | None, not_told: Collection[bytes]
 ) -> dict[str, Difference]:
     """By what was compared; every difference counts, `session-updates` too.
 
-    Of stations `apart` only what nobody may do: lose a session, or tell a thing twice.
+    Rows of stations `not_told` are passed over, because the two others do not tell of them.
+    After an upgrade, of stations that are `judged_anew` only what nobody may do: lose a session, or tell a thing twice;
+    and no state records, because what the former release wrote has its layout until it is written again.
     """
+    apart = judged_anew or frozenset()
     loose = told.only(apart.__contains__), offline.only(apart.__contains__)
     told, offline = (each.only(lambda station: station not in apart) for each in (told, offline))
     found = {
@@ -51,12 +54,13 @@ def compare(
         "dead-letters": _multiset(told.letters, offline.letters),
         "state records": _mapping(told.states, offline.states),
         "station counters": _mapping(counters(told.states), counters(offline.states)),
-        "clickhouse sessions": _rows(_sessions_table(settings, apart), _latest(offline.sessions)),
+        "clickhouse sessions": _rows(_sessions_table(settings, {*apart, *not_told}), _latest(offline.sessions)),
         "clickhouse anomalies": _rows(
-            _anomalies_table(settings, apart), [_alert(record) for record in offline.anomalies]
+            _anomalies_table(settings, {*apart, *not_told}), [_alert(record) for record in offline.anomalies]
         ),
     }
-    if apart:
+    if judged_anew is not None:
+        del found["state records"]
         found["sessions judged anew"] = _once(loose[0].sessions, loose[1].sessions, _session)
         found["receipts judged anew"] = _once(loose[0].receipts, Counter(), itemgetter(0))
     return found

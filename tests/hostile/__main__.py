@@ -10,6 +10,7 @@ from random import Random
 
 import click
 
+from pipeline.cli.output import echo
 from tests.hostile.injection import inject, scene
 from tests.hostile.run import attack
 
@@ -36,16 +37,16 @@ def _attacks(seed: int, records: int, each: int) -> int:
         done += found.hostile
         faults += len(found.faults)
         refused.update(found.refused)
-        click.echo(
+        echo(
             f"seed {seed}: {found.hostile:,} hostile of {found.records:,} records, {found.outputs:,} honest outputs, "
             f"{found.refused['INTERNAL_ERROR']} internal errors, {found.set_aside} set aside, slowest batch "
             f"{found.slowest_s:.2f} s CPU, {time.monotonic() - began:.0f} s"
         )
         for fault in found.faults:
-            click.echo(f"  FAULT {fault}")
+            echo(f"  FAULT {fault}")
         seed += 1
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
-    click.echo(f"{done:,} hostile records, {faults} faults; refused: {reasons}")
+    echo(f"{done:,} hostile records, {faults} faults; refused: {reasons}")
     return faults
 
 
@@ -56,14 +57,14 @@ def _injections(seed: int, lines: int, scenes: int) -> int:
         chosen = list(found.lines)
         if 0 <= lines < len(chosen):
             chosen = Random(f"lines/{number}").sample(chosen, lines)  # noqa: S311 - a test, not a secret
-        click.echo(f"seed {number}: {len(chosen)} of {len(found.lines)} lines that {found.victim} reaches")
+        echo(f"seed {number}: {len(chosen)} of {len(found.lines)} lines that {found.victim} reaches")
         for line in chosen:
             wrong = inject(found, line)
             done += wrong is not None
             for fault in wrong or ():
                 faults += 1
-                click.echo(f"  FAULT seed {number}: {fault}")
-    click.echo(f"exceptions at {done} lines, {faults} faults")
+                echo(f"  FAULT seed {number}: {fault}")
+    echo(f"exceptions at {done} lines, {faults} faults")
     return faults
 
 

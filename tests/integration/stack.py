@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform, running
 from pipeline.edge.backlog import Backlog
+from pipeline.edge.producer import produce
+from pipeline.edge.simulator import Delivery
+from pipeline.kafka_config import producer_config
 from pipeline.runtime.logic import Output
 from pipeline.settings import PREFIX, Settings, clickhouse_password
 from tests.invariants import Heard
@@ -118,6 +121,11 @@ class Stack:
         finally:
             assemble.close()
             store.close()
+
+    def send(self, records: Iterable[Delivery]) -> None:
+        """As a gateway does; a tick goes to every partition."""
+        report = produce(records, topics.METER_EVENTS.name, producer_config(self.settings))
+        assert not report.failed, report.first_error
 
     def rows(self, query: str) -> list[dict[str, Any]]:
         """Of database `charging`; times in UTC."""

@@ -1,4 +1,7 @@
-"""The runbooks of what can be lost, each done once: lost-broker-disk.md, lost-clickhouse.md, lost-keyring.md."""
+"""The runbooks of what can be lost, each done once.
+
+lost-broker-disk.md, lost-clickhouse.md, lost-keyring.md and restored-reference-topics.md.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,19 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, PartitionMetadata
 
+from pipeline.cli.simulate import write_documents
 from pipeline.cli.topics import create_topics, declared_topics
 from pipeline.edge.reading import read_topic
+from pipeline.edge.simulator import Plan, simulate
 from pipeline.embedded.quorum import BROKERS, EmbeddedQuorum
-from pipeline.topics import METER_EVENTS
+from pipeline.topics import METER_EVENTS, SITES, TARIFFS
 from tests.integration.stack import Stack, started
 
 ROWS = "SELECT session_id, version, content_hash FROM charging.sessions FINAL ORDER BY session_id"
+FINAL = (
+    "SELECT session_id, revision, payable_incl_vat FROM charging.sessions_current "
+    "WHERE bill_state = 'FINAL' AND currency IS NOT NULL ORDER BY session_id"
+)
 ALERTS = "SELECT alert_id, state FROM charging.anomalies FINAL ORDER BY alert_id, state"
 
 
@@ -123,3 +132,38 @@ def test_a_copy_of_the_keyring_takes_the_place_of_a_lost_one(stack: Stack, capsy
         stack.wait()
     assert "0 changed bills, 0 credits, 0 new bills, 0 sessions" in stack.chargeline("rebuild").stdout
     assert stack.rows(ROWS) == before
+
+
+def publish(stack: Stack, folder: Path) -> None:
+    for what in ("sites", "tariffs"):
+        done = stack.chargeline(what, "publish", folder / f"{what}.json")
+        assert done.returncode == 0, done.stderr
+
+
+def test_reference_topics_that_were_lost_are_published_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(stations=10, sites=2, sessions=3)
+    write_documents(plan, tmp_path)
+    records = list(simulate(plan))
+    with started(tmp_path) as stack:
+        publish(stack, tmp_path)
+        stack.send(records[: len(records) // 2])
+        stack.wait()
+        before = stack.rows(FINAL)
+        assert len(before) > 10
+        with drill("lost reference topics, published again", capsys):
+            assert set(stack.stop_workers()) == {0}
+            admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+            for gone in admin.delete_topics([SITES.name, TARIFFS.name]).values():
+                gone.result(20)
+            assert stack.chargeline("topics", "create").returncode == 0
+            publish(stack, tmp_path)
+            assert "0 changed bills, 0 credits, 0 new bills, 0 sessions" in stack.chargeline("rebuild").stdout
+            stack.start_workers()
+            stack.send(records[len(records) // 2 :])
+            stack.wait()
+        after = stack.rows(FINAL)
+        assert {row["session_id"] for row in before} < {row["session_id"] for row in after}
+        assert len(after) > len(before) + 5, "what comes after is priced as before"
+        assert [row for row in after if row in before] == before, "and what was billed stands"

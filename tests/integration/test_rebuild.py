@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
 
 from pipeline.agents.rebuild import Told
 from pipeline.cli.simulate import write_documents
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.edge.faults import HOUR
-from pipeline.edge.simulator import FINAL_TICKS_US, Delivery, Plan, simulate
-from pipeline.topics import METER_EVENTS, RECEIPTS, SESSIONS
+from pipeline.edge.simulator import FINAL_TICKS_US, Plan, simulate
+from pipeline.topics import RECEIPTS, SESSIONS
 from pipeline.wire.receipts import decode_receipt
 from tests.integration.stack import Done, Stack, json_lines, started
 
@@ -45,16 +44,6 @@ def dearer(tariffs: str) -> str:
             for component in element["price_components"]:
                 component["price"] += 0.1 if component["type"] == "ENERGY" else 0
     return json.dumps(found)
-
-
-def send(stack: Stack, records: Iterable[Delivery]) -> None:
-    producer = Producer({"bootstrap.servers": stack.settings.kafka, "partitioner": "murmur2_random"})
-    everywhere = range(len(producer.list_topics(METER_EVENTS.name, 10).topics[METER_EVENTS.name].partitions))
-    for _, key, value in records:
-        for partition in (-1,) if key is not None else everywhere:
-            producer.produce(METER_EVENTS.name, value, key, partition)
-        producer.poll(0)
-    assert producer.flush(30) == 0
 
 
 def told(stack: Stack) -> Told:
@@ -89,7 +78,7 @@ def test_bills_that_were_wrong_are_put_right_once_and_late_evidence_follows_them
     records = list(simulate(PLAN))
     place = max(number for number, (_, key, value) in enumerate(records) if key and b'"session_ended"' in value)
     late = records.pop(place)
-    send(stack, records)
+    stack.send(records)
     stack.wait()
     assert set(stack.stop_workers()) == {0}
     before = told(stack)
@@ -123,7 +112,7 @@ def test_bills_that_were_wrong_are_put_right_once_and_late_evidence_follows_them
     stack.wait()
     session = next(each for each in after.sessions.values() if each.station_id == (late[1] or b"").decode())
     tick_us = PLAN.end_us + FINAL_TICKS_US + 24 * HOUR
-    send(stack, [late, (tick_us, None, msgspec.json.encode(ClockTicked(time_us=tick_us, clock=PLAN.clock)))])
+    stack.send([late, (tick_us, None, msgspec.json.encode(ClockTicked(time_us=tick_us, clock=PLAN.clock)))])
     stack.wait()
     each_bill_once(stack)
     revised = [each for each in told(stack).sessions.values() if each.revision_reason not in ("ENDED", "REBUILT")]
