@@ -43,18 +43,8 @@ from pipeline.runtime.stage_meters import StageMeters
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
-BEHIND = (
-    "{topic} partition {place.number} waits at offset {place.position}: a tick names more reference data than there "
-    "is: {behind}; bring the topic back, or go on without what is lost by `chargeline topics fill`; see "
-    "ops/runbooks/reference-topics.md"
-)
 WATCH_S = 5.0
 """How often the stage looks whether its source is still the same topic."""
-
-REPLACED = (
-    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
-    "`chargeline topics accept {topic}` and start them"
-)
 
 
 class DurableStage(Generic[State]):
@@ -80,7 +70,7 @@ class DurableStage(Generic[State]):
             key_errors=config.key_errors, release_keys=config.release_keys, count_error=self._meters.internal_error,
         )  # fmt: skip
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
-        self._held: Holdings[State] = Holdings(self.waits.troubles)
+        self._held: Holdings[State] = Holdings(self.waits.troubles, config.source, config.reference_wait_s)
         self._channel: Any = None
         self._uncommitted_since: float | None = None
         self._losses = Backoff()
@@ -198,11 +188,7 @@ class DurableStage(Generic[State]):
 
     def _wait_for_reference(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> None:
         """A tick names reference data that is not here yet. Its partition is read on from there, again and again."""
-        lease.hold()
-        partition.epoch = epoch = lease.epoch
-        sentence = BEHIND.format(topic=self.config.source, place=partition, behind=behind)
-        pause_s = self._held.stick(partition.number, sentence, self.config.reference_wait_s)
-        partition.patient = not self.waits.troubles.is_one(f"partition {partition.number}")
+        pause_s, epoch = self._held.wait(partition, lease, behind), lease.epoch
 
         async def look_again() -> None:
             with self.waits.declared(REFERENCE, excuses=False):
@@ -280,7 +266,7 @@ class DurableStage(Generic[State]):
                 if lease is None:
                     continue
                 if isinstance(partition, Refused):
-                    self._held.stick(partition.number, REPLACED.format(topic=self.config.source, **partition._asdict()))
+                    self._held.refuse(partition)
                     continue
                 self._held.enter(partition, lease)
                 self.intake.start(lease, partition.position)
