@@ -26,6 +26,7 @@ from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.runtime.changelog import archive_key, decode_state, split_key
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
+from pipeline.runtime.partition import SIGNED
 from pipeline.runtime.ports import Committed
 from pipeline.runtime.reference import Record
 from pipeline.runtime.rewrite import Rewrite, with_body
@@ -138,7 +139,11 @@ def _rebuild(
         for message in read_topic(config, topic, partition=number):
             stands.take(topic, message.value(), f"topic {topic} partition {number} offset {message.offset()}")
     rebuilt = Told()
-    stage = Offline(Assembly(_rating(found, reference), Decoder(keyring(found))))
+    logic = Assembly(_rating(found, reference), Decoder(keyring(found)))
+    signed_from = records.get(archive_key(b"", SIGNED))
+    if signed_from is not None and int(signed_from) < committed.first:
+        logic.trust(unsigned=False)  # the log begins after its first signed tick
+    stage = Offline(logic)
     for output in _assemble(config, stage, number, committed, result):
         rebuilt.take(output.topic, output.value, "rebuilt")
     result.stations = stage.states
