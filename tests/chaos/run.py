@@ -38,8 +38,10 @@ from tests.chaos.faults import (
     LIVE_LOAD,
     OLD_RELEASE,
     POISON,
+    STRIKE_S,
     compact_eagerly,
     needs,
+    strikes,
 )
 from tests.chaos.ground import ground
 from tests.chaos.load import LIVE_STATIONS, POISONERS, plan_of
@@ -62,7 +64,8 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     began = time.monotonic()
     needed = needs(faults)
     options = {
-        "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions, "rate": scale.rate,
+        "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions,
+        "rate": min(scale.rate, scale.least_events // (STRIKE_S * strikes(scale, faults))),
         "poison": str(folder / POISON) if POISON in needed else "",
         "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
     }  # fmt: skip
