@@ -6,6 +6,7 @@ waits stops no other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -34,8 +35,15 @@ from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
 from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic
+from pipeline.wire.control import Control
 from pipeline.wire.meter_events import Decoder
 
+log = logging.getLogger(__name__)
+
+UNSIGNED = (
+    "the keyring has no key of purpose control, so whoever can write to meter-events moves time and waives bills; when "
+    "all workers are of this version, add it with `chargeline keys complete FILE NEW`"
+)
 TICK_LASTS_MS = 5000
 """A tick that the broker did not take within this time is superseded by younger ones."""
 
@@ -47,6 +55,8 @@ OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
 async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring: Keyring) -> None:
     """Runs `stages` (names in STAGES) until SIGTERM. Raises what ended one of them."""
     meters, phases = Meters(), Phases(settings.phase_file)
+    if keyring.control_key is None:
+        log.warning(UNSIGNED)
     units = [STAGES[name](settings, rating, keyring, meters, phases) for name in stages]
     probes = ProbeAddress(settings.web_host, settings.web_port) if settings.web_port else None
     await run_worker(units, meters, stall_limit_s=settings.stall_limit_s, probes=probes)
@@ -60,7 +70,7 @@ def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Mete
     reader.start(stage.waits)
     app = faust_app(config.name)
     assemble.attach(app, stage)
-    _tick(settings, app, stage, reference)
+    _tick(settings, keyring, app, stage, reference)
     return Unit(app, stage)
 
 
@@ -69,12 +79,13 @@ def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters
     stage: DurableStage[SiteState] = DurableStage(config, Occupancy(keyring), meters, phases)
     app = faust_app(config.name)
     occupy.attach(app, stage)
-    _tick(settings, app, stage)
+    _tick(settings, keyring, app, stage)
     return Unit(app, stage)
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, sorted(topics.BY_SOURCE))
+    outputs = sorted(topics.BY_SOURCE)
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, outputs)
 
 
 def _config(
@@ -103,10 +114,14 @@ def _config(
     )
 
 
-def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None) -> None:
+def _tick(
+    settings: Settings, keyring: Keyring, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None
+) -> None:
     if settings.tick_ms:
         ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, stage.waits, reference)
+        topic = stage.config.source
+        control = Control(keyring.control_key, topic)
+        tick.attach(app, ticks, topic, stage.owned, settings.tick_ms / 1000, control, stage.waits, reference)
 
 
 def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:

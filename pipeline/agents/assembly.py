@@ -11,7 +11,7 @@ import msgspec
 
 from pipeline import metrics, topics
 from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
-from pipeline.agents.reference import Given, Reference
+from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
 from pipeline.domain.events import LIVE, ChargeEvent, ClockTicked, MeterRead, OcppFrame, StatusReported
@@ -153,14 +153,20 @@ class Assembly:
             raise InvalidMessage(
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
-        return Tick(event.clock, event.time_us, event.reference or ())
+        signed = self._decoder.control.check(event)
+        return Tick(event.clock, event.time_us, event.reference or (), signed)
+
+    def trust(self, unsigned: bool) -> bool:
+        return self._decoder.control.trust(unsigned)
 
     def see(self, view: Seen) -> None:
         wanted = View(*view)
         if not self._reference.reached.covers(wanted):
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):
-                raise ReferenceBehind(f"{self._reference.reached} of {wanted}")
+                have = zip(TOPICS, self._reference.reached, wanted, strict=True)
+                lacking = [f"{topic} has {here} of {named} offsets" for topic, here, named in have if here < named]
+                raise ReferenceBehind(", ".join(lacking))
         self._terms.see(wanted)
 
     def release(self, state: Station) -> Sequence[Output] | None:

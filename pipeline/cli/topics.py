@@ -26,11 +26,11 @@ from confluent_kafka.admin import (
 
 from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
 from pipeline.cli.output import echo
-from pipeline.edge import acceptance
+from pipeline.edge import acceptance, publisher
 from pipeline.errors import Unavailable, WrongUsage
-from pipeline.kafka_config import client_config
+from pipeline.kafka_config import client_config, producer_config
 from pipeline.kafka_rights import Right, is_denied, lacking, said
-from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, SITE_STATE, STATION_STATE
+from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, PRICE_SIGNALS, SITE_STATE, SITES, STATION_STATE, TARIFFS
 
 TIMEOUT_S = 10.0
 STAGES = {METER_EVENTS.name: ("assemble", STATION_STATE.name), CONNECTOR_STATUS.name: ("occupy", SITE_STATE.name)}
@@ -135,6 +135,21 @@ def accept(topic: str, kafka: str | None) -> None:
         echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
     if not accepted:
         echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
+
+
+@command.command()
+@click.argument("topic", type=click.Choice([SITES.name, TARIFFS.name, PRICE_SIGNALS.name]))
+@click.argument("end", type=click.IntRange(1))
+@kafka_option
+def fill(topic: str, end: int, kafka: str | None) -> None:
+    """Go on without reference data that is lost: TOPIC gets records without content until it ends at offset END.
+
+    For a topic that was restored with fewer records than clock ticks name: /readyz of a worker says so, with numbers.
+    First bring back what a backup has, and publish what is missing; what is filled prices nothing.
+    """
+    chosen = settings(kafka=kafka)
+    filled = publisher.fill(topic, end, client_config(chosen), producer_config(chosen))
+    echo(f"{topic}: {filled:,} records without content; it ends at {end} or later")
 
 
 def _paragraph(topic: Declared) -> str:

@@ -8,6 +8,7 @@ from typing import Generic
 from pipeline.runtime.feed import Batch, Lease
 from pipeline.runtime.logic import State
 from pipeline.runtime.partition import Partition
+from pipeline.runtime.retry import Backoff
 from pipeline.runtime.troubles import Troubles
 
 Wanted = Sequence[tuple[Lease, int]]
@@ -27,7 +28,7 @@ class Holdings(Generic[State]):
         """The group has said which partitions are ours, if any."""
         self.leases: dict[int, Lease] = {}
         self.live: dict[int, Partition[State]] = {}
-        self.stuck: set[int] = set()
+        self.stuck: dict[int, Backoff] = {}
         """Partitions that are not read for a reason of their own, which is among the troubles."""
 
     def take(self, leases: Sequence[Lease]) -> None:
@@ -40,14 +41,14 @@ class Holdings(Generic[State]):
         self.live[partition.number] = partition
         self.free(partition.number)
 
-    def stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
-        """The partition waits for something that is its own affair: the others go on."""
-        self.stuck.add(number)
+    def stick(self, number: int, sentence: str, patience_s: float = 0.0) -> float:
+        """The partition waits for something that is its own affair: the others go on. Seconds until the next look."""
         self._troubles.told(f"partition {number}", sentence, patience_s)
+        return self.stuck.setdefault(number, Backoff()).pause_s()
 
     def free(self, number: int) -> None:
         if number in self.stuck:
-            self.stuck.discard(number)
+            del self.stuck[number]
             self._troubles.over(f"partition {number}")
 
     def drop(self, leases: Sequence[Lease]) -> None:

@@ -18,7 +18,7 @@ from pipeline.runtime import changelog
 from pipeline.runtime.checks import TOO_LARGE, check_key, check_value, fits
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.entries import Entry, Unwritten
-from pipeline.runtime.logic import Logic, Output, ReferenceBehind, State, View, widened
+from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, View, widened
 from pipeline.runtime.net import Net
 from pipeline.runtime.ports import Headers, Message, Position, Produce, Recall
 from pipeline.runtime.wakes import Wakes
@@ -27,6 +27,8 @@ from pipeline.wire.quarantine import MARK, decode_mark, release_of
 
 DEAD_LETTERS = topics.DEAD_LETTERS.name
 BY_SOURCE = topics.BY_SOURCE
+SIGNED = b"signed"
+"""The fact of a partition that tells `signed_from`."""
 LARGEST_RECORD = topics.LARGEST_RECORD
 
 
@@ -52,6 +54,8 @@ class Partition(Generic[State]):
         self.entries: dict[bytes, Entry[State]] = {}
         self.facts: dict[bytes, bytes] = {}
         """What is durable of the partition itself, by name."""
+        self.patient = True
+        """False: an unsigned tick that names reference data which is not here is refused, it was waited for."""
         self._partitions = partitions
         self._logic = logic
         self._gate = gate
@@ -66,7 +70,7 @@ class Partition(Generic[State]):
         alone = Partition(
             self.number, self._partitions, self.source, self._logic, self._gate, self._max_state_bytes, recall
         )
-        alone.view, alone.unwritten = view, self.unwritten
+        alone.view, alone.unwritten, alone.facts = view, self.unwritten, self.facts
         alone.entries[entry.key] = entry
         alone.wakes.plan(entry)
         return alone
@@ -75,6 +79,11 @@ class Partition(Generic[State]):
     def totals(self) -> Sequence[int]:
         """Sums of what Logic.tally says of each key, as of its last state record."""
         return self.unwritten.totals
+
+    @property
+    def signed_from(self) -> int:
+        """Offset of the first signed tick: unsigned ones before it lie in the log from before there were signatures."""
+        return int(self.facts.get(SIGNED, NEVER))
 
     @property
     def replaying(self) -> bool:
@@ -111,6 +120,15 @@ class Partition(Generic[State]):
 
     def apply(self, messages: Sequence[Message], produce: Produce) -> None:
         """The hot loop. A record that the logic refuses becomes a dead letter and changes nothing."""
+        if not messages:
+            return
+        trusted = self._logic.trust(_offset(messages[0]) <= self.signed_from)
+        try:
+            self._apply(messages, produce)
+        finally:
+            self._logic.trust(trusted)  # of the batch that this one is within: records are applied again in between
+
+    def _apply(self, messages: Sequence[Message], produce: Produce) -> None:
         find = self.entries.get
         apply = self._logic.apply
         mark, plan = self.unwritten.mark, self.wakes.plan
@@ -228,6 +246,13 @@ class Partition(Generic[State]):
             self.net.tick_raised(message, error, produce)
             return
         offset = _offset(message)
+        if tick.view and not tick.signed and not self.patient and not self._can_see(tick.view):
+            unknown = InvalidMessage("REFERENCE_UNKNOWN", "an unsigned tick names reference data that does not exist")
+            self.refuse(message, unknown, produce)
+            return
+        if tick.signed and offset < self.signed_from:
+            self.note(SIGNED, str(offset).encode())
+            self._logic.trust(unsigned=False)
         if tick.view:
             self.show(tick.view, offset, message, produce)
         self.net.next_tick(tick.clock, message)
@@ -243,6 +268,15 @@ class Partition(Generic[State]):
                 self.net.time_raised(entry, message, error, produce)
                 continue
             self._changed(entry, outputs, message, produce)
+
+    def _can_see(self, view: View) -> bool:
+        grown, brought = widened(self.view, view)
+        try:
+            if brought:
+                self._logic.see(grown)
+        except ReferenceBehind:
+            return False
+        return True
 
     def show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
         """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
@@ -309,6 +343,8 @@ class Partition(Generic[State]):
     def renumber(self, position: int) -> None:
         """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
         self.position = self.replay_until = position
+        if SIGNED in self.facts:
+            self.note(SIGNED, b"0")
         for entry in self.entries.values():
             entry.through = 0
             self.unwritten.urgent(entry)

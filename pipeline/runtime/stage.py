@@ -43,6 +43,11 @@ from pipeline.runtime.stage_meters import StageMeters
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
+BEHIND = (
+    "{topic} partition {place.number} waits at offset {place.position}: a tick names more reference data than there "
+    "is: {behind}; bring the topic back, or go on without what is lost by `chargeline topics fill`; see "
+    "ops/runbooks/reference-topics.md"
+)
 WATCH_S = 5.0
 """How often the stage looks whether its source is still the same topic."""
 
@@ -105,27 +110,19 @@ class DurableStage(Generic[State]):
             await asyncio.sleep(0)  # timers and the watchdog's beat have their turn
 
     async def _process(self, batch: Batch) -> None:
-        backoff = Backoff()
-        while True:
-            rest: Batch | None = None
-            async with self._lock:
-                partition = self._held.of(batch)
-                if self.failure.done() or partition is None:
-                    return
-                if not batch.messages:
-                    await self._read_anew(batch.lease)
-                    return
-                with self._guarded():
-                    if batch.start != partition.position:
-                        raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
-                    rest = self._apply(partition, batch)
-                if self._due():
-                    await self._checkpoint(self.config.state_write_s)
-            if rest is None:
+        async with self._lock:
+            partition = self._held.of(batch)
+            if self.failure.done() or partition is None:
                 return
-            batch = rest
-            with self.waits.declared(REFERENCE):
-                await asyncio.sleep(backoff.pause_s())
+            if not batch.messages:
+                await self._read_anew(batch.lease)
+                return
+            with self._guarded():
+                if batch.start != partition.position:
+                    raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
+                self._apply(partition, batch)
+            if self._due():
+                await self._checkpoint(self.config.state_write_s)
 
     async def close(self) -> None:
         """Last checkpoint (unless the worker failed), leaves the group."""
@@ -179,27 +176,41 @@ class DurableStage(Generic[State]):
 
     # --- applying and checkpoints, under the lock --------------------------------------------------------------------
 
-    def _apply(self, partition: Partition[State], batch: Batch) -> Batch | None:
-        """Returns the rest of the batch when a tick in it names reference data that is not here yet."""
+    def _apply(self, partition: Partition[State], batch: Batch) -> None:
         self._enter("apply")
         if self._uncommitted_since is None:
             self._uncommitted_since = time.monotonic()
         self._transaction.begin()
-        rest: Batch | None = None
+        applied = len(batch.messages)
         try:
             partition.take(batch.messages, self._transaction.produce)
         except ReferenceBehind as behind:
-            self.waits.missed(REFERENCE, "reading reference data", behind, self._uncommitted_since)
-            left = [message for message in batch.messages if (message.offset() or 0) >= partition.position]
-            rest = batch._replace(start=partition.position, messages=left)
+            applied = sum((message.offset() or 0) < partition.position for message in batch.messages)
+            self._wait_for_reference(partition, batch.lease, behind)
+        else:
+            self._held.free(partition.number)
         self._transaction.serve()
-        applied = len(batch.messages) - (len(rest.messages) if rest else 0)
         if applied:
             self.progress += 1
         self._meters.applied(batch.messages, applied)
         if self._held.keys > self.config.max_keys:
             raise TooManyKeys(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
-        return rest
+
+    def _wait_for_reference(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> None:
+        """A tick names reference data that is not here yet. Its partition is read on from there, again and again."""
+        lease.hold()
+        partition.epoch = epoch = lease.epoch
+        sentence = BEHIND.format(topic=self.config.source, place=partition, behind=behind)
+        pause_s = self._held.stick(partition.number, sentence, self.config.reference_wait_s)
+        partition.patient = not self.waits.troubles.is_one(f"partition {partition.number}")
+
+        async def look_again() -> None:
+            with self.waits.declared(REFERENCE, excuses=False):
+                await asyncio.sleep(pause_s)
+            if lease.owned and lease.epoch == epoch:
+                self.intake.start(lease, partition.position)
+
+        self._background.spawn(look_again())
 
     def _due(self) -> bool:
         return self.uncommitted_s >= self.config.checkpoint_s

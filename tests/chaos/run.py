@@ -23,7 +23,7 @@ from pipeline.agents.store import TOPICS as STORED
 from pipeline.app import assemble_config
 from pipeline.cli.rebuild import rebuild
 from pipeline.cli.simulate import write_documents
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
+from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
 from pipeline.runtime.rewrite import Rewrite
@@ -65,7 +65,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     needed = needs(faults)
     options = _options(scale, seed, folder, faults)
     write_documents(plan_of(options), folder)
-    _write_keys(folder / "keys.json", seed)
+    _write_keys(folder / "keys.json", seed, NEEDED if OLD_RELEASE in needed else PURPOSES)
     names = slots(REGULAR + 1)
     with ground(folder, needed, names, seed) as built:
         settings = replace(
@@ -88,7 +88,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         archive = Archive(settings, PARTITIONS) if COPIED_LOG in needed else None
         if archive is not None:
             archive.start()
-        with _ended(crew), _load(options | {"kafka": settings.kafka}) as load:
+        with _ended(crew), _load(options | {"kafka": settings.kafka, "keys_file": str(settings.keys_file)}) as load:
             schedule = Schedule(scale, seed, faults, built, crew, observer, archive)
             done = schedule.run()
             assert load.stdin is not None
@@ -148,10 +148,10 @@ def _judge(
     )
 
 
-def _write_keys(file: Path, seed: int) -> None:
-    """The same seed gives the same session ids."""
+def _write_keys(file: Path, seed: int, purposes: Sequence[str]) -> None:
+    """The same seed gives the same session ids. An older release knows no key but those it needs."""
     random = Random(f"keys-{seed}")  # noqa: S311 - keys of simulated drivers
-    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in PURPOSES}
+    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in purposes}
     file.write_text(json.dumps({"version": 1, "keys": keys}), "utf-8")
 
 
