@@ -20,12 +20,14 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform, running
+from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.backlog import Backlog
-from pipeline.edge.producer import produce
+from pipeline.edge.producer import produce, signed
 from pipeline.edge.simulator import Delivery
 from pipeline.kafka_config import producer_config
 from pipeline.runtime.logic import Output
 from pipeline.settings import PREFIX, Settings, clickhouse_password
+from pipeline.wire.control import Control
 from tests.invariants import Heard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -123,8 +125,10 @@ class Stack:
             store.close()
 
     def send(self, records: Iterable[Delivery]) -> None:
-        """As a gateway does; a tick goes to every partition."""
-        report = produce(records, topics.METER_EVENTS.name, producer_config(self.settings))
+        """As a gateway does; a tick is signed and goes to every partition."""
+        source = topics.METER_EVENTS.name
+        control = Control(control_key(Path(self.environment["keys_file"]).read_bytes(), "keyring"), source)
+        report = produce(signed(records, control), source, producer_config(self.settings))
         assert not report.failed, report.first_error
 
     def rows(self, query: str) -> list[dict[str, Any]]:
