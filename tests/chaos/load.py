@@ -58,7 +58,7 @@ def _damaged(records: Iterator[Record]) -> Iterator[Record]:
 
 def _paced(hurry: threading.Event, records: Iterator[Record], per_second: int) -> Iterator[Record]:
     """What is due within SLICE_S comes at once; without pace after `hurry`."""
-    began, slice_ = time.monotonic(), round(per_second * SLICE_S)
+    began, slice_ = time.monotonic(), max(1, round(per_second * SLICE_S))
     for number, record in enumerate(records):
         if number % slice_ == 0:
             hurry.wait(max(0.0, number / per_second - (time.monotonic() - began)))

@@ -179,7 +179,6 @@ def test_a_mistake_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pipeline.edge.reading.TIMEOUT_S", 2.0)
-    monkeypatch.setattr("pipeline.edge.producer.METADATA_TIMEOUT_S", 2.0)
     assert run(["dead-letters", *arguments]) == code
     err = capsys.readouterr().err
     assert said in err
