@@ -114,7 +114,7 @@ class Holdings(Generic[State]):
 
     @property
     def set_aside(self) -> int:
-        return sum(len(each.net.set_aside) for each in self.live.values())
+        return sum(len(each.quarantine.set_aside) for each in self.live.values())
 
     @property
     def lag(self) -> int:

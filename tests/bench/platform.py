@@ -12,8 +12,9 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline import topics
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.keys import write_keyring
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.producer import produce, signed
 from pipeline.edge.uniform import Pace, bench_events

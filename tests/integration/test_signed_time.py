@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.reading import read_topic

@@ -30,7 +30,7 @@ def test_rows_are_readable_when_the_insert_returns(database: Database) -> None:
 def test_an_empty_batch_is_nothing(database: Database) -> None:
     database.writer.insert_sessions([])
     database.writer.insert_anomalies([])
-    database.writer.insert_dead_letters([])
+    database.writer.insert_rejections([])
     assert database.value("SELECT count() FROM sessions") == 0
 
 
