@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.checks import check_value
 from pipeline.runtime.internal_errors import place, tell
-from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, View, widened
+from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, View, widened
 from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)
@@ -72,6 +72,8 @@ class Offline(Generic[State]):
                 self.states[key] = state
             else:
                 outputs = self._logic.apply(state, value, sent_at_ms)
+        except ReferenceBehind:
+            raise  # no error: it may come
         except InvalidMessage:
             self.refused += 1
             raise
@@ -103,6 +105,8 @@ class Offline(Generic[State]):
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
+        if tick.signed:
+            self._logic.trust(unsigned=False)
         if tick.view:
             yield from self._show(tick.view)
         wakes = self._wakes.get(tick.clock)

@@ -17,5 +17,4 @@ class Columns(NamedTuple):
 
 def columns_of(readings: Numbers) -> Columns:
     """`readings` as in Session, STRIDE numbers each."""
-    numbers = readings.tolist()
-    return Columns(numbers[TIME::STRIDE], numbers[ENERGY::STRIDE], numbers[POWER::STRIDE])
+    return Columns(readings[TIME::STRIDE].tolist(), readings[ENERGY::STRIDE].tolist(), readings[POWER::STRIDE].tolist())

@@ -13,8 +13,9 @@ def stated_powers(columns: Columns, times: list[int], until: int) -> tuple[list[
     `times` and from `until` (us) on nothing is priced.
     """
     read, _, powers = columns
-    if times[1:-1] == read and len(times) > 1:  # nearly always: a start, all readings, a stop
-        return [ABSENT, *powers, ABSENT], []
+    before, after = int(times[:1] != read[:1]), int(times[-1:] != read[-1:])
+    if times[before : len(times) - after] == read and len(times) > 1:  # nearly always: a start, all readings, a stop
+        return [ABSENT] * before + powers + [ABSENT] * after, []
     if not times or max(powers, default=ABSENT) < 0:
         return [ABSENT] * len(times), []
     stated = dict(zip(read, powers, strict=True))

@@ -8,8 +8,9 @@ over the time that the register needed for it, never by one step: registers refr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import compress, pairwise
 from math import gcd
+from operator import ne, sub
 from typing import NamedTuple
 
 from pipeline.domain.station import HOUR, MINUTE
@@ -179,7 +180,7 @@ def _add(way: Way, code: str) -> None:
 
 def changes(points: list[Point]) -> list[Point]:
     """The points at which the register had another value than before; the first one included."""
-    return [points[0], *(after for before, after in pairwise(points) if after[1] != before[1])] if points else []
+    return points[:1] + [after for before, after in pairwise(points) if after[1] != before[1]]
 
 
 def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
@@ -226,5 +227,9 @@ def stale_since(points: list[Point]) -> int:
 
 def beat(points: list[Point]) -> int:
     """The usual time between two changes of the register, us; 0: too few of them tell."""
-    spans = sorted(after[0] - before[0] for before, after in pairwise(changes(points)[1:]))
+    if len(points) < 4:
+        return 0
+    times, registers = zip(*points, strict=True)
+    changed = list(compress(times[1:], map(ne, registers[1:], registers)))  # as `changes`, in C
+    spans = sorted(map(sub, changed[1:], changed))
     return spans[len(spans) // 2] if len(spans) >= 2 else 0

@@ -66,12 +66,16 @@ def _missing(times: list[int]) -> list[tuple[int, int]]:
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
+    if spans[-1] <= longest:
+        return []
     return [(a, b) for a, b in pairwise(times) if b - a > longest]
 
 
 def _queued(times: list[int], received: list[int]) -> Iterator[tuple[int, int]]:
     """`received` belong to the times between the first and the last: from before one that came late, if nothing came
     until it did. Else it alone was delayed."""
+    if max(map(sub, received, times[1:]), default=0) <= CLOCK_TOLERANCE:
+        return  # nearly always: none came late
     came, up = sorted(received), 0
     for before, at, arrived in zip(times, times[1:], received, strict=False):
         if at > up and arrived - at > CLOCK_TOLERANCE and came[bisect_right(came, at)] > arrived - MINUTE:

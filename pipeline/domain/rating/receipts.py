@@ -126,7 +126,12 @@ def _stated(powers: list[int]) -> list[int | None] | UnsetType:
     """Most sessions state either all or nothing."""
     if max(powers, default=ABSENT) < 0:
         return UNSET
-    return [None if power < 0 else power for power in powers]
+    stated: list[int | None] = [*powers]
+    place = -1
+    for _ in range(powers.count(ABSENT)):  # nearly always two: start and stop
+        place = powers.index(ABSENT, place + 1)
+        stated[place] = None
+    return stated
 
 
 def credit_of(

@@ -7,7 +7,7 @@ nobody knows whether a connector is free.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pipeline.domain.events import LIVE
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
@@ -30,28 +30,28 @@ _STATES: Mapping[str, ConnectorState] = {
 }
 
 
-def changes(
-    station: Station, site_id: str | None, reported: Collection[int] | None = None
-) -> Iterable[ConnectorChanged]:
+def changes(station: Station, site_id: str | None, reported: Sequence[int] | None = None) -> Iterable[ConnectorChanged]:
     """What is other than it was told, and from now on counts as told. `site_id` None: the site is not known.
 
     `reported`: connectors whose status came since the last call; None: any. No other has changed, but the whole
     station may have fallen silent.
     """
-    is_known = reported is not None and site_id == station.told_site
-    if is_known and not reported and station.quiet_since_us is None:
+    if reported is not None and not reported and site_id == station.told_site and station.quiet_since_us is None:
         return ()  # nearly always
     return _changes(station, site_id, reported)
 
 
-def _changes(station: Station, site_id: str | None, reported: Collection[int] | None) -> Iterator[ConnectorChanged]:
+def _changes(station: Station, site_id: str | None, reported: Sequence[int] | None) -> Iterator[ConnectorChanged]:
     if site_id != station.told_site:
         yield from _leave(station)
         station.told_site, reported = site_id, None
     if site_id is None:
         return
-    numbers = station.connectors if reported is None else {*reported, WHOLE_STATION}
-    for connector in [station.connectors[number] for number in numbers if number in station.connectors]:
+    known = station.connectors
+    for number in known if reported is None else (*reported, WHOLE_STATION):
+        connector = known.get(number)
+        if connector is None:
+            continue
         state, since = _now(station, connector)
         if state is not None and state != connector.told:
             connector.told, connector.told_us = state, max(since, connector.told_us)
