@@ -29,7 +29,6 @@ from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire.connector_status import encode_change
-from pipeline.wire.messages import Meaning
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 from pipeline.wire.sessions import encode_alert
@@ -105,7 +104,7 @@ class Assembly:
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
         known_us = event.received_time_us or event.event_time_us
-        if known_us - state.seen_us > AHEAD_US and _is_ahead(known_us, event.clock, sent_at_ms):
+        if known_us > sent_at_ms * 1000 + AHEAD_US and event.clock == LIVE:  # other clocks say what they like
             raise InvalidMessage("CLOCK_WRONG", AHEAD)
         if event.clock != state.clock:
             self._follow(state, event.clock)
@@ -129,10 +128,11 @@ class Assembly:
         meaning = self._decoder.interpret(calls, frame)
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
-        received_us = meaning.events[0].received_time_us if meaning.events else 0
-        if received_us - state.seen_us > AHEAD_US and _is_ahead(received_us, frame.clock, sent_at_ms):
-            meaning = Meaning([], [Quarantined("CLOCK_WRONG", AHEAD)])
         for event in meaning.events:
+            known_us = event.received_time_us or event.event_time_us
+            if known_us > sent_at_ms * 1000 + AHEAD_US and event.clock == LIVE:  # as in apply
+                meaning.quarantined.append(Quarantined("CLOCK_WRONG", AHEAD))
+                continue
             outputs.extend(self._records.of(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
@@ -213,12 +213,6 @@ class Assembly:
 
     def _silent_us(self, station: Station) -> int:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
-
-
-def _is_ahead(known_us: int, clock: str, sent_at_ms: int) -> bool:
-    """Was it received, or did it happen where that is not known, after any clock that is set? Other clocks than that of
-    real time say what they like."""
-    return clock == LIVE and known_us > sent_at_ms * 1000 + AHEAD_US
 
 
 def _calls(station: Station) -> Calls | None:

@@ -19,8 +19,8 @@ APPENDED_MS = STARTED_US // 1000
 
 def started(at_us: int = STARTED_US, **more: object) -> SessionStarted:
     return SessionStarted(
-        station_id=STATION, event_time_us=at_us, connector_id=1, transaction_id="t1", register_wh=1_000,
-        **more,  # type: ignore[arg-type]  # only known fields are passed
+        station_id=STATION, event_time_us=at_us, connector_id=1, register_wh=1_000,
+        **{"transaction_id": "t1"} | more,  # type: ignore[arg-type]  # only known fields are passed
     )  # fmt: skip
 
 
@@ -46,6 +46,17 @@ def test_a_live_event_a_day_ahead_of_the_brokers_clock_is_taken_and_a_later_one_
         feed(stage, read(STARTED_US + AHEAD_US + 1))
     assert refused.value.reason == "CLOCK_WRONG"
     assert stage.logic.dump(stage.station) == before
+
+
+def test_a_station_does_not_walk_into_the_future_day_by_day() -> None:
+    """What is refused depends on the broker's clock alone, whatever the station said before."""
+    stage = Stage()
+    feed(stage, started())
+    feed(stage, started(STARTED_US + AHEAD_US, transaction_id="t2"))
+    with pytest.raises(InvalidMessage, match="a day ahead of the broker's clock"):
+        feed(stage, started(STARTED_US + 2 * AHEAD_US, transaction_id="t3"))
+    assert stage.station.seen_us == STARTED_US + AHEAD_US
+    assert len(stage.station.sessions) == 2
 
 
 def test_a_simulation_has_a_clock_of_its_own() -> None:
@@ -91,4 +102,6 @@ def test_a_frame_that_was_received_in_the_future_is_a_dead_letter() -> None:
     assert heartbeat("2025-06-16T19:41:00Z") == []
     assert heartbeat("2025-06-18T19:41:00Z") == ["dead-letters"]
     assert stage.station.seen_us == STARTED_US + MINUTE
+    assert heartbeat("2025-06-17T19:39:00Z") == []
+    assert heartbeat("2025-06-18T19:38:00Z") == ["dead-letters"]  # within a day of what it said before, all the same
     assert not tally(stage.station).stations_off
