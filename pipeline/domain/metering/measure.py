@@ -124,6 +124,8 @@ class Measured(msgspec.Struct, kw_only=True, gc=False):
         """Why this session must not be billed as it is."""
         if self.until_us - self.since_us > LONGEST_SESSION_US:
             return "IMPOSSIBLE_DURATION"  # whatever was decided
+        if not self.quality:
+            return None
         return next((code for code in HELD_BY if code in self.quality and code not in self.settled), None)
 
 
