@@ -79,6 +79,11 @@ def _poisoned(records: Iterator[Record], since: Path, seed: int, clock: str) -> 
             yield record[0], *next(sendable)
 
 
+def is_honest(key: bytes | None, value: bytes) -> bool:
+    """Is it no record of a hostile station, and no tick of a hostile clock?"""
+    return key not in POISONERS and (key is not None or b'"nobody"' not in value)
+
+
 def _with_live(records: Iterator[Record], stations: int) -> Iterator[Record]:
     """A few stations on the clock of the world beside the simulated ones: only for these do live ticks mean time."""
     began = time.time()

@@ -44,9 +44,9 @@ from tests.chaos.faults import (
 )
 from tests.chaos.figures import Findings, figures
 from tests.chaos.ground import ground
-from tests.chaos.load import LIVE_STATIONS, POISONERS, plan_of
+from tests.chaos.load import LIVE_STATIONS, POISONERS, is_honest, plan_of
 from tests.chaos.observer import Observer
-from tests.chaos.offline import told_by_stage, told_offline
+from tests.chaos.offline import records, told_by_stage, told_offline
 from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
 from tests.chaos.scale import SESSION_TIMEOUT_S, Scale
 from tests.chaos.schedule import Log, Schedule
@@ -127,11 +127,15 @@ def _judge(
 ) -> Findings:
     log.info("comparing with the offline result")
     gone = told_gone(worker.log for worker in crew.values())
-    offline = told_offline(settings, committed, archive.messages(committed, gone) if archive is not None else None)
-    if archive is not None:
+    if archive is None:
+        messages = list(records(settings, topics.METER_EVENTS.name, ends=committed))
+    else:
+        messages = list(archive.messages(committed, gone))
         archive.close()
+    offline = told_offline(settings, messages)
     told = told_by_stage(settings)
-    apart = None if release is None else judged_anew(release.offline(settings, committed), offline)
+    honest = (each for each in messages if is_honest(each.key(), each.value() or b""))
+    apart = None if release is None else judged_anew(release.offline(settings, honest), offline)
     if is_poisoned:
         told, offline = (each.only(lambda station: station not in POISONERS) for each in (told, offline))
     rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
