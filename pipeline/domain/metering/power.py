@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
 from pipeline.domain.metering.registers import LAG, Bound, Point, beat, changes, jumps
-from pipeline.domain.station import HOUR, MINUTE
+from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
     from pipeline.domain.metering.energy import Judgement
@@ -68,12 +68,20 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.times = [at for at, _ in points]
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
-    judged.low_wh = least - least // 50
+    judged.low_wh = max(least - _unsure(found) // HOUR, 0)
+    judged.low_wh -= judged.low_wh // 50
     judged.high_wh = most + most // 50 + bound.unseen_wh(unseen)
     judged.unseen_us = found.until_us - found.since_us
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
     return judged
+
+
+def _unsure(found: Evidence) -> int:
+    """W us that may not have flowed: before the first power and after the last one, and in one pause between two."""
+    (first, watts), (last, at_last) = found.powers[0], found.powers[-1]
+    spans = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
+    return (first - found.since_us) * watts + (found.until_us - last) * at_last + max(spans, default=0)
 
 
 def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:

@@ -186,7 +186,7 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
 def _is_thinned_at(session: Session, at: int) -> bool:
     """Are the readings around this time kept no more? One of just this time is compared with the one that is."""
     readings = session.readings
-    if at <= session.folded_us:
+    if session.folded_us and at <= session.folded_us:
         return readings[place_of(readings, at) + TIME] != at
     return bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
 
