@@ -6,8 +6,9 @@ waits stops no other.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import faust
 from confluent_kafka import Producer
@@ -34,47 +35,64 @@ from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
 from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic
+from pipeline.wire.control import Control
 from pipeline.wire.meter_events import Decoder
 
+log = logging.getLogger(__name__)
+
+UNSIGNED = (
+    "the keyring has no key of purpose control, so whoever can write to meter-events moves time and waives bills; when "
+    "all workers are of this version, add it with `chargeline keys complete FILE NEW`"
+)
 TICK_LASTS_MS = 5000
 """A tick that the broker did not take within this time is superseded by younger ones."""
 
 ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
 OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
-"""What the stages write, apart from their states, dead letters and quarantine."""
+"""What the stages write, apart from their states and what every stage writes."""
 
 
-async def run(settings: Settings, stages: Sequence[str], rating: Rating, keyring: Keyring) -> None:
+class Secrets(NamedTuple):
+    """Read only by a stage that needs it: the store never holds a key."""
+
+    rating: Callable[[], Rating]
+    keyring: Callable[[], Keyring]
+
+
+async def run(settings: Settings, stages: Sequence[str], secrets: Secrets) -> None:
     """Runs `stages` (names in STAGES) until SIGTERM. Raises what ended one of them."""
     meters, phases = Meters(), Phases(settings.phase_file)
-    units = [STAGES[name](settings, rating, keyring, meters, phases) for name in stages]
+    units = [STAGES[name](settings, secrets, meters, phases) for name in stages]
     probes = ProbeAddress(settings.web_host, settings.web_port) if settings.web_port else None
     await run_worker(units, meters, stall_limit_s=settings.stall_limit_s, probes=probes)
 
 
-def _assemble(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
-    config = assemble_config(settings)
+def _assemble(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases) -> Unit:
+    config, rating = assemble_config(settings), secrets.rating()
     reader = ReferenceReader(config.client, REFERENCE_TOPICS, config.group)
     reference = TopicReference(rating.catalog, reader, meters, config.name)
-    stage: DurableStage[Station] = DurableStage(config, Assembly(rating, Decoder(keyring), reference), meters, phases)
+    stage: DurableStage[Station] = DurableStage(
+        config, Assembly(rating, Decoder(secrets.keyring()), reference), meters, phases
+    )
     reader.start(stage.waits)
     app = faust_app(config.name)
     assemble.attach(app, stage)
-    _tick(settings, app, stage, reference)
+    _tick(settings, secrets.keyring(), app, stage, reference)
     return Unit(app, stage)
 
 
-def _occupy(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
+def _occupy(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases) -> Unit:
     config = _config(settings, "occupy", topics.CONNECTOR_STATUS, topics.SITE_STATE, OCCUPIED)
-    stage: DurableStage[SiteState] = DurableStage(config, Occupancy(keyring), meters, phases)
+    stage: DurableStage[SiteState] = DurableStage(config, Occupancy(secrets.keyring()), meters, phases)
     app = faust_app(config.name)
     occupy.attach(app, stage)
-    _tick(settings, app, stage)
+    _tick(settings, secrets.keyring(), app, stage)
     return Unit(app, stage)
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, sorted(topics.BY_SOURCE))
+    outputs = sorted(topics.BY_SOURCE)
+    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, outputs)
 
 
 def _config(
@@ -85,7 +103,7 @@ def _config(
         topics=[source.name],
         changelog=changelog.name,
         outputs=outputs,
-        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.QUARANTINE)]
+        writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.REJECTIONS, topics.QUARANTINE)]
         + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
         slot=settings.slot,
@@ -103,13 +121,19 @@ def _config(
     )
 
 
-def _tick(settings: Settings, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None) -> None:
+def _tick(
+    settings: Settings, keyring: Keyring, app: faust.App, stage: DurableStage[Any], reference: Reference | None = None
+) -> None:
+    if keyring.control_key is None:
+        log.warning(UNSIGNED)
     if settings.tick_ms:
         ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
-        tick.attach(app, ticks, stage.config.source, stage.owned, settings.tick_ms / 1000, stage.waits, reference)
+        topic = stage.config.source
+        control = Control(keyring.control_key, topic)
+        tick.attach(app, ticks, topic, stage.owned, settings.tick_ms / 1000, control, stage.waits, reference)
 
 
-def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters, phases: Phases) -> Unit:
+def _store(settings: Settings, _: Secrets, meters: Meters, phases: Phases) -> Unit:
     writer = ClickHouseWriter(
         settings.clickhouse_url,
         settings.clickhouse_user,
@@ -131,7 +155,7 @@ def _store(settings: Settings, rating: Rating, keyring: Keyring, meters: Meters,
     return Unit(app, sink)
 
 
-STAGES: Mapping[str, Callable[[Settings, Rating, Keyring, Meters, Phases], Unit]] = {
+STAGES: Mapping[str, Callable[[Settings, Secrets, Meters, Phases], Unit]] = {
     "assemble": _assemble,
     "occupy": _occupy,
     "store": _store,

@@ -32,6 +32,7 @@ SITE_STATE = Topic(name="site-state", key="site_id", holds_identifiers=False)
 SITES = Topic(name="sites", key="site_id and version", holds_identifiers=False)
 TARIFFS = Topic(name="tariffs", key="id and last_updated", holds_identifiers=False)
 PRICE_SIGNALS = Topic(name="price-signals", key="series, start of the slot and revision", holds_identifiers=False)
+REJECTIONS = Topic(name="rejections", key="none", holds_identifiers=False, by_source=True)
 DEAD_LETTERS = Topic(name="dead-letters", key="key of the source record", holds_identifiers=True)
 QUARANTINE = Topic(name="quarantine", key="station_id", holds_identifiers=True, by_source=True)
 
@@ -49,6 +50,7 @@ TOPICS: Mapping[str, Topic] = {
         SITES,
         TARIFFS,
         PRICE_SIGNALS,
+        REJECTIONS,
         DEAD_LETTERS,
         QUARANTINE,
     )

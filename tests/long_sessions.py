@@ -179,6 +179,7 @@ def main() -> None:
         Car(
             connector=number + 1,
             stays_s=stays_s,
+            with_state=True,
             charges_s=int(stays_s * 0.6),
             watts=7_000 + 1000 * number,
             seed=number,
@@ -205,7 +206,7 @@ def main() -> None:
         expected = car.register(stays_s) - car.register(0)
         print(
             f"connector {session.connector_id}: {session.energy_wh:,} Wh of {expected:,}, {session.payable_incl_vat} "
-            f"{session.currency} of {car.payable()}, {session.evidence}, {session.bill_state}"
+            f"{session.currency} of {car.payable()}, {session.evidence}, {session.bill_state} {session.quality}"
         )
     for value, verdict in zip(stage.receipts, stage.verdicts(), strict=True):
         print(f"receipt of {len(value):,} bytes, verify says {verdict}")

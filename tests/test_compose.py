@@ -10,8 +10,10 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import tempfile
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,15 @@ import jsonschema
 import pytest
 import yaml
 
+from pipeline.access import ROLES
 from pipeline.cli import chargeline
+from pipeline.cli.acls import SIZING, write_for_compose
 from pipeline.embedded.jars import read_lock
 from pipeline.embedded.kafka import BROKER
+from pipeline.embedded.kafka_secured import create
 from pipeline.gateway.door import SPARE_FILES, STRANGERS
 from pipeline.gateway.passwords import WAITING
+from pipeline.kafka_config import read_properties
 from pipeline.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +38,17 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("chargeline:")}
 ONE_SHOT = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
-SIZING = re.compile(r"num\.(network|io)\.threads|background\.threads|log\.cleaner\..*")  # a laptop's, not a server's
+
+
+@cache
+def broker_file() -> Mapping[str, str]:
+    """server.properties as `chargeline topics users --compose` writes it."""
+    with tempfile.TemporaryDirectory() as parent:
+        folder = Path(parent) / "kafka"
+        create(folder, list(ROLES), ("kafka",))
+        write_for_compose(folder)
+        assert {file.stem for file in (folder / "container").iterdir()} == {*ROLES, "admin", "server"}
+        return read_properties(folder / "container" / "server.properties")
 
 
 def specification() -> dict[str, Any]:
@@ -64,7 +80,9 @@ def test_the_whole_pipeline_is_there() -> None:
     assert SERVICES.keys() == {
         "kafka",
         "clickhouse",
+        "access",
         "topics",
+        "grants",
         "migrations",
         "worker-0",
         "worker-1",
@@ -72,8 +90,8 @@ def test_the_whole_pipeline_is_there() -> None:
         "store",
         "gateway",
     }
-    assert {"topics", "migrations"} == ONE_SHOT
-    assert OURS.keys() == SERVICES.keys() - {"kafka", "clickhouse"}
+    assert {"access", "topics", "grants", "migrations"} == ONE_SHOT
+    assert OURS.keys() == SERVICES.keys() - {"kafka", "clickhouse", "grants"}
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -91,19 +109,42 @@ def test_every_command_exists_with_its_options(name: str) -> None:
 def test_every_setting_exists_and_points_to_a_service_or_a_mounted_file(name: str) -> None:
     service = OURS[name]
     settings = Settings.from_env(service["environment"])
-    assert f"INTERNAL://{settings.kafka}" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].split(",")
-    if name == "gateway":  # it faces the network of the chargers: neither keys nor ClickHouse are its business
-        assert not [each for each in service["environment"] if "CLICKHOUSE" in each or "KEYS" in each]
-        assert service["profiles"] == ["gateway"]
-    else:
+    if "CHARGELINE_KAFKA" in service["environment"]:
+        assert f"INTERNAL://{settings.kafka}" in str(broker_file()["advertised.listeners"]).split(",")
+    if "CHARGELINE_CLICKHOUSE_URL" in service["environment"]:
         assert settings.clickhouse_url == "http://clickhouse:8123"
-        assert settings.clickhouse_user == SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
-    mounted = {f"/run/secrets/{secret}" for secret in service.get("secrets", [])}
+    mounted = {f"/run/secrets/{target}" for target in secrets_of(service)} - {"/run/secrets/ca.pem"}
     mounted |= {config["target"] for config in service.get("configs", [])}
     named = {path for variable, path in service["environment"].items() if variable.endswith("_FILE")}
-    if name != "topics":  # it has no business with ClickHouse, and no password
-        assert named == mounted
+    assert named == mounted
     assert settings.web_port in (0, 9100)
+
+
+def test_every_service_has_the_secrets_of_its_own_role_and_no_other() -> None:
+    found = {name: set(secrets_of(service).values()) for name, service in SERVICES.items()}
+    client = {"kafka_ca"}
+    assert found == {
+        "kafka": {"kafka_broker", "kafka_users", "kafka_keystore", "kafka_ca"},
+        "clickhouse": {"clickhouse_chargeline"},
+        "access": client | {"kafka_admin"},
+        "topics": client | {"kafka_topics"},
+        "grants": {"clickhouse_chargeline", "clickhouse_store", "clickhouse_migrate", "clickhouse_report"},
+        "migrations": {"clickhouse_migrate"},
+        "worker-0": client | {"keys", "kafka_assemble"},
+        "worker-1": client | {"keys", "kafka_assemble"},
+        "occupy": client | {"keys", "kafka_occupy"},
+        "store": client | {"kafka_store", "clickhouse_store"},
+        "gateway": client | {"kafka_gateway", "gateway_passwords"},
+    }
+    assert SERVICES["gateway"]["profiles"] == ["gateway"]
+    roles = {name.removeprefix("kafka_") for each in found.values() for name in each if name.startswith("kafka_")}
+    assert roles - {"broker", "users", "keystore", "ca", "admin"} <= ROLES.keys()
+
+
+def secrets_of(service: Mapping[str, Any]) -> dict[str, str]:
+    """Name of the file in the container -> the secret."""
+    found = [{"source": each} if isinstance(each, str) else each for each in service.get("secrets", [])]
+    return {each.get("target", each["source"]): each["source"] for each in found}
 
 
 def test_every_worker_has_a_slot_of_its_own() -> None:
@@ -116,14 +157,16 @@ def test_every_worker_has_a_slot_of_its_own() -> None:
 
 
 def test_the_broker_is_set_up_like_the_embedded_one() -> None:
-    environment = SERVICES["kafka"]["environment"]
     expected = {
-        "KAFKA_" + name.upper().replace(".", "_"): str(value)
+        name: str(value)
         for name, value in BROKER.items()
         if not SIZING.fullmatch(name) and name != "inter.broker.listener.name"
     }
     assert expected
-    assert {name: environment.get(name) for name in expected} == expected
+    assert {name: broker_file().get(name) for name in expected} == expected
+    started = SERVICES["kafka"]["command"][0]
+    assert started.count("/run/secrets/server.properties") == 2
+    assert "@/run/secrets/users" in started
 
 
 def test_both_servers_are_the_releases_that_the_tests_run() -> None:
@@ -162,7 +205,7 @@ def test_what_runs_for_ever_is_checked_and_restarted(name: str) -> None:
     if name in OURS:
         assert service["depends_on"] == {
             once: {"condition": "service_completed_successfully"}
-            for once in (["topics"] if name == "gateway" else sorted(ONE_SHOT, reverse=True))
+            for once in (["topics"] if name == "gateway" else ["topics", "migrations"])
         }
         assert "http://127.0.0.1:9100/livez" in service["healthcheck"]["test"][-1]
 
@@ -173,17 +216,15 @@ def test_data_outlives_the_containers() -> None:
         source, _, target = volume.partition(":")
         assert source in COMPOSE["volumes"]
         assert target == folder
-    assert SERVICES["kafka"]["environment"]["KAFKA_LOG_DIRS"] == "/var/lib/kafka/data"
+    assert broker_file()["log.dirs"] == "/var/lib/kafka/data"
 
 
 def test_secrets_come_from_files_that_git_does_not_take() -> None:
-    assert COMPOSE["secrets"] == {
-        "keys": {"file": "./secrets/keys.json"},
-        "clickhouse_password": {"file": "./secrets/clickhouse_password"},
-        "gateway_passwords": {"file": "./secrets/gateway_passwords"},
-    }
+    assert all(secret["file"].startswith("./secrets/") for secret in COMPOSE["secrets"].values())
+    used = {source for service in SERVICES.values() for source in secrets_of(service).values()}
+    assert used == COMPOSE["secrets"].keys()
     assert "secrets/" in (ROOT / ".gitignore").read_text("utf-8").splitlines()
-    named = [name for service in SERVICES.values() for name in service["environment"]]
+    named = [name for service in SERVICES.values() for name in service.get("environment", {})]
     assert not [name for name in named if re.search("PASSWORD|SECRET|KEY", name) and not name.endswith("_FILE")]
 
 

@@ -1,6 +1,5 @@
--- Who may do what, on a server (chDB has no users). Run once by an administrator after `chargeline migrate`; repeats are
--- harmless. Users are made outside of this file, with their secrets, and get one of these roles:
---   CREATE USER store IDENTIFIED BY ... DEFAULT ROLE chargeline_store;
+-- Who may do what, on a server (chDB has no users). Run by an administrator; repeats are harmless. Users are
+-- made outside of this file, with their secrets: users.sh does that for docker-compose.
 -- No role of analysts reads `charging`: it holds pseudonymous sessions, which stay personal data. They get the
 -- suppressed aggregates of database `analytics`.
 
@@ -8,7 +7,7 @@
 CREATE ROLE IF NOT EXISTS chargeline_store;
 GRANT INSERT ON charging.sessions TO chargeline_store;
 GRANT INSERT ON charging.anomalies TO chargeline_store;
-GRANT INSERT ON charging.dead_letters TO chargeline_store;
+GRANT INSERT ON charging.rejections TO chargeline_store;
 
 -- `chargeline migrate`.
 CREATE ROLE IF NOT EXISTS chargeline_migrate;

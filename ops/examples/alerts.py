@@ -1,17 +1,19 @@
 import json
 import sys
+from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException
 
 kafka = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092"
-consumer = Consumer(
-    {
-        "bootstrap.servers": kafka,
-        "group.id": "my-alerts",
-        "isolation.level": "read_committed",  # otherwise alerts of aborted transactions come, too
-        "auto.offset.reset": "earliest",
-    }
-)
+config = {
+    "bootstrap.servers": kafka,
+    "group.id": "alerts-mine",  # the role `alerts` of a secured broker may use any name that begins so
+    "isolation.level": "read_committed",  # otherwise alerts of aborted transactions come, too
+    "auto.offset.reset": "earliest",
+}
+if len(sys.argv) > 2:  # the client file of a secured broker: name=value lines
+    config |= (line.split("=", 1) for line in Path(sys.argv[2]).read_text().splitlines())
+consumer = Consumer(config)
 consumer.subscribe(["anomalies"])
 try:
     while True:

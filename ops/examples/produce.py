@@ -1,17 +1,19 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 from confluent_kafka import Producer
 
 kafka = sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:9092"
-producer = Producer(
-    {
-        "bootstrap.servers": kafka,
-        "enable.idempotence": True,
-        "partitioner": "murmur2_random",  # as Kafka's Java clients: a station's state lives in its partition
-    }
-)
+config = {
+    "bootstrap.servers": kafka,
+    "enable.idempotence": True,
+    "partitioner": "murmur2_random",  # as Kafka's Java clients: a station's state lives in its partition
+}
+if len(sys.argv) > 2:  # the client file of a secured broker: name=value lines
+    config |= (line.split("=", 1) for line in Path(sys.argv[2]).read_text().splitlines())
+producer = Producer(config)
 station, began_us = "DEPOT-01", (int(time.time()) - 1800) * 1_000_000
 failures = []
 

@@ -5,16 +5,16 @@ One Assembly per worker. Its state per station is domain.station.Station; closed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from pipeline import metrics, topics
 from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
-from pipeline.agents.reference import Given, Reference
+from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
-from pipeline.domain.events import LIVE, ChargeEvent, ClockTicked, MeterRead, OcppFrame, StatusReported
+from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame, StatusReported
 from pipeline.domain.metering.conservation import Tally, tally
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.rating import Rating
@@ -29,6 +29,7 @@ from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire.connector_status import encode_change
+from pipeline.wire.messages import Meaning
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 from pipeline.wire.sessions import encode_alert
@@ -103,8 +104,8 @@ class Assembly:
                 raise InvalidMessage("TICK_WITH_KEY", "a clock tick is for a whole partition: send it without a key")
         if event.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        latest_us = sent_at_ms * 1000 + AHEAD_US
-        if (event.event_time_us > latest_us or event.received_time_us > latest_us) and _is_ahead(event, latest_us):
+        known_us = event.received_time_us or event.event_time_us
+        if known_us - state.seen_us > AHEAD_US and _is_ahead(known_us, event.clock, sent_at_ms):
             raise InvalidMessage("CLOCK_WRONG", AHEAD)
         if event.clock != state.clock:
             self._follow(state, event.clock)
@@ -114,7 +115,7 @@ class Assembly:
                 return [self._live(state, told)]
             return None if told is None else self._records.of(state, told, value)
         outputs = self._records.of(state, advance(state, event), value)
-        self._occupancy(state, outputs, (event,))
+        self._occupancy(state, outputs, (event.connector_id,) if type(event) is StatusReported else ())
         return outputs or None
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
@@ -128,16 +129,16 @@ class Assembly:
         meaning = self._decoder.interpret(calls, frame)
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
+        received_us = meaning.events[0].received_time_us if meaning.events else 0
+        if received_us - state.seen_us > AHEAD_US and _is_ahead(received_us, frame.clock, sent_at_ms):
+            meaning = Meaning([], [Quarantined("CLOCK_WRONG", AHEAD)])
         for event in meaning.events:
-            if _is_ahead(event, sent_at_ms * 1000 + AHEAD_US):
-                meaning.quarantined.append(Quarantined("CLOCK_WRONG", AHEAD))
-                continue
             outputs.extend(self._records.of(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
             outputs.append(dead_letter(state, value, part.reason, part.detail))
-        self._occupancy(state, outputs, meaning.events)
+        self._occupancy(state, outputs, [each.connector_id for each in meaning.events if type(each) is StatusReported])
         return outputs or None
 
     @staticmethod
@@ -153,14 +154,20 @@ class Assembly:
             raise InvalidMessage(
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
-        return Tick(event.clock, event.time_us, event.reference or ())
+        signed = self._decoder.control.check(event)
+        return Tick(event.clock, event.time_us, event.reference or (), signed)
+
+    def trust(self, unsigned: bool) -> bool:
+        return self._decoder.control.trust(unsigned)
 
     def see(self, view: Seen) -> None:
         wanted = View(*view)
         if not self._reference.reached.covers(wanted):
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):
-                raise ReferenceBehind(f"{self._reference.reached} of {wanted}")
+                have = zip(TOPICS, self._reference.reached, wanted, strict=True)
+                lacking = [f"{topic} has {here} of {named} offsets" for topic, here, named in have if here < named]
+                raise ReferenceBehind(", ".join(lacking))
         self._terms.see(wanted)
 
     def release(self, state: Station) -> Sequence[Output] | None:
@@ -195,9 +202,8 @@ class Assembly:
 
     # --- what the site is told ---------------------------------------------------------------------------------------
 
-    def _occupancy(self, station: Station, outputs: list[Output], events: Iterable[ChargeEvent]) -> None:
+    def _occupancy(self, station: Station, outputs: list[Output], reported: Sequence[int]) -> None:
         """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
-        reported = [event.connector_id for event in events if isinstance(event, StatusReported)]
         for change in changes(station, self._terms.site_id(station.station_id), reported):
             outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
         if station.told_site is not None:
@@ -207,10 +213,10 @@ class Assembly:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
 
 
-def _is_ahead(event: ChargeEvent, latest_us: int) -> bool:
-    """Did it happen, or was it received where that is known, after any clock that is set? Other clocks say what they
-    like."""
-    return event.clock == LIVE and (event.received_time_us or event.event_time_us) > latest_us
+def _is_ahead(known_us: int, clock: str, sent_at_ms: int) -> bool:
+    """Was it received, or did it happen where that is not known, after any clock that is set? Other clocks than that of
+    real time say what they like."""
+    return clock == LIVE and known_us > sent_at_ms * 1000 + AHEAD_US
 
 
 def _calls(station: Station) -> Calls | None:

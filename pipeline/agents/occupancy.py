@@ -24,6 +24,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import Archive, Output, Tick, Trouble, View
 from pipeline.wire.connector_status import decode_status
+from pipeline.wire.control import Control
 from pipeline.wire.price_signals import encode_slot, slot_key
 from pipeline.wire.sessions import encode_alert
 
@@ -38,6 +39,7 @@ class Occupancy:
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._control = Control(keyring.control_key, topics.CONNECTOR_STATUS.name)
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(SiteState)
 
@@ -93,7 +95,10 @@ class Occupancy:
             raise InvalidMessage(
                 "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
             )
-        return Tick(event.clock, event.time_us)
+        return Tick(event.clock, event.time_us, signed=self._control.check(event))
+
+    def trust(self, unsigned: bool) -> bool:
+        return self._control.trust(unsigned)
 
     def see(self, view: View) -> None:
         """Needs no reference data."""

@@ -16,7 +16,7 @@ from pipeline.agents.records import RECEIPTS, SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.rating.stripping import nothing_of
 from pipeline.domain.receipts import Billed, Receipt, claims_of
-from pipeline.domain.station import Session, Station
+from pipeline.domain.station import LATENESS_HORIZON, Session, Station
 from pipeline.domain.station_codec import decode_archived, encode_archived, encode_station
 from pipeline.runtime.logic import Output
 from pipeline.wire.receipts import credit_record, decode_receipt, reissued, standing
@@ -136,13 +136,24 @@ def take_over(station: Station, rebuilt: Station | None, found: Mapping[str, Cor
             _mark(session, found[session.session_id])
             missing.discard(session.session_id)
             written[name] = encode_archived(session, whole=True)
-    for name, session in _archived(rebuilt) if missing and rebuilt is not None else ():
-        if session.session_id in missing and station.archive.get(name) is None:
+    for name, session in _ended(rebuilt) if missing and rebuilt is not None else ():
+        if session.session_id in missing:
             _mark(session, found[session.session_id])
+            session.booked = None  # the ledger of the stage's connector does not have it
             written[name] = encode_archived(session, whole=True)
+            written[b""] = b""
+            station.forget_at_us = min(station.forget_at_us, (session.ended_at_us or 0) + LATENESS_HORIZON)
+            station.wake_us = 0
     if b"" in written:
         written[b""] = encode_station(station)
     return written
+
+
+def _ended(station: Station) -> Iterator[tuple[bytes, Session]]:
+    for key, session in station.each_session():
+        if session.ended():
+            yield key.encode(), session
+    yield from _archived(station)
 
 
 def _archived(station: Station) -> Iterator[tuple[bytes, Session]]:

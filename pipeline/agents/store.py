@@ -1,4 +1,4 @@
-"""sessions, anomalies, dead-letters -> ClickHouse, in batches, by a consumer of its own: alerts never wait for it."""
+"""sessions, anomalies, rejections -> ClickHouse, in batches, by a consumer of its own: alerts never wait for it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from confluent_kafka import Message
 from pipeline import topics
 from pipeline.runtime.feed import Poll
 from pipeline.runtime.sink import Sink
-from pipeline.storage.rows import DeadLetter
+from pipeline.storage.rows import Rejection
 from pipeline.storage.writer import Writer
 from pipeline.wire import dead_letters
 from pipeline.wire.sessions import decode_alert, decode_session
 
-TOPICS = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name)
+TOPICS = (topics.SESSIONS.name, topics.ANOMALIES.name, topics.REJECTIONS.name)
 
 
 def attach(app: faust.App, sink: Sink) -> None:
@@ -31,7 +31,7 @@ def rows_into(writer: Writer) -> Callable[[Mapping[str, Sequence[Message]]], Non
     def write(records: Mapping[str, Sequence[Message]]) -> None:
         writer.insert_sessions([decode_session(value) for value in _values(records, topics.SESSIONS.name)])
         writer.insert_anomalies([decode_alert(value) for value in _values(records, topics.ANOMALIES.name)])
-        writer.insert_dead_letters([_dead_letter(message) for message in records.get(topics.DEAD_LETTERS.name, ())])
+        writer.insert_rejections([_rejection(message) for message in records.get(topics.REJECTIONS.name, ())])
 
     return write
 
@@ -40,11 +40,11 @@ def _values(records: Mapping[str, Sequence[Message]], topic: str) -> list[bytes]
     return [value for message in records.get(topic, ()) if (value := message.value()) is not None]
 
 
-def _dead_letter(message: Message) -> DeadLetter:
-    """Where it stands and why; nothing of its content, which may hold identifiers."""
+def _rejection(message: Message) -> Rejection:
+    """Where the record was read and why it was not used; `dead-letters`, with its content, is not read here."""
     cause = dead_letters.decode(dead_letters.headers_of(message.headers()))
     partition, offset = message.partition(), message.offset()
-    return DeadLetter(
+    return Rejection(
         partition=-1 if partition is None else partition,
         offset=-1 if offset is None else offset,
         source_topic=cause.topic,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import faust
 import msgspec
@@ -20,8 +21,44 @@ from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.kafka_rights import Right
 from pipeline.runtime.retry import Waits
+from pipeline.runtime.troubles import Troubles
+from pipeline.wire.control import Control
 
 log = logging.getLogger(__name__)
+
+STEP_US = 2_000_000
+BEHIND_US = 10_000_000
+SLOW = (
+    "the clock of this host is {behind_s:.0f} s behind {what}: live time stands still for the stations until it has "
+    "caught up, no session is closed by silence and no bill becomes final meanwhile; set it right (NTP); see "
+    "ops/runbooks/worker.md"
+)
+
+
+class HostClock:
+    """The clock that live ticks are told from. Stations take the latest: one that was set back stops their time."""
+
+    def __init__(self, troubles: Troubles, read_ns: Callable[[], int] = time.time_ns) -> None:
+        self._troubles = troubles
+        self._read_ns = read_ns
+        self._latest_us = 0
+
+    def now_us(self) -> int:
+        now_us = self._read_ns() // 1000
+        self._latest_us = max(self._latest_us, now_us)
+        self._judge("clock set back", now_us, self._latest_us, "what it has told before", STEP_US)
+        return now_us
+
+    def appended(self, told_us: int, appended_us: int) -> None:
+        """The broker appended a tick at this time of its own clock; it may have waited for up to its time-out."""
+        self._judge("clock behind", told_us, appended_us, "the broker's clock", BEHIND_US)
+
+    def _judge(self, name: str, now_us: int, wanted_us: int, what: str, most_us: int) -> None:
+        behind_us = wanted_us - now_us
+        if behind_us > most_us:
+            self._troubles.told(name, SLOW.format(behind_s=behind_us / 1e6, what=what))
+        else:
+            self._troubles.over(name)
 
 
 def attach(
@@ -30,16 +67,19 @@ def attach(
     topic: str,
     owned: Callable[[], Sequence[int]],
     every_s: float,
+    control: Control,
     waits: Waits,
     reference: Reference | None = None,
 ) -> None:
     """`owned`: the partitions that are ours now. `producer` gives up on a record after a few seconds."""
 
     right = Right("Write", "topic", topic)
+    clock = HostClock(waits.troubles)
 
-    def answered(error: KafkaError | None, _: Message) -> None:
+    def answered(error: KafkaError | None, message: Message, told_us: int) -> None:
         if error is None:
             waits.granted(right)
+            clock.appended(told_us, message.timestamp()[1] * 1000)
         elif not waits.denied(error, right):
             log.warning("a tick of %s was not taken: %s", topic, error.str())
 
@@ -49,7 +89,8 @@ def attach(
         if reference is not None:
             reference.absorb()
             seen = reference.reached if any(reference.reached) else None
-        value = msgspec.json.encode(ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000, reference=seen))
+        now_us = clock.now_us()
+        value = control.sign(msgspec.json.encode(ClockTicked(clock=LIVE, time_us=now_us, reference=seen)))
         for partition in owned():
-            producer.produce(topic, value, None, partition, on_delivery=answered)
+            producer.produce(topic, value, None, partition, on_delivery=partial(answered, told_us=now_us))
         producer.poll(0)

@@ -15,6 +15,7 @@ from pipeline.cli.clickhouse import password, said_plainly
 from pipeline.cli.options import clickhouse_option, json_option, kafka_option, print_json, settings
 from pipeline.cli.output import echo, echo_line
 from pipeline.cli.periods import instant, period, since_option, until_option
+from pipeline.cli.reference import control
 from pipeline.domain.events import LIVE, BillDecided, BillDecision
 from pipeline.domain.session.decisions import contradiction
 from pipeline.domain.station import LATENESS_HORIZON, SECOND
@@ -165,6 +166,7 @@ def _send(chosen: Settings, decided: BillDecided) -> None:
         msgspec.json.decode(value, type=BillDecided)
     except msgspec.ValidationError as error:
         raise WrongUsage(f"{decided.session_id}: the decision would be refused: {error}") from error
+    value = control(chosen, METER_EVENTS.name).sign(value)
     report = produce(
         [(decided.event_time_us, decided.station_id.encode(), value)], METER_EVENTS.name, producer_config(chosen)
     )

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,13 +24,14 @@ from pipeline.cli.keys import write_keyring
 from pipeline.cli.options import print_json
 from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
+from pipeline.cli.reference import control
 from pipeline.cli.report import document, read
 from pipeline.cli.report_tables import show
 from pipeline.cli.simulate import tell, write_documents
 from pipeline.cli.up import Platform, curl, exports, running
 from pipeline.edge.backlog import Backlog
 from pipeline.edge.faults import parse_faults
-from pipeline.edge.producer import produce
+from pipeline.edge.producer import produce, signed
 from pipeline.edge.simulator import Plan, simulate
 from pipeline.errors import Unavailable
 from pipeline.kafka_config import client_config, producer_config
@@ -80,9 +82,9 @@ def command(
         write_documents(plan, folder)
         workers = stack.enter_context(_workers(platform.settings, folder))
         with progress(f"simulating {plan.clock}", unit="events") as shown:
-            report = produce(
-                simulate(plan), topics.METER_EVENTS.name, producer_config(platform.settings), shown.advance
-            )
+            source = topics.METER_EVENTS.name
+            records = signed(simulate(plan), control(replace(platform.settings, keys_file=keys), source))
+            report = produce(records, source, producer_config(platform.settings), shown.advance)
         tell(report, plan.clock, "acknowledged by Kafka", as_json=False, err=as_json)
         _wait(platform.settings, workers)
         question = Question(zone="UTC")

@@ -6,9 +6,12 @@ import base64
 import json
 import os
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import click
+import msgspec
 
 from pipeline.cli.output import echo
 from pipeline.cli.reference import read
@@ -44,9 +47,35 @@ def fingerprint(file: Path) -> None:
     echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
 
 
-def write_keyring(file: Path) -> None:
-    """One random key per purpose, mode 0600. Raises WrongUsage if `file` exists or cannot be written."""
-    keys = {purpose: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() for purpose in PURPOSES}
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("new", type=click.Path(path_type=Path))
+def complete(file: Path, new: Path) -> None:
+    """Write the keys of FILE to NEW, with a key for each purpose that FILE lacks; FILE stays as it is.
+
+    Older keyrings have no key of purpose `control`, which signs clock ticks and decisions about bills. Give NEW to the
+    workers and to the commands `simulate`, `replay` and `bills` at once, when no older worker runs any more: from the
+    first signed tick on, a partition believes no unsigned one. A file that holds `control` alone is enough for the
+    commands, which then cannot make a pseudonym.
+    """
+    known = msgspec.json.decode(keyring_bytes(file))["keys"]
+    write_keyring(new, known)
+    added = ", ".join(purpose for purpose in PURPOSES if purpose not in known) or "nothing"
+    echo(f"keyring written to {new}, {added} added; set CHARGELINE_KEYS_FILE={new}", err=True)
+
+
+def keyring_bytes(file: Path) -> bytes:
+    """Of a good keyring. Raises WrongUsage."""
+    found = read(file, "keyring")
+    Keyring.decode(found, str(file))
+    return found
+
+
+def write_keyring(file: Path, known: Mapping[str, object] = MappingProxyType({})) -> None:
+    """`known`, and one random key per other purpose, mode 0600. Raises WrongUsage if `file` exists or cannot be
+    written."""
+    made = {purpose: base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode() for purpose in PURPOSES}
+    keys = made | dict(known)
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -23,12 +23,13 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.station import Station
 from pipeline.edge.reading import partitions, read_topic, reader, watermarks
 from pipeline.errors import InvalidMessage, WrongUsage
-from pipeline.runtime.changelog import archive_key, decode_state, split_key
+from pipeline.runtime.changelog import StateRecord, archive_key, decode_state, encode_state, split_key
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
+from pipeline.runtime.partition import SIGNED
 from pipeline.runtime.ports import Committed
 from pipeline.runtime.reference import Record
-from pipeline.runtime.rewrite import Rewrite, with_body
+from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import Settings
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import MARK
@@ -46,6 +47,8 @@ class Rebuilt:
     number: int
     records: dict[bytes, bytes]
     """The changelog of the stage."""
+    through: int
+    """The offset below which the stage has applied the log."""
     compared: int = 0
     known: tuple[int, int, int] = 0, 0, 0
     """Sessions that stand, that the log gives, and that are both."""
@@ -129,7 +132,7 @@ def _rebuild(
     found: Settings, number: int, committed: Committed, reference: list[Record], records: dict[bytes, bytes]
 ) -> Rebuilt:
     """`records`: the changelog. Raises Unavailable, WrongUsage."""
-    config, result = _config(found), Rebuilt(number, records)
+    config, result = _config(found), Rebuilt(number, records, committed.offset or 0)
     stands, expired = Told(), False
     for topic in (topics.SESSIONS.name, topics.RECEIPTS.name):
         asking = reader(config, topic)
@@ -138,7 +141,11 @@ def _rebuild(
         for message in read_topic(config, topic, partition=number):
             stands.take(topic, message.value(), f"topic {topic} partition {number} offset {message.offset()}")
     rebuilt = Told()
-    stage = Offline(Assembly(_rating(found, reference), Decoder(keyring(found))))
+    logic = Assembly(_rating(found, reference), Decoder(keyring(found)))
+    signed_from = records.get(archive_key(b"", SIGNED))
+    if signed_from is not None and int(signed_from) < committed.first:
+        logic.trust(unsigned=False)  # the log begins after its first signed tick
+    stage = Offline(logic)
     for output in _assemble(config, stage, number, committed, result):
         rebuilt.take(output.topic, output.value, "rebuilt")
     result.stations = stage.states
@@ -198,20 +205,20 @@ def _states(found: Settings, rebuilt: Rebuilt) -> dict[bytes, bytes | None]:
     logic = Assembly(rating(found, keys), Decoder(keys))
     records, changed = rebuilt.records, dict[bytes, bytes | None]()
     for key, corrected in by_station.items():
-        if (main := records.get(key)) is None:
-            continue
+        main = records.get(key)
         archive = MemoryArchive()
         for each, kept in records.items():
             owner, name = split_key(each)
             if owner == key and name is not None:
                 archive.put(name, kept)
-        state = decode_state(main)
-        station = logic.load(key, state.body, state.version, archive)
+        state = None if main is None else decode_state(main)
+        station = logic.create(key, archive) if state is None else logic.load(key, state.body, state.version, archive)
+        through = rebuilt.through if state is None else state.through
         for part, value in take_over(station, rebuilt.stations.get(key), corrected).items():
             if part:
                 changed[archive_key(key, part)] = value
             else:
-                changed[key] = with_body(main, logic.codec_version, value)
+                changed[key] = encode_state(StateRecord(logic.codec_version, through, value))
     return changed
 
 

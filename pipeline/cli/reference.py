@@ -8,15 +8,21 @@ from pathlib import Path
 
 import click
 
+from pipeline.cli.output import echo
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, require_lock
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
+from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, Keyring, control_key
 from pipeline.domain.rating import Rating
 from pipeline.domain.sites.site import Site
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.settings import Settings
+from pipeline.wire.control import Control
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
+NOT_SIGNED = (
+    "not signed: set CHARGELINE_KEYS_FILE to the workers' keyring (or a file with its key `control` alone), otherwise "
+    "clock ticks and decisions become dead letters NOT_SIGNED where the workers sign theirs"
+)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 sites_option = click.option("--sites", type=FILE, help="Sites document (JSON) [CHARGELINE_SITES_FILE].")
@@ -42,8 +48,17 @@ def keyring(settings: Settings) -> Keyring:
 
 
 def passing_keyring() -> Keyring:
-    """Keys that nobody keeps, for offline commands: ids and pseudonyms differ at every call."""
-    return Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
+    """Keys that nobody keeps, for offline commands: ids and pseudonyms differ at every call. Checks no signature."""
+    return Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in NEEDED})
+
+
+def control(settings: Settings, topic: str) -> Control:
+    """Signs ticks and decisions; says on stderr when it cannot. Raises WrongUsage for a keyring that is none."""
+    file = settings.keys_file
+    key = None if file is None else control_key(read(file, "keyring"), str(file))
+    if key is None:
+        echo(NOT_SIGNED, err=True)
+    return Control(key, topic)
 
 
 def rating(settings: Settings, keys: Keyring) -> Rating:

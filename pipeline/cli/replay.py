@@ -9,8 +9,9 @@ import click
 from pipeline.cli.log_files import strict_option, tell_bad_lines
 from pipeline.cli.options import json_option, kafka_option, settings
 from pipeline.cli.progress import progress
+from pipeline.cli.reference import control
 from pipeline.cli.simulate import tell
-from pipeline.edge.producer import paced, produce
+from pipeline.edge.producer import paced, produce, signed
 from pipeline.edge.replayer import BadLines, Format, open_log
 from pipeline.errors import WrongUsage
 from pipeline.kafka_config import producer_config
@@ -52,8 +53,9 @@ def command(
     exit_code = tell_bad_lines(log)
     if log.left_out and log.left_out == log.lines:
         return exit_code
-    records = paced(log.records(final_ticks=not no_final_ticks), speed)
+    chosen = settings(kafka=kafka)
+    records = paced(signed(log.records(final_ticks=not no_final_ticks), control(chosen, METER_EVENTS.name)), speed)
     with progress("replaying", total=log.lines, unit="events") as shown:
-        report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
+        report = produce(records, METER_EVENTS.name, producer_config(chosen), shown.advance)
     tell(report, log.clock, "acknowledged by Kafka", as_json)
     return exit_code

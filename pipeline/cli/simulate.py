@@ -22,13 +22,14 @@ from click.core import ParameterSource
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
+from pipeline.cli.reference import control
 from pipeline.edge.chargers import documents as charger_documents
 from pipeline.edge.chargers.plan import ChargerPlan, deliveries, fleet_frames, truth_line
 from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.faults import KINDS, parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.producer import Record, Report, limited_rate, paced, produce
+from pipeline.edge.producer import Record, Report, limited_rate, paced, produce, signed
 from pipeline.edge.simulator import DEFAULT_START, Plan, Truth, ignore, simulate
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import producer_config
@@ -133,7 +134,9 @@ def command(
             if out is not None:
                 report = _write(records, files.enter_context(_created(out)), shown.advance)
             else:
-                report = produce(records, METER_EVENTS.name, producer_config(settings(kafka=kafka)), shown.advance)
+                chosen = settings(kafka=kafka)
+                records = signed(records, control(chosen, METER_EVENTS.name))
+                report = produce(records, METER_EVENTS.name, producer_config(chosen), shown.advance)
     tell(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
 
 

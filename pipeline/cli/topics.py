@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
 import click
-import yaml
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import (
     AdminClient,
@@ -24,37 +21,19 @@ from confluent_kafka.admin import (
     TopicMetadata,
 )
 
-from pipeline.cli.options import json_option, kafka_option, print_json, schemas, settings
+from pipeline.cli.acls import acls_command, users_command
+from pipeline.cli.declared import Declared, declared_topics
+from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.output import echo
-from pipeline.edge import acceptance
+from pipeline.edge import acceptance, publisher
 from pipeline.errors import Unavailable, WrongUsage
-from pipeline.kafka_config import client_config
+from pipeline.kafka_config import client_config, producer_config
 from pipeline.kafka_rights import Right, is_denied, lacking, said
-from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, SITE_STATE, STATION_STATE
+from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, PRICE_SIGNALS, SITE_STATE, SITES, STATION_STATE, TARIFFS
 
 TIMEOUT_S = 10.0
 STAGES = {METER_EVENTS.name: ("assemble", STATION_STATE.name), CONNECTOR_STATUS.name: ("occupy", SITE_STATE.name)}
 """The stage whose state follows from a topic, and where that is."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
-    """One file of schemas/topics: what an operator needs to create the topic and to grant access to it."""
-
-    name: str
-    description: str
-    key: str
-    partitions: int
-    replication_factor: int
-    config: dict[str, str]
-    writers: tuple[str, ...]
-    readers: tuple[str, ...]
-    identifiers: bool
-
-
-def declared_topics(folder: Path | None = None) -> list[Declared]:
-    """Every topic of `folder` (default: schemas/topics), by name. Raises WrongUsage naming the file and the field."""
-    return [_read(file) for file in sorted((folder or schemas("topics")).glob("*.yaml"))]
 
 
 def create_topics(
@@ -83,7 +62,11 @@ def create_topics(
 
 @click.group()
 def command() -> None:
-    """Create and list the topics that schemas/topics declares."""
+    """Create and list the topics that schemas/topics declares, and who may do what with them."""
+
+
+command.add_command(acls_command)
+command.add_command(users_command)
 
 
 @command.command()
@@ -137,6 +120,21 @@ def accept(topic: str, kafka: str | None) -> None:
         echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
 
 
+@command.command()
+@click.argument("topic", type=click.Choice([SITES.name, TARIFFS.name, PRICE_SIGNALS.name]))
+@click.argument("end", type=click.IntRange(1))
+@kafka_option
+def fill(topic: str, end: int, kafka: str | None) -> None:
+    """Go on without reference data that is lost: TOPIC gets records without content until it ends at offset END.
+
+    For a topic that was restored with fewer records than clock ticks name: /readyz of a worker says so, with numbers.
+    First bring back what a backup has, and publish what is missing; what is filled prices nothing.
+    """
+    chosen = settings(kafka=kafka)
+    filled = publisher.fill(topic, end, client_config(chosen), producer_config(chosen))
+    echo(f"{topic}: {filled:,} records without content; it ends at {end} or later")
+
+
 def _paragraph(topic: Declared) -> str:
     kept = topic.config.get("cleanup.policy", "delete")
     if "retention.ms" in topic.config:
@@ -150,34 +148,6 @@ def _paragraph(topic: Declared) -> str:
         f"  written by   {', '.join(topic.writers)}\n"
         f"  read by      {', '.join(topic.readers)}\n"
     )
-
-
-def _read(file: Path) -> Declared:
-    try:
-        found = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise WrongUsage(f"{file}: not readable YAML: {error}") from error
-    if not isinstance(found, dict):
-        raise WrongUsage(f"{file}: expected the fields of a topic")
-    try:
-        topic = Declared(
-            name=str(found["name"]),
-            description=str(found["description"]),
-            key=str(found["key"]),
-            partitions=int(found["partitions"]),
-            replication_factor=int(found["replication_factor"]),
-            config={str(name): str(value) for name, value in found["config"].items()},
-            writers=tuple(found["writers"]),
-            readers=tuple(found["readers"]),
-            identifiers=bool(found["identifiers"]),
-        )
-    except KeyError as error:
-        raise WrongUsage(f"{file}: field {error.args[0]} is missing") from error
-    except (AttributeError, TypeError, ValueError) as error:
-        raise WrongUsage(f"{file}: {error}") from error
-    if topic.name != file.stem:
-        raise WrongUsage(f"{file}: declares the topic {topic.name}; the file has to carry its name")
-    return topic
 
 
 def _found(admin: AdminClient, only: str | None = None) -> dict[str, TopicMetadata]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import cache
 from pathlib import Path
 
 import click
 
-from pipeline.app import STAGES, run
+from pipeline.app import STAGES, Secrets, run
 from pipeline.cli.options import clickhouse_option, kafka_option, settings
 from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
 
@@ -35,9 +36,9 @@ def command(
 
     Runs until SIGTERM or Ctrl-C: then a last checkpoint, exit 0. Any number of workers share the work; each needs a
     slot of its own that it keeps over restarts. CHARGELINE_KEYS_FILE must name a keyring: without one no pseudonym can
-    be made, and the worker refuses to start.
+    be made, and the worker refuses to start. Only `store` needs none, and is better run without.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     found = settings(slot=slot, kafka=kafka, clickhouse_url=clickhouse_url, sites_file=sites, tariffs_file=tariffs)
-    keys = keyring(found)
-    asyncio.run(run(found, stages or tuple(STAGES), rating(found, keys), keys))
+    keys = cache(lambda: keyring(found))
+    asyncio.run(run(found, stages or tuple(STAGES), Secrets(lambda: rating(found, keys()), keys)))

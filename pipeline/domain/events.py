@@ -197,6 +197,8 @@ class ClockTicked(msgspec.Struct, tag_field="type", tag="clock_ticked", kw_only=
     version: Literal[1] = 1
     reference: tuple[Offset, Offset, Offset] | None = None
     """How much of `sites`, `tariffs` and `price-signals` counts from now on: the records below these offsets."""
+    signature: str = ""
+    """By the key of purpose `control`, see wire/control.py; without it time does not move where ours are signed."""
 
 
 class Call(msgspec.Struct, array_like=True, tag=2, gc=False):

@@ -17,8 +17,11 @@ import msgspec
 
 from pipeline.errors import WrongUsage
 
-Purpose = Literal["session", "assembly", "billing", "analytics"]
+Purpose = Literal["session", "assembly", "billing", "analytics", "control"]
 PURPOSES: Final[tuple[Purpose, ...]] = get_args(Purpose)
+
+NEEDED: Final[tuple[Purpose, ...]] = PURPOSES[:-1]
+"""Keyrings from before there was `control`, which signs ticks and decisions and makes no name, are good."""
 
 KEY_BYTES: Final = 32
 ANY_EPOCH: Final = "*"
@@ -53,7 +56,7 @@ class Keyring:
 
         `cached_transactions`: so many open transactions get their key in 0.1 us, others take 3 us (250 bytes each).
         """
-        faults = [f"keys.{purpose}: missing" for purpose in PURPOSES if purpose not in keys]
+        faults = [f"keys.{purpose}: missing" for purpose in NEEDED if purpose not in keys]
         for purpose, epochs in keys.items():
             if purpose not in PURPOSES:
                 faults.append(f"keys: unknown purpose; known are {', '.join(PURPOSES)}")
@@ -68,6 +71,8 @@ class Keyring:
         if faults:
             raise WrongUsage("keyring: " + "; ".join(faults))
         self._keys = {purpose: {epoch: _Hmac(key) for epoch, key in epochs.items()} for purpose, epochs in keys.items()}
+        self.control_key = keys.get("control", {}).get(ANY_EPOCH)
+        """Signs what moves time or money, see wire/control.py; None in older keyrings."""
         self._session_key = self._keys["session"][ANY_EPOCH]
         short_key = keys["assembly"][ANY_EPOCH][: hashlib.blake2b.MAX_KEY_SIZE]
         self._keyed = hashlib.blake2b(digest_size=8, key=short_key)
@@ -80,21 +85,7 @@ class Keyring:
 
         Raises WrongUsage that names `source` and the field, never a part of a key.
         """
-        try:
-            file = msgspec.json.decode(data, type=_File)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise WrongUsage(
-                f'{source}: not a keyring; expected {{"version": 1, "keys": {{"session": "<base64>", ...}}}} '
-                f"with the purposes {', '.join(PURPOSES)}; make one with `chargeline keys create FILE`"
-            ) from error
-        keys: dict[str, dict[str, bytes]] = {}
-        for purpose, value in file.keys.items():
-            epochs = {ANY_EPOCH: value} if isinstance(value, str) else value
-            try:
-                keys[purpose] = {epoch: base64.b64decode(text, validate=True) for epoch, text in epochs.items()}
-            except ValueError as error:
-                name = purpose if purpose in PURPOSES else "(unknown purpose)"
-                raise WrongUsage(f"{source}: keys.{name}: not base64") from error
+        keys = _keys(data, source)
         try:
             return cls(keys)
         except WrongUsage as error:
@@ -150,6 +141,33 @@ class Keyring:
         keyed = self._keyed.copy()
         keyed.update(text.encode())
         return keyed.hexdigest()
+
+
+def control_key(data: bytes, source: str) -> bytes | None:
+    """The key of purpose `control` of a keyring, which may hold no other. Raises WrongUsage."""
+    key = _keys(data, source).get("control", {}).get(ANY_EPOCH)
+    if key is not None and len(key) < KEY_BYTES:
+        raise WrongUsage(f"{source}: keys.control: {len(key)} bytes, at least {KEY_BYTES} are needed")
+    return key
+
+
+def _keys(data: bytes, source: str) -> dict[str, dict[str, bytes]]:
+    try:
+        file = msgspec.json.decode(data, type=_File)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise WrongUsage(
+            f'{source}: not a keyring; expected {{"version": 1, "keys": {{"session": "<base64>", ...}}}} '
+            f"with the purposes {', '.join(PURPOSES)}; make one with `chargeline keys create FILE`"
+        ) from error
+    keys: dict[str, dict[str, bytes]] = {}
+    for purpose, value in file.keys.items():
+        epochs = {ANY_EPOCH: value} if isinstance(value, str) else value
+        try:
+            keys[purpose] = {epoch: base64.b64decode(text, validate=True) for epoch, text in epochs.items()}
+        except ValueError as error:
+            name = purpose if purpose in PURPOSES else "(unknown purpose)"
+            raise WrongUsage(f"{source}: keys.{name}: not base64") from error
+    return keys
 
 
 def canonical_token(token: str, token_type: str = "") -> str:

@@ -117,7 +117,10 @@ def decode_archived(value: bytes) -> Session:
 
 def encode_station(station: Station) -> bytes:
     """The state without its archive. A fold is a cache and is not stored; sealed readings are stored as sealed."""
-    whole = {id(each): (each, each.readings) for each in station.sessions.values() if each.sealed}
+    long = [each for each in station.sessions.values() if each.sealed]
+    if not long:
+        return _ENCODER.encode(station)
+    whole = {id(each): (each, each.readings) for each in long}  # once each, whatever its names
     for session, readings in whole.values():
         session.readings = readings[sealed_rows(session) * STRIDE :]
     try:

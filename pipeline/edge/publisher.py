@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from pipeline.edge.producer import produce
-from pipeline.edge.reading import Properties, read_topic
+from pipeline.edge.producer import Report, produce, sending
+from pipeline.edge.reading import Properties, read_topic, watermarks
+from pipeline.edge.reading import reader as open_reader
 from pipeline.errors import Unavailable, WrongUsage
+
+FILLER = b"filler"
+"""Key of records that only fill; they have no value, so compaction removes them."""
 
 Document = tuple[str, bytes]
 """Key (the version's identity), and the content in canonical form."""
@@ -31,6 +35,33 @@ def always(_known: Mapping[str, bytes], _fresh: Mapping[str, bytes]) -> None:
     """Versions of documents stand side by side."""
 
 
+MOST_FILLED = 1_000_000
+
+
+def fill(topic: str, end: int, reader: Properties, writer: Properties) -> int:
+    """Records without content up to offset `end`, so that ticks which name as many are satisfied; returns how many.
+
+    Raises WrongUsage when that is not plausible, Unavailable.
+    """
+    consumer = open_reader(reader, topic)
+    try:
+        _, found = watermarks(consumer, topic, 0, reader)
+    finally:
+        consumer.close()
+    lacking = end - found
+    if lacking > MOST_FILLED:
+        raise WrongUsage(
+            f"{topic}: {lacking:,} records to {end}, more than {MOST_FILLED:,}: no tick of ours names that"
+        )
+    report = Report()
+    with sending(topic, writer, report) as send:
+        for _ in range(lacking):
+            send(FILLER, None, 0)
+    if report.failed:
+        raise Unavailable(f"{topic}: {report.failed} records refused by the broker: {report.first_error}")
+    return max(0, lacking)
+
+
 def publish(
     topic: str, documents: Sequence[Document], reader: Properties, writer: Properties, agree: Agree = always
 ) -> Published:
@@ -41,7 +72,8 @@ def publish(
     Raises WrongUsage (a version that exists with other content, or what `agree` refuses; nothing was sent then)
     or Unavailable.
     """
-    known = {(each.key() or b"").decode(errors="replace"): each.value() or b"" for each in read_topic(reader, topic)}
+    found = read_topic(reader, topic)
+    known = {(each.key() or b"").decode(errors="replace"): each.value() or b"" for each in found if each.value()}
     fresh: dict[str, bytes] = {}
     for key, value in documents:
         if known.get(key, value) != value or fresh.get(key, value) != value:

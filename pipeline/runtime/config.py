@@ -43,6 +43,8 @@ class StageConfig(GroupConfig):
     transaction_timeout_ms: int = 15_000
     max_keys: int = 500_000
     max_state_bytes: int = 900_000
+    reference_wait_s: float = 60.0
+    """So long a tick may name reference data that is not here before that is a trouble."""
     dead_letter_run: int = 10_000
     dead_letter_percent: int = 50
     key_errors: int = 10

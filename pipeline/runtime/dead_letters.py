@@ -97,3 +97,8 @@ class FloodGate:
                 "start the release before it, or raise CHARGELINE_RELEASE_STATIONS to go on with dead letters"
             )
         return sum(counts[key] for counts in self._raised.values())
+
+    def forgive(self, key: bytes) -> None:
+        """It was released: what it raised before counts no more."""
+        for keys in self._raised.values():
+            keys.pop(key, None)

@@ -6,9 +6,21 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Generic
 
 from pipeline.runtime.feed import Batch, Lease
-from pipeline.runtime.logic import State
+from pipeline.runtime.logic import ReferenceBehind, State
 from pipeline.runtime.partition import Partition
+from pipeline.runtime.restore import Refused
+from pipeline.runtime.retry import Backoff
 from pipeline.runtime.troubles import Troubles
+
+BEHIND = (
+    "{topic} partition {place.number} waits at offset {place.position}: a tick names more reference data than there "
+    "is: {behind}; bring the topic back, or go on without what is lost by `chargeline topics fill`; see "
+    "ops/runbooks/reference-topics.md"
+)
+REPLACED = (
+    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
+    "`chargeline topics accept {topic}` and start them"
+)
 
 Wanted = Sequence[tuple[Lease, int]]
 """Partitions to restore, each with the epoch that asked for it: a later epoch has a restore of its own."""
@@ -21,13 +33,16 @@ def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
 class Holdings(Generic[State]):
     """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
 
-    def __init__(self, troubles: Troubles) -> None:
+    def __init__(self, troubles: Troubles, source: str, patience_s: float) -> None:
+        """`patience_s`: so long reference data may be missing before that is a trouble."""
         self._troubles = troubles
+        self._source = source
+        self._patience_s = patience_s
         self.answered = False
         """The group has said which partitions are ours, if any."""
         self.leases: dict[int, Lease] = {}
         self.live: dict[int, Partition[State]] = {}
-        self.stuck: set[int] = set()
+        self.stuck: dict[int, Backoff] = {}
         """Partitions that are not read for a reason of their own, which is among the troubles."""
 
     def take(self, leases: Sequence[Lease]) -> None:
@@ -40,15 +55,27 @@ class Holdings(Generic[State]):
         self.live[partition.number] = partition
         self.free(partition.number)
 
-    def stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
-        """The partition waits for something that is its own affair: the others go on."""
-        self.stuck.add(number)
-        self._troubles.told(f"partition {number}", sentence, patience_s)
+    def refuse(self, refused: Refused) -> None:
+        """It is not read before an operator has decided."""
+        self._stick(refused.number, REPLACED.format(topic=self._source, number=refused.number, why=refused.why))
+
+    def wait(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> float:
+        """Nothing more of it is handed over; returns the seconds until it should be read on, again from there."""
+        lease.hold()
+        partition.epoch = lease.epoch
+        sentence = BEHIND.format(topic=self._source, place=partition, behind=behind)
+        self._stick(partition.number, sentence, self._patience_s)
+        partition.patient = not self._troubles.is_one(_name(partition.number))
+        return self.stuck[partition.number].pause_s()
+
+    def _stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
+        self._troubles.told(_name(number), sentence, patience_s)
+        self.stuck.setdefault(number, Backoff())
 
     def free(self, number: int) -> None:
         if number in self.stuck:
-            self.stuck.discard(number)
-            self._troubles.over(f"partition {number}")
+            del self.stuck[number]
+            self._troubles.over(_name(number))
 
     def drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -87,7 +114,7 @@ class Holdings(Generic[State]):
 
     @property
     def set_aside(self) -> int:
-        return sum(len(each.net.set_aside) for each in self.live.values())
+        return sum(len(each.quarantine.set_aside) for each in self.live.values())
 
     @property
     def lag(self) -> int:
@@ -108,3 +135,8 @@ class Holdings(Generic[State]):
             else:
                 lag += 1  # its restore is work that waits
         return lag
+
+
+def _name(number: int) -> str:
+    """Of the trouble with a partition."""
+    return f"partition {number}"

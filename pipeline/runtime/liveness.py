@@ -59,7 +59,7 @@ class Watchdog:
         self._limit_s = limit_s
         self._end = end
         now = time.monotonic()
-        self._loop_beat = now
+        self._loop_beat = self._looked = now
         self._good = {part.name: (part.progress, now) for part in parts}
         self._waited = dict.fromkeys(self._good, now)
         """When each part was last seen waiting: until then it could not commit."""
@@ -76,8 +76,12 @@ class Watchdog:
         self._loop_beat = time.monotonic()
 
     def complaint(self) -> str | None:
-        """Why this worker must end, or None."""
+        """Why this worker must end, or None. The watchdog asks once a second: a long time between two questions means
+        that the whole process was stopped (SIGSTOP, a suspended machine), which is nobody's stall."""
         now = time.monotonic()
+        stopped, self._looked = now - self._looked > self._limit_s / 2, now
+        if stopped:
+            self._begin_anew(now)
         if now - self._loop_beat > self._limit_s:
             return "the event loop hangs"
         for part in self._parts:
@@ -96,6 +100,13 @@ class Watchdog:
             if part.intake.alive and now - max(part.intake.beat, self._waited[part.name]) > self._limit_s:
                 return f"{part.name}: the intake hangs"
         return None
+
+    def _begin_anew(self, now: float) -> None:
+        log.warning("this process was stopped for a while; its parts are given their time anew")
+        self._loop_beat = now
+        for part in self._parts:
+            self._good[part.name] = part.progress, now
+            self._waited[part.name] = now
 
     def _run(self) -> None:
         while not self._stop.wait(min(1.0, self._limit_s / 4)):

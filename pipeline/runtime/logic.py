@@ -44,6 +44,8 @@ class Tick(NamedTuple):
     time_us: int
     view: View = ()
     """From this tick on the partition sees that much of the reference data; what it sees never shrinks."""
+    signed: bool = False
+    """From the first signed one of a partition on, unsigned ticks and decisions are believed no more."""
 
 
 class Trouble(NamedTuple):
@@ -103,6 +105,10 @@ class Logic(Protocol[State]):
 
     def tick(self, state: State, tick: Tick) -> Sequence[Output] | None:
         """Time has reached `tick`; called only for keys that follow its clock and whose `wake_us` is reached."""
+        ...
+
+    def trust(self, unsigned: bool) -> bool:
+        """Whether the coming unsigned ticks and decisions are believed; returns what was so before."""
         ...
 
     def see(self, view: View) -> None:

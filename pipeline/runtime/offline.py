@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.checks import check_value
 from pipeline.runtime.internal_errors import place, tell
-from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, View, widened
+from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, View, widened
+from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)
 
@@ -57,19 +58,22 @@ class Offline(Generic[State]):
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
         """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
         try:
-            check_value(value)
+            if len(value) > LARGEST_RECORD:
+                check_value(value)
             if key is None:
                 yield from self._tick(value, sent_at_ms)
                 return
-            if key in self.set_aside:
-                raise InvalidMessage("STATION_QUARANTINED", self.set_aside[key])
             state = self.states.get(key)
             if state is None:
+                if key in self.set_aside:
+                    raise InvalidMessage("STATION_QUARANTINED", self.set_aside[key])
                 state = self._logic.create(key, MemoryArchive())
                 outputs = self._logic.apply(state, value, sent_at_ms)
                 self.states[key] = state
             else:
                 outputs = self._logic.apply(state, value, sent_at_ms)
+        except ReferenceBehind:
+            raise  # no error: it may come
         except InvalidMessage:
             self.refused += 1
             raise
@@ -101,6 +105,8 @@ class Offline(Generic[State]):
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
+        if tick.signed:
+            self._logic.trust(unsigned=False)
         if tick.view:
             yield from self._show(tick.view)
         wakes = self._wakes.get(tick.clock)

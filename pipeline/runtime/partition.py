@@ -18,15 +18,19 @@ from pipeline.runtime import changelog
 from pipeline.runtime.checks import TOO_LARGE, check_key, check_value, fits
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.entries import Entry, Unwritten
-from pipeline.runtime.logic import Logic, Output, ReferenceBehind, State, View, widened
+from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, View, widened
 from pipeline.runtime.net import Net
 from pipeline.runtime.ports import Headers, Message, Position, Produce, Recall
+from pipeline.runtime.quarantine import Quarantine
+from pipeline.runtime.undo import Undo
 from pipeline.runtime.wakes import Wakes
 from pipeline.wire import dead_letters
 from pipeline.wire.quarantine import MARK, decode_mark, release_of
 
-DEAD_LETTERS = topics.DEAD_LETTERS.name
+DEAD_LETTERS, REJECTIONS = topics.DEAD_LETTERS.name, topics.REJECTIONS.name
 BY_SOURCE = topics.BY_SOURCE
+SIGNED = b"signed"
+"""The fact of a partition that tells `signed_from`."""
 LARGEST_RECORD = topics.LARGEST_RECORD
 
 
@@ -52,13 +56,17 @@ class Partition(Generic[State]):
         self.entries: dict[bytes, Entry[State]] = {}
         self.facts: dict[bytes, bytes] = {}
         """What is durable of the partition itself, by name."""
+        self.patient = True
+        """False: an unsigned tick that names reference data which is not here is refused, it was waited for."""
         self._partitions = partitions
         self._logic = logic
         self._gate = gate
         self._max_state_bytes = max_state_bytes
         self.wakes = Wakes(self.entries)
         self.unwritten = Unwritten(number, logic, max_state_bytes)
-        self.net = Net(self, logic, gate, recall)
+        undo = Undo(self, logic, recall)
+        self.quarantine = Quarantine(self, logic, gate, recall, undo)
+        self.net = Net(self, gate, self.quarantine, undo)
         self._views: deque[tuple[int, View]] = deque()
 
     def alone(self, entry: Entry[State], view: View, recall: Recall) -> Partition[State]:
@@ -66,7 +74,7 @@ class Partition(Generic[State]):
         alone = Partition(
             self.number, self._partitions, self.source, self._logic, self._gate, self._max_state_bytes, recall
         )
-        alone.view, alone.unwritten = view, self.unwritten
+        alone.view, alone.unwritten, alone.facts = view, self.unwritten, self.facts
         alone.entries[entry.key] = entry
         alone.wakes.plan(entry)
         return alone
@@ -75,6 +83,11 @@ class Partition(Generic[State]):
     def totals(self) -> Sequence[int]:
         """Sums of what Logic.tally says of each key, as of its last state record."""
         return self.unwritten.totals
+
+    @property
+    def signed_from(self) -> int:
+        """Offset of the first signed tick: unsigned ones before it lie in the log from before there were signatures."""
+        return int(self.facts.get(SIGNED, NEVER))
 
     @property
     def replaying(self) -> bool:
@@ -99,7 +112,7 @@ class Partition(Generic[State]):
             if messages:
                 self.position = max(self.position, self.replay_until)
         if messages:
-            self.net.look_after(messages[0], produce)
+            self.quarantine.look_after(messages[0], produce)
             self.apply(messages, produce)
             self._gate.passed(len(messages))
             self.position = _offset(messages[-1]) + 1
@@ -111,6 +124,15 @@ class Partition(Generic[State]):
 
     def apply(self, messages: Sequence[Message], produce: Produce) -> None:
         """The hot loop. A record that the logic refuses becomes a dead letter and changes nothing."""
+        if not messages:
+            return
+        trusted = self._logic.trust(_offset(messages[0]) <= self.signed_from)
+        try:
+            self._apply(messages, produce)
+        finally:
+            self._logic.trust(trusted)  # of the batch that this one is within: records are applied again in between
+
+    def _apply(self, messages: Sequence[Message], produce: Produce) -> None:
         find = self.entries.get
         apply = self._logic.apply
         mark, plan = self.unwritten.mark, self.wakes.plan
@@ -146,8 +168,8 @@ class Partition(Generic[State]):
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
         """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
-        if key in self.net.set_aside:
-            self.net.keep(key, message, produce)
+        if key in self.quarantine.set_aside:
+            self.quarantine.keep(key, message, produce)
             return
         entry: Entry[State] = Entry(self.unwritten, key)
         try:
@@ -175,6 +197,10 @@ class Partition(Generic[State]):
             self.unwritten.mark(entry, _offset(message))
         self.wakes.plan(entry)
 
+    def place(self, offset: int) -> str:
+        """For the log."""
+        return f"{self.source}: partition {self.number} offset {offset}"
+
     @staticmethod
     def tells(produce: Produce) -> bool:
         """False while records are applied again whose outputs are committed."""
@@ -190,7 +216,7 @@ class Partition(Generic[State]):
                 read_at = dead_letters.where(self.source, self.number, _offset(message))
                 if self.tells(produce):
                     self._gate.part_refused(_reason(headers))
-                produce(topic, value, key, -1, (*headers, *read_at))
+                self._letter(value, key, (*headers, *read_at), produce)
             else:
                 produce(topic, value, key, self.number if topic in BY_SOURCE else -1, headers)
 
@@ -210,8 +236,13 @@ class Partition(Generic[State]):
             value = None
         if key is not None and len(key) > changelog.LONGEST_KEY:
             key = None
-        produce(DEAD_LETTERS, value, key, -1, headers)
+        self._letter(value, key, headers, produce)
         self._gate.refused(self.number, offset, key, error.reason)
+
+    def _letter(self, value: bytes | None, key: bytes | None, headers: Headers, produce: Produce) -> None:
+        """The bytes for whoever repairs them, and for everybody else only why: those may hold a driver's token."""
+        produce(DEAD_LETTERS, value, key, -1, headers)
+        produce(REJECTIONS, None, None, self.number, headers)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -228,9 +259,16 @@ class Partition(Generic[State]):
             self.net.tick_raised(message, error, produce)
             return
         offset = _offset(message)
+        if tick.view and not tick.signed and not self.patient and not self._can_see(tick.view):
+            unknown = InvalidMessage("REFERENCE_UNKNOWN", "an unsigned tick names reference data that does not exist")
+            self.refuse(message, unknown, produce)
+            return
+        if tick.signed and offset < self.signed_from:
+            self.note(SIGNED, str(offset).encode())
+            self._logic.trust(unsigned=False)
         if tick.view:
             self.show(tick.view, offset, message, produce)
-        self.net.next_tick(tick.clock, message)
+        self.quarantine.next_tick(tick.clock, message)
         for entry in self.wakes.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
@@ -243,6 +281,15 @@ class Partition(Generic[State]):
                 self.net.time_raised(entry, message, error, produce)
                 continue
             self._changed(entry, outputs, message, produce)
+
+    def _can_see(self, view: View) -> bool:
+        grown, brought = widened(self.view, view)
+        try:
+            if brought:
+                self._logic.see(grown)
+        except ReferenceBehind:
+            return False
+        return True
 
     def show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
         """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
@@ -284,7 +331,7 @@ class Partition(Generic[State]):
     def fixed(self) -> Position:
         """The position that the checkpoint commits; valid after its records were taken."""
         oldest = self.unwritten.oldest(self.position)
-        self.net.committed(oldest)
+        self.quarantine.committed(oldest)
         return Position(self.number, self.position, oldest, self._view_before(oldest))
 
     def view_at(self, offset: int) -> View:
@@ -309,9 +356,12 @@ class Partition(Generic[State]):
     def renumber(self, position: int) -> None:
         """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
         self.position = self.replay_until = position
+        if SIGNED in self.facts:
+            self.note(SIGNED, b"0")
         for entry in self.entries.values():
             entry.through = 0
             self.unwritten.urgent(entry)
+        self.quarantine.renumber()
 
     def load(self, key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
         """One key as it was recorded (None: it was set aside before it had a state).
@@ -331,7 +381,7 @@ class Partition(Generic[State]):
                 )
             entry.through = record.through
         if mark is not None or value is None:
-            self.net.restored(entry, decode_mark(mark) if mark is not None else None)
+            self.quarantine.restored(entry, decode_mark(mark) if mark is not None else None)
             return
         try:
             entry.state = self._logic.load(key, record.body, record.version, entry)
@@ -339,7 +389,7 @@ class Partition(Generic[State]):
             self.wakes.plan(entry)
         except Exception as error:
             self.unwritten.forget(entry)
-            self.net.unreadable(entry, error)
+            self.quarantine.unreadable(entry, error)
             return
         self.entries[key] = entry
 

@@ -13,9 +13,15 @@ from typing import NamedTuple
 
 import confluent_kafka as ck
 
+from pipeline.errors import Unavailable
 from pipeline.kafka_rights import Right
 from pipeline.runtime.config import STEADY, Client
 from pipeline.runtime.retry import Waits
+
+SHORTER = (
+    "topic {topic} has fewer records than this worker has read: it was restored or made anew. What it holds "
+    "now is read at the next start; see ops/runbooks/reference-topics.md"
+)
 
 
 class Record(NamedTuple):
@@ -41,6 +47,7 @@ class ReferenceReader:
                 "isolation.level": "read_committed",
                 "enable.partition.eof": True,
                 "fetch.wait.max.ms": 100,
+                "auto.offset.reset": "error",
             }
         )
         self._consumer.assign([ck.TopicPartition(topic, 0, ck.OFFSET_BEGINNING) for topic in topics])
@@ -87,5 +94,7 @@ class ReferenceReader:
             self._records.put(Record(topic, offset + 1, None))
         elif error.code() == ck.KafkaError._PARTITION_EOF:
             self._records.put(Record(topic, offset, None))
+        elif error.code() == ck.KafkaError._AUTO_OFFSET_RESET:
+            raise Unavailable(SHORTER.format(topic=topic))
         elif not self._waits.denied(error, right) and error.fatal():
             raise ck.KafkaException(error)

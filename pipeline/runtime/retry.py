@@ -49,21 +49,25 @@ class Waits:
         self._meters = meters
         self._lock = threading.Lock()
         self._depths: dict[str, int] = {}
+        self._excuses = 0
 
     @property
     def active(self) -> bool:
-        return bool(self._depths)
+        """Whoever waits here does nothing else."""
+        return bool(self._excuses)
 
     @contextmanager
-    def declared(self, dependency: str) -> Iterator[None]:
-        """While inside, the stage is waiting for `dependency`."""
+    def declared(self, dependency: str, *, excuses: bool = True) -> Iterator[None]:
+        """While inside, the stage is waiting for `dependency`; without `excuses` the rest of it must go on."""
         with self._lock:
+            self._excuses += excuses
             self._depths[dependency] = self._depths.get(dependency, 0) + 1
         self._meters.set(WAITING, self._stage, dependency, value=1)
         try:
             yield
         finally:
             with self._lock:
+                self._excuses -= excuses
                 self._depths[dependency] -= 1
                 over = not self._depths[dependency]
                 if over:

@@ -13,7 +13,6 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.metrics import Meters
-from pipeline.runtime.changelog import StateRecord, decode_state, encode_state
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.kafka_history import KafkaHistory
 from pipeline.runtime.kafka_transaction import KafkaTransaction
@@ -103,8 +102,3 @@ class Rewrite:
 
     def _history(self) -> KafkaHistory:
         return KafkaHistory(self._config, self._waits, lambda: False)
-
-
-def with_body(record: bytes, version: int, body: bytes) -> bytes:
-    """A main state record with another body: as before, what it says is what was applied below the same offset."""
-    return encode_state(StateRecord(version, decode_state(record).through, body))

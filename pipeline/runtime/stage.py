@@ -46,11 +46,6 @@ REFERENCE = "reference topics"
 WATCH_S = 5.0
 """How often the stage looks whether its source is still the same topic."""
 
-REPLACED = (
-    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
-    "`chargeline topics accept {topic}` and start them"
-)
-
 
 class DurableStage(Generic[State]):
     """Carries `logic` from `config.source` to the topics of its outputs. Use: channel, open, process..., close."""
@@ -75,7 +70,7 @@ class DurableStage(Generic[State]):
             key_errors=config.key_errors, release_keys=config.release_keys, count_error=self._meters.internal_error,
         )  # fmt: skip
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
-        self._held: Holdings[State] = Holdings(self.waits.troubles)
+        self._held: Holdings[State] = Holdings(self.waits.troubles, config.source, config.reference_wait_s)
         self._channel: Any = None
         self._uncommitted_since: float | None = None
         self._losses = Backoff()
@@ -105,27 +100,19 @@ class DurableStage(Generic[State]):
             await asyncio.sleep(0)  # timers and the watchdog's beat have their turn
 
     async def _process(self, batch: Batch) -> None:
-        backoff = Backoff()
-        while True:
-            rest: Batch | None = None
-            async with self._lock:
-                partition = self._held.of(batch)
-                if self.failure.done() or partition is None:
-                    return
-                if not batch.messages:
-                    await self._read_anew(batch.lease)
-                    return
-                with self._guarded():
-                    if batch.start != partition.position:
-                        raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
-                    rest = self._apply(partition, batch)
-                if self._due():
-                    await self._checkpoint(self.config.state_write_s)
-            if rest is None:
+        async with self._lock:
+            partition = self._held.of(batch)
+            if self.failure.done() or partition is None:
                 return
-            batch = rest
-            with self.waits.declared(REFERENCE):
-                await asyncio.sleep(backoff.pause_s())
+            if not batch.messages:
+                await self._read_anew(batch.lease)
+                return
+            with self._guarded():
+                if batch.start != partition.position:
+                    raise RuntimeError(f"records {partition.position} to {batch.start} never reached the stage")
+                self._apply(partition, batch)
+            if self._due():
+                await self._checkpoint(self.config.state_write_s)
 
     async def close(self) -> None:
         """Last checkpoint (unless the worker failed), leaves the group."""
@@ -179,27 +166,37 @@ class DurableStage(Generic[State]):
 
     # --- applying and checkpoints, under the lock --------------------------------------------------------------------
 
-    def _apply(self, partition: Partition[State], batch: Batch) -> Batch | None:
-        """Returns the rest of the batch when a tick in it names reference data that is not here yet."""
+    def _apply(self, partition: Partition[State], batch: Batch) -> None:
         self._enter("apply")
         if self._uncommitted_since is None:
             self._uncommitted_since = time.monotonic()
         self._transaction.begin()
-        rest: Batch | None = None
+        applied = len(batch.messages)
         try:
             partition.take(batch.messages, self._transaction.produce)
         except ReferenceBehind as behind:
-            self.waits.missed(REFERENCE, "reading reference data", behind, self._uncommitted_since)
-            left = [message for message in batch.messages if (message.offset() or 0) >= partition.position]
-            rest = batch._replace(start=partition.position, messages=left)
+            applied = sum((message.offset() or 0) < partition.position for message in batch.messages)
+            self._wait_for_reference(partition, batch.lease, behind)
+        else:
+            self._held.free(partition.number)
         self._transaction.serve()
-        applied = len(batch.messages) - (len(rest.messages) if rest else 0)
         if applied:
             self.progress += 1
         self._meters.applied(batch.messages, applied)
         if self._held.keys > self.config.max_keys:
             raise TooManyKeys(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
-        return rest
+
+    def _wait_for_reference(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> None:
+        """A tick names reference data that is not here yet. Its partition is read on from there, again and again."""
+        pause_s, epoch = self._held.wait(partition, lease, behind), lease.epoch
+
+        async def look_again() -> None:
+            with self.waits.declared(REFERENCE, excuses=False):
+                await asyncio.sleep(pause_s)
+            if lease.owned and lease.epoch == epoch:
+                self.intake.start(lease, partition.position)
+
+        self._background.spawn(look_again())
 
     def _due(self) -> bool:
         return self.uncommitted_s >= self.config.checkpoint_s
@@ -269,7 +266,7 @@ class DurableStage(Generic[State]):
                 if lease is None:
                     continue
                 if isinstance(partition, Refused):
-                    self._held.stick(partition.number, REPLACED.format(topic=self.config.source, **partition._asdict()))
+                    self._held.refuse(partition)
                     continue
                 self._held.enter(partition, lease)
                 self.intake.start(lease, partition.position)

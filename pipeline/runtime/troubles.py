@@ -49,6 +49,11 @@ class Troubles:
         if was_known:
             self._show()
 
+    def is_one(self, name: str) -> bool:
+        """Does it last for longer than was to be waited for?"""
+        since = self._known.get(name, (float("inf"), ""))[0]
+        return since <= time.monotonic()
+
     def sentences(self) -> list[str]:
         now = time.monotonic()
         with self._lock:

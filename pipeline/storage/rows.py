@@ -34,8 +34,8 @@ class Column(NamedTuple):
     """Where the field is called otherwise: times say their unit in the field's name, ClickHouse in the type."""
 
 
-class DeadLetter(NamedTuple):
-    """Where a record of topic `dead-letters` stands, where its cause was read, and why; nothing of its content."""
+class Rejection(NamedTuple):
+    """Where a record of topic `rejections` stands, where its cause was read, and why."""
 
     partition: int
     offset: int
@@ -138,7 +138,7 @@ _ANOMALIES = (
     Column("evidence", TEXTS),
     Column("clock", TEXT),
 )
-_DEAD_LETTERS = (
+_REJECTIONS = (
     Column("partition", INT32),
     Column("offset", INT64),
     Column("source_topic", TEXT),
@@ -154,7 +154,7 @@ COLUMNS: Mapping[str, frozenset[str]] = {
     | {f"lines.{column.name}" for column in _LINES}
     | {f"slots.{column.name}" for column in _SLOTS},
     "anomalies": frozenset(column.name for column in _ANOMALIES),
-    "dead_letters": frozenset(column.name for column in _DEAD_LETTERS),
+    "rejections": frozenset(column.name for column in _REJECTIONS),
 }
 """Every column that we write, per table; a test compares them with the migrated tables."""
 
@@ -178,9 +178,9 @@ def anomalies_table(alerts: Sequence[Alert]) -> pa.Table:
     return pa.table(_columns(_ANOMALIES, alerts))
 
 
-def dead_letters_table(letters: Sequence[DeadLetter]) -> pa.Table:
+def rejections_table(rejections: Sequence[Rejection]) -> pa.Table:
     """One row per dead letter."""
-    return pa.table(_columns(_DEAD_LETTERS, letters))
+    return pa.table(_columns(_REJECTIONS, rejections))
 
 
 def _columns(columns: Sequence[Column], values: Sequence[object]) -> dict[str, pa.Array]:

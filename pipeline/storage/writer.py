@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.domain.outputs import Alert, StrippedSession
 from pipeline.storage.connection import connect, failures
-from pipeline.storage.rows import DeadLetter, anomalies_table, dead_letters_table, sessions_table
+from pipeline.storage.rows import Rejection, anomalies_table, rejections_table, sessions_table
 
 INSERT_SETTINGS: Mapping[str, int] = {
     "async_insert": 0,  # on by default in servers since 26.2
@@ -33,7 +33,7 @@ class Writer(Protocol):
 
     def insert_sessions(self, sessions: Sequence[StrippedSession]) -> None: ...
     def insert_anomalies(self, alerts: Sequence[Alert]) -> None: ...
-    def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> None: ...
+    def insert_rejections(self, rejections: Sequence[Rejection]) -> None: ...
 
 
 class ClickHouseWriter:
@@ -55,9 +55,9 @@ class ClickHouseWriter:
         if alerts:
             self._insert("anomalies", anomalies_table(alerts))
 
-    def insert_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        if letters:
-            self._insert("dead_letters", dead_letters_table(letters))
+    def insert_rejections(self, rejections: Sequence[Rejection]) -> None:
+        if rejections:
+            self._insert("rejections", rejections_table(rejections))
 
     def close(self) -> None:
         if self._client is not None:

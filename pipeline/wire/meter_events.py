@@ -11,7 +11,6 @@ from typing import Final, get_args
 import msgspec
 
 from pipeline.domain.events import (
-    BillDecided,
     ChargeEvent,
     ClockTicked,
     MeterRead,
@@ -25,11 +24,14 @@ from pipeline.domain.events import (
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.errors import InvalidMessage
 from pipeline.wire import ocpp
+from pipeline.wire.control import Control, SignedDecision, plain
 from pipeline.wire.identifiers import Identifiers
 from pipeline.wire.messages import Meaning
 from pipeline.wire.ocpp import Calls
 from pipeline.wire.refusals import DECODING_FAILED, refusal
 from pipeline.wire.station_ids import check_station_id
+
+METER_EVENTS: Final = "meter-events"
 
 Canonical = (
     SessionStarted
@@ -38,7 +40,7 @@ Canonical = (
     | SessionEnded
     | StatusReported
     | StationSeen
-    | BillDecided
+    | SignedDecision
     | ClockTicked
 )
 """What a producer may send. SessionConfirmed is not among it: it comes from the pairing of OCPP frames only."""
@@ -64,12 +66,14 @@ class Decoder:
     def __init__(self, keyring: Keyring, remember: MutableMapping[str, str] | None = None) -> None:
         """`remember` collects transaction key -> id as sent: for offline commands on files, never in a worker."""
         self.identifiers = Identifiers(keyring, remember)
+        self.control = Control(keyring.control_key, METER_EVENTS)
         self._canonical = _CANONICAL.decode
         self._transaction = self.identifiers.transaction
 
     def decode(self, value: bytes) -> ChargeEvent | ClockTicked | OcppFrame:
         """Raises InvalidMessage for any other bytes: MALFORMED_JSON, SCHEMA_VIOLATION, UNKNOWN_TYPE,
-        UNSUPPORTED_VERSION; its text names fields, never values."""
+        UNSUPPORTED_VERSION; its text names fields, never values. A decision without the right signature is
+        BAD_SIGNATURE or NOT_SIGNED; ticks are checked by who uses them."""
         try:
             event = self._canonical(value)
         except DECODING_FAILED as error:
@@ -88,6 +92,11 @@ class Decoder:
             if transaction_id is not None:
                 event.transaction_id = self._transaction(event.station_id, transaction_id)
             return event
+        if isinstance(event, SignedDecision):
+            self.control.check(event)
+            decided = plain(event)
+            self.identifiers.conceal(decided)
+            return decided
         if isinstance(event, SessionStarted):
             event.call = None  # ours to give
         self.identifiers.conceal(event)

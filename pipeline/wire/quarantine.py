@@ -78,8 +78,9 @@ def decode_mark(value: bytes) -> Mark:
         raise InvalidMessage("MALFORMED_MARK", str(error)) from error
 
 
-def kept_key(key: bytes, offset: int) -> bytes:
-    return b"%s%s%020d" % (key, SEPARATOR, offset)
+def kept_key(key: bytes, record: Kept) -> bytes:
+    """Offset and time: a source that was made anew counts its offsets anew."""
+    return b"%s%s%020d %d" % (key, SEPARATOR, record.offset(), record.timestamp()[1])
 
 
 def headers_of(source: str, record: Kept, kind: str = "") -> Headers:

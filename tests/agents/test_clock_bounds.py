@@ -36,9 +36,11 @@ def test_a_live_event_a_day_ahead_of_the_brokers_clock_is_taken_and_a_later_one_
         )
         return msgspec.structs.replace(event, **{field: at_us})
 
-    stage = Stage()
-    feed(stage, started())
-    feed(stage, read(STARTED_US + AHEAD_US))
+    taken, stage = Stage(), Stage()
+    for each in (taken, stage):
+        feed(each, started())
+    feed(taken, read(STARTED_US + AHEAD_US))
+    assert taken.station.seen_us == STARTED_US + AHEAD_US
     before = stage.logic.dump(stage.station)
     with pytest.raises(InvalidMessage, match="a day ahead of the broker's clock") as refused:
         feed(stage, read(STARTED_US + AHEAD_US + 1))

@@ -12,12 +12,15 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline import topics
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.keys import write_keyring
-from pipeline.cli.topics import create_topics, declared_topics
-from pipeline.edge.producer import produce
+from pipeline.cli.topics import create_topics
+from pipeline.domain.pseudonyms import control_key
+from pipeline.edge.producer import produce, signed
 from pipeline.edge.uniform import Pace, bench_events
 from pipeline.kafka_config import client_config, producer_config
 from pipeline.settings import PREFIX, Settings
+from pipeline.wire.control import Control
 
 SOURCE = topics.METER_EVENTS.name
 OUTPUTS = ("station-state", "session-updates", "sessions", "anomalies", "receipts", "dead-letters")
@@ -82,7 +85,8 @@ class Platform:
         write_documents(self.folder, stations)
         self.renew([SOURCE, *OUTPUTS])
         records = ((0, key, value) for key, value in islice(bench_events(stations, sessions, pace), limit))
-        report = produce(records, SOURCE, producer_config(self.settings) | {"linger.ms": 50})
+        control = Control(control_key((self.folder / "keys.json").read_bytes(), "keyring"), SOURCE)
+        report = produce(signed(records, control), SOURCE, producer_config(self.settings) | {"linger.ms": 50})
         if report.failed:
             raise RuntimeError(f"{report.failed} records were refused: {report.first_error}")
         return self.ends()

@@ -20,6 +20,7 @@ from pipeline.kafka_config import client_config
 from pipeline.settings import Settings
 from tests.chaos.ground import BROKER_DISK, CLICKHOUSE_DISK, LINKS, QUORUM
 from tests.chaos.link import FAIR, Link, Weather
+from tests.chaos.scale import Scale
 from tests.chaos.workers import REPOSITORY
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ LIVE_LOAD, POISON, CLOCKS, OLD_RELEASE, EAGER_COMPACTION = (
     "old release",
     "eager compaction",
 )
+STRIKE_S = 10
+"""One takes longer, with what is around it: the load must last as long as they do."""
 FULL_LIMIT_S = 40.0
 """So long a broker may live on without space: it ends with its next write."""
 
@@ -245,6 +248,15 @@ def parse_faults(text: str) -> tuple[str, ...]:
     if unknown := [name for name in names if name not in ALL]:
         raise ValueError(f"unknown: {', '.join(unknown)}; there are {', '.join(ALL)}, and all of them as `all`")
     return names
+
+
+def strikes(scale: Scale, names: Sequence[str]) -> int:
+    """How many there are in a run; the schedule of KILLS has its own."""
+    return sum(times(scale, name) for name in names if name in FAULTS) + (scale.kills if KILLS in names else 0)
+
+
+def times(scale: Scale, name: str) -> int:
+    return 1 if scale.name == "smoke" else FAULTS[name].times
 
 
 def needs(names: Sequence[str]) -> frozenset[str]:

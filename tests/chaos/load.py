@@ -17,12 +17,14 @@ from typing import Any
 import msgspec
 
 from pipeline import topics
+from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.faults import parse_faults
-from pipeline.edge.producer import Record, produce
+from pipeline.edge.producer import Record, produce, signed
 from pipeline.edge.simulator import Plan, simulate
 from pipeline.kafka_config import producer_config
 from pipeline.settings import Settings
 from pipeline.topics import LARGEST_RECORD
+from pipeline.wire.control import Control
 from tests.hostile.records import FOREIGN_KEYS, HOSTILE, hostile
 
 DAMAGED_EVERY = 2_003
@@ -56,7 +58,7 @@ def _damaged(records: Iterator[Record]) -> Iterator[Record]:
 
 def _paced(hurry: threading.Event, records: Iterator[Record], per_second: int) -> Iterator[Record]:
     """What is due within SLICE_S comes at once; without pace after `hurry`."""
-    began, slice_ = time.monotonic(), round(per_second * SLICE_S)
+    began, slice_ = time.monotonic(), max(1, round(per_second * SLICE_S))
     for number, record in enumerate(records):
         if number % slice_ == 0:
             hurry.wait(max(0.0, number / per_second - (time.monotonic() - began)))
@@ -75,6 +77,11 @@ def _poisoned(records: Iterator[Record], since: Path, seed: int, clock: str) -> 
         yield record
         if number % POISON_EVERY == 0 and since.exists():
             yield record[0], *next(sendable)
+
+
+def is_honest(key: bytes | None, value: bytes) -> bool:
+    """Is it no record of a hostile station, and no tick of a hostile clock?"""
+    return key not in POISONERS and (key is not None or b'"nobody"' not in value)
 
 
 def _with_live(records: Iterator[Record], stations: int) -> Iterator[Record]:
@@ -108,11 +115,13 @@ def main(options: dict[str, Any]) -> None:
         hurry.set()
 
     threading.Thread(target=listen, daemon=True).start()
+    source = topics.METER_EVENTS.name
+    control = Control(control_key(Path(options["keys_file"]).read_bytes(), "keyring"), source)
     plan = plan_of(options)
-    honest = _damaged(simulate(plan))
+    honest = _damaged(signed(simulate(plan), control))
     load = _poisoned(honest, Path(options["poison"]), plan.seed, plan.clock) if options["poison"] else honest
     records = _with_live(_paced(hurry, load, options["rate"]), options["live"])
-    report = produce(records, topics.METER_EVENTS.name, producer_config(Settings(kafka=options["kafka"])))
+    report = produce(records, source, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,15 +97,16 @@ def _station(value: bytes) -> bytes:
     return b"" if found is None else found[1]
 
 
-def told_offline(
-    settings: Settings, committed: Mapping[int, int], messages: Iterable[ck.Message] | None = None
-) -> Told:
-    """Feeds each partition of meter-events below its committed offset to a stage in memory; or these `messages`."""
+def told_offline(settings: Settings, messages: Sequence[ck.Message]) -> Told:
+    """Feeds the records of meter-events, each partition to a stage in memory."""
     told = Told()
     keys = keyring(settings)
     source = topics.METER_EVENTS.name
-    stages = {number: Offline(Assembly(rating(settings, keys), Decoder(keys))) for number in committed}
-    for message in records(settings, source, ends=committed) if messages is None else messages:
+    stages = {
+        number: Offline(Assembly(rating(settings, keys), Decoder(keys)))
+        for number in range(1 + max(each.partition() or 0 for each in messages))
+    }
+    for message in messages:
         number, offset = message.partition() or 0, message.offset() or 0
         key, value = message.key(), message.value() or b""
         told.events += key is not None

@@ -23,12 +23,11 @@ from pipeline.agents.store import TOPICS as STORED
 from pipeline.app import assemble_config
 from pipeline.cli.rebuild import rebuild
 from pipeline.cli.simulate import write_documents
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES
+from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
 from pipeline.runtime.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
-from pipeline.wire.sessions import decode_alert
 from tests.chaos.archive import Archive, told_gone
 from tests.chaos.faults import (
     CLOCKS,
@@ -38,17 +37,20 @@ from tests.chaos.faults import (
     LIVE_LOAD,
     OLD_RELEASE,
     POISON,
+    STRIKE_S,
     compact_eagerly,
     needs,
+    strikes,
 )
+from tests.chaos.figures import Findings, figures
 from tests.chaos.ground import ground
-from tests.chaos.load import LIVE_STATIONS, POISONERS, plan_of
+from tests.chaos.load import LIVE_STATIONS, POISONERS, is_honest, plan_of
 from tests.chaos.observer import Observer
-from tests.chaos.offline import Told, told_by_stage, told_offline
+from tests.chaos.offline import records, told_by_stage, told_offline
 from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
-from tests.chaos.scale import PHASES, SESSION_TIMEOUT_S, Scale
+from tests.chaos.scale import SESSION_TIMEOUT_S, Scale
 from tests.chaos.schedule import Log, Schedule
-from tests.chaos.verdict import compare, counters, unbalanced
+from tests.chaos.verdict import compare
 from tests.chaos.workers import REPOSITORY, STORE, Worker, slots, workers
 
 log = logging.getLogger(__name__)
@@ -61,13 +63,9 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     """Runs everything; the figures, with what failed under `failures`. Raises when it could not be run at all."""
     began = time.monotonic()
     needed = needs(faults)
-    options = {
-        "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions, "rate": scale.rate,
-        "poison": str(folder / POISON) if POISON in needed else "",
-        "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
-    }  # fmt: skip
+    options = _options(scale, seed, folder, faults)
     write_documents(plan_of(options), folder)
-    _write_keys(folder / "keys.json", seed)
+    _write_keys(folder / "keys.json", seed, NEEDED if OLD_RELEASE in needed else PURPOSES)
     names = slots(REGULAR + 1)
     with ground(folder, needed, names, seed) as built:
         settings = replace(
@@ -90,7 +88,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
         archive = Archive(settings, PARTITIONS) if COPIED_LOG in needed else None
         if archive is not None:
             archive.start()
-        with _ended(crew), _load(options | {"kafka": settings.kafka}) as load:
+        with _ended(crew), _load(options | {"kafka": settings.kafka, "keys_file": str(settings.keys_file)}) as load:
             schedule = Schedule(scale, seed, faults, built, crew, observer, archive)
             done = schedule.run()
             assert load.stdin is not None
@@ -102,65 +100,62 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
             _drain(settings, schedule, scale.patience_s)
             committed = _stop_all(settings, crew, schedule, scale.patience_s)
         observer.close()
-        log.info("comparing with the offline result")
-        gone = told_gone(worker.log for worker in crew.values())
-        offline = told_offline(settings, committed, archive.messages(committed, gone) if archive is not None else None)
-        if archive is not None:
-            archive.close()
-        told = told_by_stage(settings)
-        apart = None if release is None else judged_anew(release.offline(settings, committed), offline)
-        if POISON in needed:
-            told, offline = (each.only(lambda station: station not in POISONERS) for each in (told, offline))
-        verdict = compare(told, offline, settings, apart, POISONERS)
-        rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
-    missing = sum(len(each) for ranges in gone.values() for each in ranges)
-    failures = list(done.faults)
-    failures += [f"{name}: {found}" for name, found in verdict.items() if found.bad]
-    failures += _shortfalls(scale, faults, done, report, offline, hurried, missing)
-    if (wrong := unbalanced(counters(told.states))) != 0:
-        failures.append(f"{wrong} stations have received events that are not accounted for")
-    corrected = [found.after.station_id for each in rebuilt for found in each.found.values()]
-    if wrongly := [each for each in corrected if each.encode() not in POISONERS | (apart or frozenset())]:
-        failures.append(f"rebuild would correct {len(wrongly)} sessions")
-    return {
-        "seed": seed,
-        "scale": scale.name,
-        "faults": ",".join(faults),
-        "strikes": dict(enumerate(done.strikes, 1)),
-        "seconds": round(time.monotonic() - began, 1),
-        "events": offline.events,
-        "ticks": offline.ticks,
-        "kills": {phase: done.kills[phase] for phase in sorted(done.kills | dict.fromkeys(PHASES, 0))},
-        "least_lag_at_a_kill": done.least_lag if done.kills else None,
-        "pauses": done.pauses,
-        "stops": done.stops,
-        "slowest_stop_s": round(done.slowest_stop_s, 1),
-        "joins": done.joins,
-        "broker_restarts": done.broker_restarts,
-        "clickhouse_away_s": round(done.clickhouse_away_s, 1),
-        "sessions": len({key for key, _ in offline.sessions}),
-        "records_told_gone": missing,
-        "stations_judged_anew": len(apart or ()),
-        "rebuild": {"sessions": sum(each.compared for each in rebuilt), "corrected": len(corrected)},
-        "compared": {name: found._asdict() for name, found in verdict.items()},
-        "lost": sum(found.lost for found in verdict.values()),
-        "doubled": sum(found.doubled for found in verdict.values()),
-        "different": sum(found.different for found in verdict.values()),
-        "received_events_in_counters": sum(each[0] for each in counters(told.states).values()),
-        "longest_stall_of_healthy": _stall(observer, done),
-        "alert_latency_s": {
-            "clickhouse away, nothing else": _latency(observer, offline, done.quiet_ms),
-            "clickhouse away": _latency(observer, offline, done.away_ms),
-            "whole run": _latency(observer, offline, (0.0, 1e15)),
-        },
-        "failures": failures,
+        found = _judge(settings, committed, crew, archive, release, POISON in needed)
+    return figures(scale, seed, faults, done, found, observer, report, hurried) | {
+        "seconds": round(time.monotonic() - began, 1)
     }
 
 
-def _write_keys(file: Path, seed: int) -> None:
-    """The same seed gives the same session ids."""
+def _options(scale: Scale, seed: int, folder: Path, faults: Sequence[str]) -> dict[str, Any]:
+    """Of the load."""
+    needed = needs(faults)
+    return {
+        "seed": seed, "stations": scale.stations, "days": scale.days, "sessions": scale.sessions,
+        "rate": min(scale.rate, scale.least_events // (STRIKE_S * strikes(scale, faults))),
+        "poison": str(folder / POISON) if POISON in needed else "",
+        "live": LIVE_STATIONS if LIVE_LOAD in needed else 0, "report": str(folder / "load.json"),
+    }  # fmt: skip
+
+
+def _judge(
+    settings: Settings,
+    committed: Mapping[int, int],
+    crew: Mapping[str, Worker],
+    archive: Archive | None,
+    release: Release | None,
+    is_poisoned: bool,
+) -> Findings:
+    log.info("comparing with the offline result")
+    gone = told_gone(worker.log for worker in crew.values())
+    if archive is None:
+        messages = list(records(settings, topics.METER_EVENTS.name, ends=committed))
+    else:
+        messages = list(archive.messages(committed, gone))
+        archive.close()
+    offline = told_offline(settings, messages)
+    told = told_by_stage(settings)
+    honest = (each for each in messages if is_honest(each.key(), each.value() or b""))
+    apart = None if release is None else judged_anew(release.offline(settings, honest), offline)
+    if is_poisoned:
+        told, offline = (each.only(lambda station: station not in POISONERS) for each in (told, offline))
+    rebuilt = rebuild(settings, Rewrite(assemble_config(settings)))[1]
+    corrected = [found.after.station_id.encode() for each in rebuilt for found in each.found.values()]
+    return Findings(
+        told=told,
+        offline=offline,
+        compared=compare(told, offline, settings, apart, POISONERS),
+        gone=sum(len(each) for ranges in gone.values() for each in ranges),
+        judged_anew=len(apart or ()),
+        rebuilt=sum(each.compared for each in rebuilt),
+        corrected=len(corrected),
+        wrongly_corrected=sum(station not in POISONERS | (apart or frozenset()) for station in corrected),
+    )
+
+
+def _write_keys(file: Path, seed: int, purposes: Sequence[str]) -> None:
+    """The same seed gives the same session ids. An older release knows no key but those it needs."""
     random = Random(f"keys-{seed}")  # noqa: S311 - keys of simulated drivers
-    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in PURPOSES}
+    keys = {purpose: base64.b64encode(random.randbytes(KEY_BYTES)).decode() for purpose in purposes}
     file.write_text(json.dumps({"version": 1, "keys": keys}), "utf-8")
 
 
@@ -236,69 +231,3 @@ def _stop(worker: Worker, done: Log) -> None:
     code, seconds = worker.stop()
     if code != 0:
         done.faults.append(f"worker {worker.slot}: the last stop ended with exit {code} after {seconds:.1f} s")
-
-
-def _shortfalls(
-    scale: Scale,
-    faults: Sequence[str],
-    done: Log,
-    report: Mapping[str, Any],
-    offline: Told,
-    hurried: bool,
-    gone: int,
-) -> list[str]:
-    """Where the run was less than it should have been: then it proves nothing.
-
-    The short run stands in the test suite, on machines of any speed: what it hits and how much waits then is chance.
-    """
-    kills = scale.kills if KILLS in faults else 0
-    missing = [phase for phase in PHASES if kills and not done.kills[phase]]
-    checks = {
-        f"{sum(done.kills.values())} kills of {kills}": sum(done.kills.values()) < kills,
-        **{f"{name} did not strike": not done.struck[name] for name in faults if name != KILLS},
-        f"{offline.events} events, at least {scale.least_events} are needed": offline.events + gone
-        < scale.least_events,
-        f"{report['failed']} events were refused by the broker: {report['first_error']}": report["failed"] > 0,
-        f"{offline.events} events in the topic, {report['events']} were sent, {gone} are gone": not (
-            0 <= report["events"] - offline.events <= gone  # ticks can be gone, too
-        ),
-        "records were removed, and nobody missed them": gone == 0 and "retention" in faults,
-    }
-    by_pace = {
-        f"no kill hit {', '.join(missing)}": bool(missing),
-        "the load ended before the schedule": hurried,
-        "a kill without lag": kills > 0 and done.least_lag <= 0,
-    }
-    if scale.name == "full":
-        checks |= by_pace
-    return [text for text, failed in checks.items() if failed]
-
-
-def _stall(observer: Observer, done: Log) -> dict[str, Any]:
-    """The longest time without output of a partition whose worker nobody touched, and after which kill it was."""
-    if not done.aftermaths:
-        return {"seconds": 0.0}
-    gap, kill = max(
-        (observer.longest_gap(each.partitions, each.since, each.until), each.kill) for each in done.aftermaths
-    )
-    where = f"partition {gap.partition}, from {gap.after:.1f} s after the kill {kill}"
-    return {"seconds": round(gap.seconds, 2), "where": where}
-
-
-def _latency(observer: Observer, offline: Told, between_ms: tuple[float, float]) -> dict[str, float | int]:
-    """Seconds from the append of the cause in meter-events to a read-committed consumer of anomalies."""
-    since, until = between_ms
-    seconds: list[float] = []
-    for value, caused_ms in offline.caused_ms.items():
-        alert = decode_alert(value)
-        seen_ms = observer.alerts_ms.get((alert.alert_id.encode(), alert.state.encode()))
-        if seen_ms is not None and since <= caused_ms < until:
-            seconds.append((seen_ms - caused_ms) / 1000)
-    seconds.sort()
-    if not seconds:
-        return {"alerts": 0}
-    return {
-        "alerts": len(seconds),
-        "p50": round(seconds[len(seconds) // 2], 3),
-        "p99": round(seconds[len(seconds) * 99 // 100], 3),
-    }

@@ -16,7 +16,7 @@ from pipeline.agents.store import TOPICS as STORED
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
 from tests.chaos.archive import Archive
-from tests.chaos.faults import FAULTS, KILLS
+from tests.chaos.faults import FAULTS, KILLS, times
 from tests.chaos.ground import Ground
 from tests.chaos.observer import Observer
 from tests.chaos.scale import GRACE_S, INSERT, PHASES, Scale
@@ -140,10 +140,7 @@ class Schedule:
     def _actions(self) -> list[Callable[[], None]]:
         scale = self._scale
         actions: list[Callable[[], None]] = [
-            partial(self._strike, name)
-            for name in self._faults
-            if name != KILLS
-            for _ in range(1 if scale.name == "smoke" else FAULTS[name].times)
+            partial(self._strike, name) for name in self._faults if name != KILLS for _ in range(times(scale, name))
         ]
         if KILLS in self._faults:
             actions += [partial(self._pause, seconds) for seconds in scale.pauses_s]

@@ -11,7 +11,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pipeline.cli import run
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.runtime.murmur import partition_of
 from pipeline.wire import dead_letters
 
@@ -178,7 +179,6 @@ def test_a_mistake_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("pipeline.edge.reading.TIMEOUT_S", 2.0)
-    monkeypatch.setattr("pipeline.edge.producer.METADATA_TIMEOUT_S", 2.0)
     assert run(["dead-letters", *arguments]) == code
     err = capsys.readouterr().err
     assert said in err

@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.agents.records import RECEIPTS
 from pipeline.cli import run
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from tests.agents.test_quotes import LOCKED, quote, told
 from tests.receipts import receipts, story
 

@@ -12,7 +12,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pipeline.cli import run
-from pipeline.cli.topics import Declared, create_topics, declared_topics
+from pipeline.cli.declared import Declared, declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.topics import TOPICS
 

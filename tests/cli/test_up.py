@@ -47,7 +47,7 @@ def query(found: dict[str, str], sql: str) -> str:
 
 def open_to_others(data: Path) -> list[str]:
     """What of the folder another user of the machine could read; segments hold drivers' tags."""
-    mode = {each: each.stat().st_mode for each in (data, *data.rglob("*")) if not each.is_symlink()}
+    mode = {each: each.stat().st_mode for each in data.rglob("*") if not each.is_symlink()}
     return [str(each) for each, bits in mode.items() if bits & (stat.S_IRWXG | stat.S_IRWXO)]
 
 
@@ -66,11 +66,14 @@ def processes_on(data: Path) -> list[str]:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_it_is_ready_when_it_says_so_and_leaves_nothing_running(number: signal.Signals, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "kafka").mkdir(mode=0o755)
     with up(tmp_path) as (process, found):
         assert TOPICS.keys() <= AdminClient({"bootstrap.servers": found["kafka"]}).list_topics(timeout=10).topics.keys()
         assert query(found, "SELECT count() FROM charging.sessions") == "0\n"
         assert len(processes_on(tmp_path)) >= 3
         assert open_to_others(tmp_path) == []
+        assert tmp_path.stat().st_mode & 0o777 == 0o755, "somebody's own folder stays as it is"
         process.send_signal(number)
         assert process.wait(30) == 0
         assert processes_on(tmp_path) == []

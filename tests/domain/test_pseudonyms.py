@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring, canonical_token
+from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES, Keyring, canonical_token
 from pipeline.errors import WrongUsage
 
 
@@ -145,7 +145,7 @@ def test_the_transaction_cache_is_bounded_and_saves_the_hash() -> None:
     assert hit * 3 < miss
 
 
-@pytest.mark.parametrize("purpose", PURPOSES)
+@pytest.mark.parametrize("purpose", NEEDED)
 def test_a_missing_purpose_is_refused(purpose: str) -> None:
     with pytest.raises(WrongUsage, match=f"keys.{purpose}: missing"):
         Keyring.decode(a_file(**{purpose: None}))

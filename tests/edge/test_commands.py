@@ -10,7 +10,8 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from pipeline.cli import run
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 
 
 @pytest.fixture

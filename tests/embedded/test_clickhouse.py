@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.errors import Unavailable
+from tests.chaos.disks import mounted
 from tests.endpoint import owner_url, request
 
 
@@ -126,3 +127,19 @@ def test_the_server_ends_with_its_owner(tmp_path: Path, how: signal.Signals) -> 
     assert not answers(url)
     with EmbeddedClickHouse(tmp_path, port=0) as server:
         assert ask(server, "SELECT 1") == "1\n"
+
+
+def test_an_insert_without_space_is_refused_and_nothing_of_it_is_said_to_be_stored(tmp_path: Path) -> None:
+    try:
+        with mounted(tmp_path / "small") as disk, EmbeddedClickHouse(tmp_path / "small", port=0) as server:
+            ask(server, "CREATE TABLE t (a UInt32) ENGINE = MergeTree ORDER BY a")
+            disk.fill()
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                ask(server, "INSERT INTO t FORMAT CSV\n1\n2\n")
+            assert refused.value.headers["X-ClickHouse-Exception-Code"] == "243"
+            assert refused.value.code == 500
+            disk.free()
+            ask(server, "INSERT INTO t FORMAT CSV\n3\n")
+            assert ask(server, "SELECT a FROM t") == "3\n"
+    except PermissionError as refusal:
+        pytest.skip(str(refusal))

@@ -28,7 +28,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 from websockets.typing import Subprotocol
 
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.gateway.passwords import line
 from tests.integration.stack import environment

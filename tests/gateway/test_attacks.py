@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.gateway.door import STRANGERS
 from tests.gateway.attacks import ATTACKS, gateway_process, measure

@@ -28,8 +28,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from pipeline.cli import run
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.gateway import options
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.errors import Unavailable
 from pipeline.gateway.charger import MOST_MALFORMED

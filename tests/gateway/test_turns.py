@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.gateway import turns
+from pipeline.gateway import passwords, turns
 from pipeline.gateway.passwords import HASHING, Passwords, line
 from pipeline.gateway.turns import Budget, TooMany, Turns, network
 
@@ -88,9 +88,9 @@ def test_a_wrong_password_costs_the_same_whether_the_station_is_known_or_not(fil
     async def fastest(passwords: Passwords, identity: str) -> float:
         took = []
         for number in range(4):
-            began = time.perf_counter()
+            began = time.process_time()  # also of the hashing threads; a busy machine does not change it
             assert not await passwords.verify(identity, WRONG, str(number))
-            took.append(time.perf_counter() - began)
+            took.append(time.process_time() - began)
         return min(took)
 
     async def both() -> tuple[float, float]:
@@ -119,20 +119,28 @@ def test_failures_of_an_identity_are_bounded_and_keep_nobody_else_out(file: Path
     assert asyncio.run(check()) == 5
 
 
-def test_a_flood_from_one_address_is_hashed_a_few_times_and_another_address_waits_for_one_hash(file: Path) -> None:
-    async def check() -> tuple[list[object], float]:
-        passwords = Passwords(file)
-        flood = [asyncio.create_task(passwords.verify(f"GUESS-{number}", WRONG, "192.0.2.1")) for number in range(300)]
-        await asyncio.sleep(0.01)
-        began = time.perf_counter()
-        assert await passwords.verify("SIM-1", RIGHT, "192.0.2.2")
-        took = time.perf_counter() - began
-        return await asyncio.gather(*flood, return_exceptions=True), took
+def test_a_proxy_with_fifty_wrong_chargers_has_failures_left_for_the_others() -> None:
+    """However long they go on: what they may use up in a second comes back in a second."""
+    assert 50 / passwords.FAILURES_AS_IDENTITY[1] <= 1 / passwords.FAILURES_AT_ADDRESS[1]
 
-    results, took = asyncio.run(check())
-    assert results.count(False) <= 30 + HASHING + 5  # some come back while it lasts
+
+def test_a_flood_from_one_address_is_hashed_a_few_times_and_another_address_waits_for_one_hash(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passwords, "FAILURES_AT_ADDRESS", (30, 1.0))
+
+    async def check() -> tuple[list[object], int]:
+        found = Passwords(file)
+        flood = [asyncio.create_task(found.verify(f"GUESS-{number}", WRONG, "192.0.2.1")) for number in range(300)]
+        await asyncio.sleep(0.01)
+        assert await found.verify("SIM-1", RIGHT, "192.0.2.2")
+        before = sum(guess.done() for guess in flood)
+        return await asyncio.gather(*flood, return_exceptions=True), before
+
+    results, before = asyncio.run(check())
+    assert before <= 3 * HASHING, "those in hand, and one turn"
+    assert results.count(False) <= 30 + HASHING + 15  # some budget comes back while it lasts
     assert all(isinstance(each, TooMany) for each in results if each is not False)
-    assert took < 2, "300 hashes took 15 s"
 
 
 def test_an_address_is_what_one_attacker_has() -> None:

@@ -31,12 +31,14 @@ def main(seed: int, records: int, each: int, lines: int, scenes: int) -> None:
 def _attacks(seed: int, records: int, each: int) -> int:
     done = faults = 0
     refused: Counter[str] = Counter()
+    errors: Counter[str] = Counter()
     while done < records:
         began = time.monotonic()
         found = attack(seed, each)
         done += found.hostile
         faults += len(found.faults)
         refused.update(found.refused)
+        errors.update(found.errors)
         echo(
             f"seed {seed}: {found.hostile:,} hostile of {found.records:,} records, {found.outputs:,} honest outputs, "
             f"{found.refused['INTERNAL_ERROR']} internal errors, {found.set_aside} set aside, slowest batch "
@@ -47,6 +49,8 @@ def _attacks(seed: int, records: int, each: int) -> int:
         seed += 1
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
     echo(f"{done:,} hostile records, {faults} faults; refused: {reasons}")
+    for where, count in errors.most_common():
+        echo(f"  {count} {where}")
     return faults
 
 

@@ -135,13 +135,13 @@ def inject(scene: Scene, line: Line) -> list[str] | None:
     if others(told(log), scene) != others(scene.expected, scene):
         found.append(f"{where}: outputs of others differ")
     letters = [each for each in log.outputs("dead-letters") if dict(each.headers)["reason"] == b"INTERNAL_ERROR"]
-    aside = set(log.partition.net.set_aside)
+    aside = set(log.partition.quarantine.set_aside)
     if not aside <= {scene.victim.encode()} or len(letters) > 1:
         found.append(f"{where}: more than the victim was touched")
     if aside:
         log.release(scene.victim.encode())
         feed(log, [record for record in scene.records if record[0] is None][-30:], Verdict(0))
-        if log.partition.net.set_aside:
+        if log.partition.quarantine.set_aside:
             found.append(f"{where}: it could not be released")
         elif not letters and energies(log, scene.victim) != scene.sessions:
             found.append(f"{where}: after its release its sessions are others")

@@ -22,7 +22,7 @@ from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Delivery, Plan, simulate
 
-HOSTILE = tuple(f"HOSTILE-{number}" for number in range(6))
+HOSTILE = tuple(f"HOSTILE-{number}" for number in range(40))
 FOREIGN_KEYS = (b"", b"\x00", b"\xff\xfe", b"k" * 1025, "Café".encode(), "Cafe\u0301".encode(), b"nul\x00key")
 INTEGERS = (
     -1, 0, 1, 2, 255, 256, 65_535, 65_536, 2**31 - 1, 2**31, 2**53, 2**53 + 1, 2**62, 2**63 - 1, 2**63, 2**64, 10**30,
@@ -132,7 +132,7 @@ def _other_text(text: str, random: Random) -> str:
     if re.match(r"\d{4}-\d\d-\d\dT", text):
         year = random.choice(("2025", "2026", "2026", "2027", "2018", "2038", "9999", "1970", "0001"))
         return f"{year}-{random.randint(1, 12):02d}-{random.randint(1, 28):02d}{text[10:]}"
-    if text.replace(".", "").isdigit():
+    if re.fullmatch(r"\d{1,15}(\.\d{1,9})?", text):
         return str(random.choice((float(text) * 10 ** random.randint(-3, 9), -float(text), 0, int(float(text)) + 1)))
     return random.choice(TEXTS)
 

@@ -25,6 +25,7 @@ from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.internal_errors import place
 from pipeline.topics import DEAD_LETTERS, QUARANTINE
 from pipeline.wire.meter_events import Decoder
+from pipeline.wire.quarantine import decode_mark
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 from tests.builders import KEYS
@@ -54,6 +55,8 @@ class Verdict:
     hostile: int = 0
     outputs: int = 0
     refused: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    """Places of errors of ours: each is to be mended, though it cost its own station only."""
     set_aside: int = 0
     slowest_s: float = 0.0
     faults: list[str] = field(default_factory=list)
@@ -140,7 +143,12 @@ def attack(seed: int, count: int) -> Verdict:
         verdict.faults.append(f"seed {seed}: the worker would have ended or stood: {place(error)}: {error}")
         return verdict
     found = told(log, frozenset(key for _, key, _ in expected))
-    verdict.outputs, verdict.set_aside = len(expected), len(log.partition.net.set_aside)
+    verdict.outputs, verdict.set_aside = len(expected), len(log.partition.quarantine.set_aside)
+    for each in log.outputs(DEAD_LETTERS.name, QUARANTINE.name):
+        if (each.headers and dict(each.headers).get("reason")) == b"INTERNAL_ERROR":
+            verdict.errors[dict(each.headers)["detail"].decode()] += 1
+        elif dict(each.headers).get("kind") == b"mark":
+            verdict.errors[decode_mark(each.value or b"").reason] += 1
     if found != expected:
         different = next(
             (f"{a} instead of {b}" for a, b in zip(found, expected, strict=False) if a != b), "one list is shorter"

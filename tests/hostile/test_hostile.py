@@ -14,13 +14,13 @@ from tests.hostile.run import attack, mixed
 
 pytestmark = pytest.mark.internal_errors
 
-LINES = 12
+LINES = 6
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_hostile_records_cost_nobody_else_anything(seed: int) -> None:
     found = attack(seed, 1_500)
-    assert found.faults == []
+    assert (found.faults, found.errors) == ([], {})
     assert found.outputs > 1_000
     assert sum(found.refused.values()) > 300
 
@@ -58,4 +58,4 @@ def test_an_exception_at_any_line_costs_its_station_only(played: Scene) -> None:
     lines = Random(f"few/{played.seed}").sample(list(played.lines), LINES)  # noqa: S311 - a test, not a secret
     outcomes = [inject(played, line) for line in lines]
     assert [fault for faults in outcomes for fault in faults or ()] == []
-    assert outcomes.count(None) < LINES / 5
+    assert outcomes.count(None) < LINES / 2

@@ -20,12 +20,15 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
 from pipeline.cli.up import Platform, running
+from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.backlog import Backlog
-from pipeline.edge.producer import produce
+from pipeline.edge.producer import produce, signed
 from pipeline.edge.simulator import Delivery
 from pipeline.kafka_config import producer_config
 from pipeline.runtime.logic import Output
 from pipeline.settings import PREFIX, Settings, clickhouse_password
+from pipeline.wire.control import Control
+from pipeline.wire.meter_events import METER_EVENTS
 from tests.invariants import Heard
 
 REPOSITORY = Path(__file__).parents[2]
@@ -78,6 +81,11 @@ class Stack:
         assert chargeline("keys", "create", folder / "keys.json").returncode == 0
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
 
+    @property
+    def control(self) -> Control:
+        """Signs ticks as the commands do: the workers sign theirs, and believe no others."""
+        return Control(control_key(Path(self.environment["keys_file"]).read_bytes(), "keyring"), METER_EVENTS)
+
     def chargeline(self, *arguments: str | Path) -> Done:
         return chargeline(*arguments, settings=self.environment)
 
@@ -124,7 +132,7 @@ class Stack:
 
     def send(self, records: Iterable[Delivery]) -> None:
         """As a gateway does; a tick goes to every partition."""
-        report = produce(records, topics.METER_EVENTS.name, producer_config(self.settings))
+        report = produce(signed(records, self.control), topics.METER_EVENTS.name, producer_config(self.settings))
         assert not report.failed, report.first_error
 
     def rows(self, query: str) -> list[dict[str, Any]]:

@@ -23,8 +23,9 @@ from confluent_kafka.admin import AdminClient
 from pipeline import topics
 from pipeline.agents.assembly import CONNECTOR_STATUS, Assembly
 from pipeline.agents.occupancy import PRICE_SIGNALS, Occupancy
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.keys import write_keyring
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.embedded.kafka import EmbeddedKafka

@@ -134,7 +134,9 @@ def produce(stack: Stack, records: list[Sent]) -> dict[tuple[int, int], Sent]:
         places[message.partition() or 0, message.offset() or 0] = one
 
     for one in records:
-        producer.produce("meter-events", one.value, one.key, one.partition, on_delivery=partial(take, one))
+        is_tick = one.reason is None and one.key is None and one.value is not None
+        value = stack.control.sign(one.value or b"") if is_tick else one.value
+        producer.produce("meter-events", value, one.key, one.partition, on_delivery=partial(take, one))
     assert producer.flush(60) == 0
     assert len(places) == len(records)
     return places

@@ -15,8 +15,9 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, PartitionMetadata
 
+from pipeline.cli.declared import declared_topics
 from pipeline.cli.simulate import write_documents
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.edge.reading import read_topic
 from pipeline.edge.simulator import Plan, simulate
 from pipeline.embedded.quorum import BROKERS, EmbeddedQuorum

@@ -17,7 +17,7 @@ from pipeline.metrics import Meters
 from pipeline.runtime.liveness import Watchdog
 from pipeline.storage import migrate
 from pipeline.storage.connection import connect
-from pipeline.storage.rows import DeadLetter
+from pipeline.storage.rows import Rejection
 from pipeline.storage.writer import ClickHouseWriter
 from tests.endpoint import owner_url
 from tests.runtime.sinks import running
@@ -67,8 +67,8 @@ def test_a_clickhouse_that_hangs_is_waited_for_and_the_same_batch_repeated(kafka
         def write(records: Mapping[str, Sequence[ck.Message]]) -> None:
             messages = records[arena.source]
             tried.append([(message.partition(), message.offset()) for message in messages])
-            writer.insert_dead_letters(
-                [DeadLetter(m.partition() or 0, m.offset() or 0, arena.source, 0, 0, "-", 0) for m in messages]
+            writer.insert_rejections(
+                [Rejection(m.partition() or 0, m.offset() or 0, arena.source, 0, 0, "-", 0) for m in messages]
             )
             stored.update(tried[-1])
 

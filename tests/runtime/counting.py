@@ -41,7 +41,7 @@ class Count:
 
 class Counting:
     """Implements runtime.logic.Logic[Count]. Records are decimal numbers, `clock time_us` is a tick, and
-    `clock time_us offset` one that makes reference data visible, of which `reached` is here."""
+    `clock time_us offset` one that makes reference data visible, of which `reached` is here; `signed` may be first."""
 
     codec_version = 1
     readable_versions = frozenset({1})
@@ -89,10 +89,14 @@ class Counting:
         return [self._tell(state, b"%d" % state.count)]
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        clock, *numbers = value.split(b" ")
+        signed = value.startswith(b"signed ")
+        clock, *numbers = value.removeprefix(b"signed ").split(b" ")
         if not numbers or not all(number.isdigit() for number in numbers):
             raise InvalidMessage("NOT_A_TICK", "send `clock time_us`")
-        return Tick(clock.decode(), int(numbers[0]), tuple(map(int, numbers[1:])))
+        return Tick(clock.decode(), int(numbers[0]), tuple(map(int, numbers[1:])), signed)
+
+    def trust(self, unsigned: bool) -> bool:
+        return True
 
     def see(self, view: View) -> None:
         if view and view[0] > self.reached:

@@ -11,9 +11,9 @@ from pipeline.runtime.changelog import decode_metadata, encode_metadata
 from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import Logic
-from pipeline.runtime.net import QUARANTINE
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Committed, Headers, Position
+from pipeline.runtime.quarantine import QUARANTINE
 from pipeline.runtime.restore import Refused, restore
 from pipeline.wire.quarantine import RELEASE, Kept, decode_kept
 
@@ -31,7 +31,7 @@ class PartitionLog:
     """Transaction and Recall of partition 0. What was produced since the last checkpoint is uncommitted."""
 
     def __init__(self, logic: Logic[Any], *, max_state_bytes: int = 900_000, gate: FloodGate | None = None) -> None:
-        self.logic = logic
+        self.logic: Any = logic
         self.source_log: list[Message] = []
         self.committed_records: list[Produced] = []
         self.open_records: list[Produced] = []

@@ -14,6 +14,7 @@ from faust import StreamT
 from pipeline.metrics import Meters
 from pipeline.runtime.config import StageConfig
 from pipeline.runtime.feed import Poll
+from pipeline.runtime.logic import NEVER
 from pipeline.runtime.phases import Phases
 from pipeline.runtime.stage import DurableStage
 from pipeline.runtime.transport import faust_app
@@ -25,7 +26,7 @@ async def main(options: dict[str, Any]) -> None:
     phases = Phases(Path(options["phase_file"]) if options.get("phase_file") else None, options.get("pause_at", ""))
     meters = Meters()
     stage: DurableStage[Count] = DurableStage(
-        StageConfig(**options["stage"]), Counting(options["output"]), meters, phases
+        StageConfig(**options["stage"]), Counting(options["output"], options.get("reached", NEVER)), meters, phases
     )
     app = faust_app(stage.name)
 

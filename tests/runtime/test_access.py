@@ -22,7 +22,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from pipeline.cli.topics import create_topics, declared_topics
+from pipeline.cli.declared import declared_topics
+from pipeline.cli.topics import create_topics
 from pipeline.edge.producer import produce
 from pipeline.edge.reading import read_topic
 from pipeline.embedded.kafka import BROKER, EmbeddedKafka

@@ -95,3 +95,12 @@ def test_the_watchdog_thread_tells_within_its_limit_and_a_second(part: Part) -> 
     watchdog.stop()
     assert told
     assert time.monotonic() - began < LIMIT_S + 1
+
+
+def test_a_process_that_was_stopped_is_given_its_time_anew_and_then_judged_as_ever(part: Part) -> None:
+    part.lag, part.uncommitted_s = 5, 2 * LIMIT_S
+    watchdog = Watchdog([part], LIMIT_S)
+    assert complaint_after(watchdog, part, LIMIT_S / 4) is None
+    time.sleep(2 * LIMIT_S)  # nobody ran, the watchdog neither
+    assert watchdog.complaint() is None
+    assert complaint_after(watchdog, part, 3 * LIMIT_S) is not None

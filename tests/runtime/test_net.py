@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.runtime.changelog import archive_key
 from pipeline.runtime.dead_letters import BadRelease, DeadLetterFlood, FloodGate
-from pipeline.runtime.net import QUARANTINE
+from pipeline.runtime.quarantine import QUARANTINE
 from pipeline.wire.quarantine import MARK
 from tests.runtime.counting import GROWS, OUTGROWS, RAISES, TICK_RAISES, Counting
 from tests.runtime.partition_log import PartitionLog, Produced
@@ -67,7 +67,7 @@ def test_what_was_undone_is_not_met_again_by_a_restore() -> None:
     log.take(*numbers(BAD, 0, 57), (BAD, RAISES), *numbers(BAD, 60, 3))
     without.take(*numbers(BAD, 0, 57), *numbers(BAD, 60, 3))
     log.checkpoint(write_s=100)
-    log.logic.broken = False  # type: ignore[attr-defined]  # a new release
+    log.logic.broken = False  # a new release
     log.crash()
     assert state(log, BAD) == state(without, BAD)
     assert len(log.outputs("dead-letters")) == 1
@@ -103,7 +103,7 @@ SCRIPTS = {
 def test_a_key_that_is_set_aside_comes_back_as_if_nothing_had_been(script: str, crashes: bool) -> None:
     """Every output of it once, in the end; the others never notice."""
     log, without = PartitionLog(Counting(), max_state_bytes=400), PartitionLog(Counting(), max_state_bytes=4_000)
-    without.logic.broken = False  # type: ignore[attr-defined]
+    without.logic.broken = False
     tick = (None, b"live 20000000 3")
     for number, record in enumerate(SCRIPTS[script]):
         for each in log, without:
@@ -113,19 +113,19 @@ def test_a_key_that_is_set_aside_comes_back_as_if_nothing_had_been(script: str, 
             log.crash()
     log.take(tick)
     without.take(tick)
-    assert set(log.partition.net.set_aside) == {BAD}
+    assert set(log.partition.quarantine.set_aside) == {BAD}
     assert told(log, BAD) != told(without, BAD)
     assert told(log, GOOD) == told(without, GOOD)
     assert log.outputs("dead-letters") == []
     assert (log.outputs("anomalies")[0].value or b"").startswith(b"STATION_QUARANTINED")
     log.checkpoint()
     assert archive_key(BAD, MARK) in log.changelog()
-    log.logic.broken, log.max_state_bytes = False, 4_000  # type: ignore[attr-defined]  # a new release
+    log.logic.broken, log.max_state_bytes = False, 4_000  # a new release
     log.crash()
     log.release(BAD)
     log.take(tick)
     without.take(tick)
-    assert log.partition.net.set_aside == {}
+    assert log.partition.quarantine.set_aside == {}
     assert state(log, BAD) == state(without, BAD)
     assert sorted(told(log, BAD)) == sorted(told(without, BAD))
     log.checkpoint()
@@ -140,9 +140,9 @@ def test_a_release_that_raises_again_keeps_the_rest() -> None:
     log.take(*numbers(BAD, 0, 5), (BAD, GROWS), (BAD, b"7"), (BAD, GROWS), (BAD, b"8"))
     log.checkpoint()
     log.release(BAD)
-    assert set(log.partition.net.set_aside) == {BAD}
+    assert set(log.partition.quarantine.set_aside) == {BAD}
     log.checkpoint()
-    log.logic.broken = False  # type: ignore[attr-defined]
+    log.logic.broken = False
     log.release(BAD)
     assert log.partition.entries[BAD].state.count == 9
     assert len(log.outputs("anomalies")) == 3, "set aside, again, released"
@@ -168,22 +168,69 @@ def test_a_state_record_that_cannot_be_read_sets_its_key_aside_and_afresh_begins
     log.committed_records.append(Produced("changelog", BAD, corrupt, ()))
     log.crash()
     log.take(*numbers(BAD, 30, 4), *numbers(GOOD, 30, 4))
-    assert set(log.partition.net.set_aside) == {BAD}
+    assert set(log.partition.quarantine.set_aside) == {BAD}
     assert log.partition.entries[GOOD].state.count == 7
     log.checkpoint()
     assert log.changelog()[BAD] == corrupt
     assert [each.value() for _, each in log.kept(0, "in")] == [b"20", b"21", b"22", b"30", b"31", b"32", b"33"]
     log.release(BAD)
-    assert set(log.partition.net.set_aside) == {BAD}, "its record is as unreadable as before"
+    assert set(log.partition.quarantine.set_aside) == {BAD}, "its record is as unreadable as before"
     log.release(BAD, b"afresh")
     assert log.partition.entries[BAD].state.count == 7
+
+
+def test_what_the_source_has_lost_is_said_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def gone(*_: int) -> None:
+        raise LookupError("in partition 0: records 3 to 4 are gone")
+
+    log = PartitionLog(Counting())
+    log.take(*numbers(BAD, 0, 3))
+    log.checkpoint()
+    log.take(*numbers(BAD, 3, 2))
+    monkeypatch.setattr(log, "source", gone)
+    log.take((BAD, RAISES), (BAD, b"7"), (GOOD, b"1"))
+    assert "records 3 to 4 are gone; a station that is set aside lacks them" in caplog.text
+    log.checkpoint()
+    log.logic.broken = False
+    log.release(BAD)
+    assert (log.partition.entries[BAD].state.count, log.partition.entries[GOOD].state.count) == (3 + 2, 1)
+
+
+def test_what_is_kept_outlasts_a_source_that_is_made_anew() -> None:
+    """Its offsets begin at 0 again, so they say nothing of the order."""
+    log = PartitionLog(Counting())
+    log.take(*numbers(BAD, 0, 9), (BAD, GROWS), *numbers(BAD, 10, 2))
+    log.checkpoint()
+    log.source_log = []
+    log.partition.renumber(0)
+    log.write(*numbers(GOOD, 0, 3), *numbers(BAD, 20, 12), at_ms=60_000)
+    log.read_on()
+    log.checkpoint()
+    log.logic.broken = False
+    log.release(BAD)
+    assert log.partition.entries[BAD].state.count == 9 + 1 + 2 + 12
+    log.checkpoint()
+    assert list(log.kept(0, "in")) == []
+
+
+def test_a_release_forgives_what_was_raised_before() -> None:
+    log = PartitionLog(Counting(), gate=FloodGate(1000, 90, lambda _: None, key_errors=2))
+    log.take((BAD, b"1"), (BAD, RAISES), (BAD, RAISES))
+    assert set(log.partition.quarantine.set_aside) == {BAD}
+    log.logic.broken = False
+    log.release(BAD)
+    log.logic.broken = True
+    log.take((BAD, RAISES))
+    assert log.partition.quarantine.set_aside == {}
 
 
 def test_a_key_that_raises_again_and_again_is_set_aside() -> None:
     log = PartitionLog(Counting(), gate=FloodGate(1000, 90, lambda _: None, key_errors=3))
     log.take((BAD, b"1"), *[(BAD, RAISES)] * 5)
     assert len(log.outputs("dead-letters")) == 2
-    assert set(log.partition.net.set_aside) == {BAD}
+    assert set(log.partition.quarantine.set_aside) == {BAD}
     assert len([each for each in log.outputs(QUARANTINE) if each.value == RAISES]) == 3
 
 

@@ -11,9 +11,9 @@ from pipeline.runtime import changelog
 from pipeline.runtime.changelog import StateRecord, UnreadableState
 from pipeline.runtime.dead_letters import WINDOW, DeadLetterFlood, FloodGate
 from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.net import Listed
 from pipeline.runtime.partition import Partition
 from pipeline.runtime.ports import Headers, Position
+from pipeline.runtime.undo import Listed
 from tests.runtime.counting import Count, Counting
 
 KEY = b"key-1"
@@ -75,7 +75,7 @@ def test_a_refused_record_leaves_no_key_behind() -> None:
     log.take((KEY, b"not a number"))
     assert log.partition.entries == {}
     assert log.refused == ["NOT_A_NUMBER"]
-    assert log.produced == [("dead-letters", KEY, b"not a number")]
+    assert log.produced == [("dead-letters", KEY, b"not a number"), ("rejections", None, None)]
 
 
 def test_a_tick_wakes_only_the_keys_of_its_clock_whose_time_has_come() -> None:
@@ -93,7 +93,7 @@ def test_an_output_goes_to_the_partition_of_its_source_where_its_topic_is_so() -
     for topic, partition in (("sessions", 0), ("out", -1)):
         log = Log(output=topic)
         log.take(*[(KEY, b"1")] * 10, (KEY, b"no number"))
-        assert log.partitions == [(topic, partition), ("dead-letters", -1)]
+        assert log.partitions == [(topic, partition), ("dead-letters", -1), ("rejections", 0)]
 
 
 def test_a_state_of_an_unknown_codec_or_format_stops_the_worker() -> None:

@@ -18,11 +18,11 @@ from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import NEVER, Logic, ReferenceBehind
 from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.net import Listed
 from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition import DEAD_LETTERS, Partition
 from pipeline.runtime.ports import TransactionLost
 from pipeline.runtime.restore import Refused, restore
+from pipeline.runtime.undo import Listed
 from tests.builders import KEYS
 from tests.runtime.counting import Counting
 from tests.runtime.simulated import Blocked, Broker, History, Record, Transaction

@@ -12,8 +12,10 @@ import pytest
 
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
+from pipeline.runtime.feed import Batch
 from pipeline.runtime.sink import Sink, Write
 from tests.runtime.sinks import running
+from tests.runtime.test_lost_records import delete_up_to, ends
 from tests.runtime.workers import Arena, numbers
 
 
@@ -80,3 +82,40 @@ def test_a_defect_in_our_own_records_ends_the_worker(kafka: str, tmp_path: Path)
     sink = asyncio.run(run_sink(arena, write, lambda: False, 20))
     with pytest.raises(ValueError, match="not one of our records"):
         sink.failure.result()
+
+
+def test_records_removed_before_they_are_stored_are_counted_and_the_rest_is_stored(
+    kafka: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arena, meters = Arena(kafka, tmp_path), Meters()
+    seen: set[tuple[int | None, int | None]] = set()
+
+    def write(records: Mapping[str, Sequence[ck.Message]]) -> None:
+        seen.update((message.partition(), message.offset()) for several in records.values() for message in several)
+
+    def total() -> int:
+        return sum(map(len, arena.records.values()))
+
+    async def stores(count: Callable[[], int]) -> None:
+        async with running(arena, write, meters, batch_s=0.2) as sink:
+            until = time.monotonic() + 30
+            while len(seen) < count() and time.monotonic() < until:
+                await asyncio.sleep(0.05)
+            assert len(seen) == count()
+            (lease, *_) = list(sink._leases.values())
+            await sink.process([Batch(lease, lease.epoch, lease.end, ())])  # as when they are removed while it runs
+            await asyncio.to_thread(arena.fill, numbers(keys=20, count=100))
+            while len(seen) < count() and time.monotonic() < until:
+                await asyncio.sleep(0.05)
+            assert len(seen) == count()
+
+    arena.fill(numbers(keys=20, count=400))
+    asyncio.run(stores(total))
+    stored = ends(arena)
+    arena.fill(numbers(keys=20, count=400))
+    left = {number: end - 5 for number, end in ends(arena).items()}
+    delete_up_to(arena, left)
+    lost = sum(left.values()) - sum(stored.values())
+    asyncio.run(stores(lambda: total() - lost))
+    assert f'chargeline_records_lost_total{{stage="store"}} {lost:.1f}' in meters.text().decode()
+    assert "were removed before they were stored; it is read on from offset" in caplog.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import socket
 import time
 import urllib.error
@@ -17,6 +19,7 @@ from pipeline.runtime.liveness import STALLED
 from pipeline.runtime.murmur import partition_of
 from pipeline.wire import dead_letters
 from tests.runtime.counting import HANGS
+from tests.runtime.test_lost_records import free_port
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 
@@ -100,6 +103,23 @@ def test_a_worker_that_hangs_ends_itself(arena: Arena) -> None:
     assert process.wait(30) == STALLED
     assert "worker ends: " in arena.log("a")
     arena.processes.clear()
+
+
+def test_a_worker_that_was_stopped_for_longer_than_any_limit_goes_on(arena: Arena) -> None:
+    """Its session and its transaction are gone; a supervisor finds nothing to do."""
+    port = free_port()
+    process = arena.start("a", probe_port=port, stall_limit_s=3)
+    arena.fill(numbers(keys=50, count=5_000))
+    arena.outputs(100, 20)
+    os.kill(process.pid, signal.SIGSTOP)
+    arena.fill(numbers(keys=50, count=5_000))
+    time.sleep(12)  # above stall limit and session time-out
+    os.kill(process.pid, signal.SIGCONT)
+    expected = arena.expected()
+    found = arena.outputs(len(expected), 40)
+    assert sorted(found) == sorted(expected.items()), "nothing is lost, nothing is told twice"
+    assert _get(port, "/livez") == (200, "ok\n")
+    assert arena.stop_all() == {"a": 0}
 
 
 def test_more_keys_than_the_cap_stop_the_worker(new_arena: Callable[..., Arena]) -> None:

@@ -24,6 +24,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.topics import LARGEST_RECORD, TOPICS
 from pipeline.wire.connector_status import decode_status, encode_change
+from pipeline.wire.control import SignedDecision
 from pipeline.wire.meter_events import Decoder, check
 from pipeline.wire.price_signals import decode_signals, encode_slot
 from pipeline.wire.sessions import decode_alert, decode_session, decode_update
@@ -44,7 +45,7 @@ MADE_BY_WIRE = {
     events.SessionStarted: ("call", "billing_token", "analytics_token"),
     events.SessionAuthorized: ("billing_token", "analytics_token"),
     events.MeterRead: ("left_out",),
-    events.BillDecided: ("billing_token", "analytics_token"),
+    SignedDecision: ("billing_token", "analytics_token"),
 }
 """Fields that wire fills; no producer sends them."""
 SENT = (
@@ -54,7 +55,7 @@ SENT = (
     events.SessionEnded,
     events.StatusReported,
     events.StationSeen,
-    events.BillDecided,
+    SignedDecision,
     events.ClockTicked,
 )
 STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [

@@ -95,9 +95,9 @@ def test_versions_order_generations_before_revisions() -> None:
     assert rows.version(1, 2**32 - 1) < rows.version(2, 1) < rows.version(2, 2)
 
 
-def test_an_alert_and_a_dead_letter_come_back_as_they_were(database: Database) -> None:
+def test_an_alert_and_a_rejection_come_back_as_they_were(database: Database) -> None:
     database.writer.insert_anomalies([an_alert(1)])
-    database.writer.insert_dead_letters([rows.DeadLetter(2, 77, "meter-events", 3, 99, "malformed", NOON_US // 1000)])
+    database.writer.insert_rejections([rows.Rejection(2, 77, "meter-events", 3, 99, "malformed", NOON_US // 1000)])
     alert = next(iter(database.client.query("SELECT * EXCEPT inserted_at FROM anomalies").named_results()))
     assert alert == {
         "alert_id": "a00001", "rule": "overstayed", "state": "raised", "severity": "warning", "station_id": "ST-1",
@@ -105,6 +105,6 @@ def test_an_alert_and_a_dead_letter_come_back_as_they_were(database: Database) -
         "raised_at": NOON.replace(hour=13), "value": "3600", "threshold": "1800", "detail": "idle for 60 min",
         "evidence": ["r1"], "clock": "live",
     }  # fmt: skip
-    assert database.rows("SELECT * EXCEPT inserted_at FROM dead_letters") == [
+    assert database.rows("SELECT * EXCEPT inserted_at FROM rejections") == [
         (2, 77, "meter-events", 3, 99, "malformed", NOON)
     ]

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.errors import Unavailable
 from pipeline.storage import migrate
-from pipeline.storage.connection import NotMigrated, connect
+from pipeline.storage.connection import NotMigrated, connect, failures
 from pipeline.storage.rows import anomalies_table
 from pipeline.storage.writer import INSERT_SETTINGS, ClickHouseWriter
 from tests.endpoint import owner_url
@@ -30,7 +30,7 @@ def test_rows_are_readable_when_the_insert_returns(database: Database) -> None:
 def test_an_empty_batch_is_nothing(database: Database) -> None:
     database.writer.insert_sessions([])
     database.writer.insert_anomalies([])
-    database.writer.insert_dead_letters([])
+    database.writer.insert_rejections([])
     assert database.value("SELECT count() FROM sessions") == 0
 
 
@@ -93,3 +93,21 @@ def test_a_proxy_without_its_server_is_unavailable() -> None:
                 [a_session(1)]
             )
         proxy.shutdown()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Code: 75. DB::Exception: Cannot write, errno: 28, strerror: No space left on device. (CANNOT_WRITE_TO_FILE)",
+        "Code: 1001. DB::Exception: std::exception: filesystem error: in create_directories: Disk quota exceeded",
+        "Code: 243. DB::Exception: Cannot reserve 1.00 MiB, not enough space. (NOT_ENOUGH_SPACE)",
+    ],
+)
+def test_a_full_disk_is_waited_for_whatever_its_code(text: str) -> None:
+    with pytest.raises(Unavailable, match="is not available"), failures("http://clickhouse"):
+        raise DatabaseError(text, code=int(text[6:].split(".")[0]))
+
+
+def test_an_error_that_waiting_does_not_cure_stays_one() -> None:
+    with pytest.raises(DatabaseError), failures("http://clickhouse"):
+        raise DatabaseError("Code: 75. DB::Exception: Cannot write to file, errno: 5. (CANNOT_WRITE_TO_FILE)", code=75)

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pipeline.domain.bounds import LATEST_US, MOST_CONNECTORS, MOST_HELD, MOST_SESSIONS
-from pipeline.domain.events import BillDecided, ChargeEvent, SessionStarted, StationSeen, StatusReported
+from pipeline.domain.events import (
+    BillDecided,
+    ChargeEvent,
+    SessionConfirmed,
+    SessionStarted,
+    StationSeen,
+    StatusReported,
+)
 from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.domain.station import EARLIEST, UNKNOWN_CONNECTOR, Station
+
+_OF_STATION = StationSeen, BillDecided
 
 
 def refusal(station: Station, event: ChargeEvent) -> tuple[str, str] | None:
@@ -15,12 +24,12 @@ def refusal(station: Station, event: ChargeEvent) -> tuple[str, str] | None:
         return "CLOCK_WRONG", "received_time_us is not between 2017 and 2100: set the clock of whoever received it"
     if not received and at > LATEST_US:
         return "CLOCK_WRONG", "event_time_us is after 2100 and the receive time is not given"
-    if isinstance(event, StationSeen | BillDecided):
+    if isinstance(event, _OF_STATION):
         return None
-    known, connector_id = station.connectors, getattr(event, "connector_id", None)
-    if connector_id is not None and connector_id not in known and len(known) >= MOST_CONNECTORS:
-        own = len(known.keys() - {WHOLE_STATION, UNKNOWN_CONNECTOR})
-        if own >= MOST_CONNECTORS and connector_id != WHOLE_STATION:
+    known = station.connectors
+    if len(known) >= MOST_CONNECTORS and not isinstance(event, SessionConfirmed):
+        is_new = event.connector_id not in (None, WHOLE_STATION) and event.connector_id not in known
+        if is_new and len(known.keys() - {WHOLE_STATION, UNKNOWN_CONNECTOR}) >= MOST_CONNECTORS:
             return "TOO_MANY_CONNECTORS", f"no station has more than {MOST_CONNECTORS} connectors"
     if isinstance(event, StatusReported):
         return None

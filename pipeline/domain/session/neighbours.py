@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.conservation import withdraw
@@ -90,14 +91,16 @@ def untangle(station: Station, connector_id: int, step: Step) -> None:
 def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) -> None:
     """The same of sessions without a start: each becomes a part of the one that has its evidence, too."""
     joined: set[int] = set()
+    spans: dict[int, Span | None] = {}
     for shell in shells:
         for other in [*_in_order(station, shell.connector_id), *shells]:
-            if other is shell or id(other) in joined or not _shares_evidence(station, other, shell):
+            if other is shell or id(other) in joined or not _shares_evidence(station, other, shell, spans):
                 continue
             tokens = other.token or other.stop_token, shell.token or shell.stop_token
             if None in tokens or tokens[0] == tokens[1]:
                 _unite(station, other, shell, step)
                 joined.add(id(shell))
+                spans.pop(id(other), None)
                 break
 
 
@@ -138,22 +141,41 @@ def _share(first: Session, second: Session) -> bool:
     return end is None or begin <= following < max(end, first.last_register_wh)  # a stop may be frozen
 
 
-def _shares_evidence(station: Station, first: Session, shell: Session) -> bool:
-    """The same of a session whose start was not seen: readings at one time, over one stretch of the register."""
-    spans = []
+def _shares_evidence(station: Station, first: Session, shell: Session, spans: dict[int, Span | None]) -> bool:
+    """The same of a session whose start was not seen: readings at one time, over one stretch of the register.
+
+    `spans` remembers what is dear to find out: of so many sessions without a start each meets each other one."""
     if first.connector_id != shell.connector_id or shell.connector_id == UNKNOWN_CONNECTOR:
         return False
     for session in (first, shell):
-        readings = readings_of(station, session, session.ended_at_us)
-        registers = _registers(readings)
-        if session.start_register_wh is not None:
-            registers.insert(0, session.start_register_wh)
-        if not len(readings) or not registers:
-            return False
-        began = readings[TIME] if session.started_at_us is None else session.started_at_us
-        spans.append((began, max(_reach(session), readings[TIME - STRIDE]), min(registers), max(registers)))
-    (began, reach, low, high), (other_began, other_reach, other_low, other_high) = spans
-    return min(reach, other_reach) - max(began, other_began) > OVERLAP and max(low, other_low) <= min(high, other_high)
+        if id(session) not in spans:
+            spans[id(session)] = _span(station, session)
+    one, other = spans[id(first)], spans[id(shell)]
+    if one is None or other is None:
+        return False
+    reach, began = min(one.until_us, other.until_us), max(one.from_us, other.from_us)
+    return reach - began > OVERLAP and max(one.low_wh, other.low_wh) <= min(one.high_wh, other.high_wh)
+
+
+class Span(NamedTuple):
+    """When a session was read, and over which stretch of the register."""
+
+    from_us: int
+    until_us: int
+    low_wh: int
+    high_wh: int
+
+
+def _span(station: Station, session: Session) -> Span | None:
+    """None: it was not read."""
+    readings = readings_of(station, session, session.ended_at_us)
+    registers = _registers(readings)
+    if session.start_register_wh is not None:
+        registers.insert(0, session.start_register_wh)
+    if not len(readings) or not registers:
+        return None
+    began = readings[TIME] if session.started_at_us is None else session.started_at_us
+    return Span(began, max(_reach(session), readings[TIME - STRIDE]), min(registers), max(registers))
 
 
 def _registers(readings: Numbers) -> list[int]:

@@ -187,7 +187,7 @@ def _is_thinned_at(session: Session, at: int) -> bool:
     """Are the readings around this time kept no more? One of just this time is compared with the one that is."""
     readings = session.readings
     if session.folded_us and at <= session.folded_us:
-        return readings[place_of(readings, at) + TIME] != at
+        return at not in readings[place_of(readings, at) :][TIME : TIME + 1]
     return bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
 
 
@@ -200,6 +200,9 @@ def _leave_out_late(station: Station, session: Session, row: list[int]) -> None:
         return
     readings = session.readings
     place = place_of(readings, row[TIME])
+    if place == len(readings):  # what was read there is not even the last that is kept
+        note(session, "EVIDENCE_THINNED")
+        return
     before, after = readings[max(place - STRIDE, 0) + ENERGY], readings[place + ENERGY]
     if row[KIND] != REGISTER or not lies_between(before, row[ENERGY], after):
         note(session, "EVIDENCE_THINNED")

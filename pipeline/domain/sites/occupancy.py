@@ -7,7 +7,7 @@ nobody knows whether a connector is free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.domain.events import LIVE
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
@@ -30,7 +30,7 @@ _STATES: Mapping[str, ConnectorState] = {
 }
 
 
-def changes(station: Station, site_id: str | None, reported: Iterable[int] | None = None) -> Iterator[ConnectorChanged]:
+def changes(station: Station, site_id: str | None, reported: Sequence[int] | None = None) -> Iterator[ConnectorChanged]:
     """What is other than it was told, and from now on counts as told. `site_id` None: the site is not known.
 
     `reported`: connectors whose status came since the last call; None: any. No other has changed, but the whole
@@ -41,8 +41,11 @@ def changes(station: Station, site_id: str | None, reported: Iterable[int] | Non
         station.told_site, reported = site_id, None
     if site_id is None:
         return
-    numbers = station.connectors if reported is None else {*reported, WHOLE_STATION}
-    for connector in [station.connectors[number] for number in numbers if number in station.connectors]:
+    known = station.connectors
+    for number in known if reported is None else (*reported, WHOLE_STATION):
+        connector = known.get(number)
+        if connector is None:
+            continue
         state, since = _now(station, connector)
         if state is not None and state != connector.told:
             connector.told, connector.told_us = state, max(since, connector.told_us)
