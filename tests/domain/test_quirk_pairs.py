@@ -107,5 +107,5 @@ def test_a_clock_that_is_ahead_and_starts_that_come_twice_survive_a_restart() ->
 
 
 def test_readings_that_are_stamped_before_1970_are_read() -> None:
-    _, tally = score(Task(("wall_clock_new_york", "clock_unset"), "ocpp2.0.1", 198, ("doubled", "cut")))
+    _, tally = score(Task(("wall_clock_new_york", "clock_unset"), "ocpp2.0.1", 198, LAWS))
     assert (tally.sessions, tally.problems) == (6, [])
