@@ -87,6 +87,10 @@ from tests.scored.quirks import LAWS
         ("no_power+loses_charging", "ocpp1.6", 319),
         # a price that changed while the register was not refreshed
         ("beat_60_min+rolls_back", "ocpp1.6", 700),
+        # what replaced a stop was another session's, and that one has booked it
+        ("rounded_repeats+shares_ids", "ocpp1.6", 503),
+        # readings that are repeated tell no state of their own
+        ("wall_clock_kolkata+overlapping_batches", "ocpp2.0.1", 101),
         # what may have flowed at the ends
         ("stop_register_missing+frozen_begin_last", "ocpp1.6", 504),
         ("start_register_zero+stop_register_frozen", "ocpp2.0.1", 700),

@@ -275,7 +275,7 @@ def _thin_loose(station: Station, connector_id: int, loose: Numbers) -> None:
 def _note_late_state(session: Session, at: int, state: str) -> None:
     """A reading between others tells its state: the reading after it was in the state that was known there."""
     index = note_state(session, at, state)
-    if index is None or index == 0:
+    if index is None or index == 0 or session.suspect:  # of a suspect session each state is kept that was told
         return
     before = session.states[index - 1][1]
     following = place_of(session.readings, at + 1)
