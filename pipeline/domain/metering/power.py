@@ -70,7 +70,9 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.energy_wh = judged.estimated_wh = energy
     judged.low_wh = max(least - _unsure(found) // HOUR, 0)
     judged.low_wh -= judged.low_wh // 50
-    judged.high_wh = most + most // 50 + bound.unseen_wh(unseen)
+    judged.high_wh = min(
+        most + most // 50 + bound.unseen_wh(unseen), bound.unseen_wh(found.until_us - found.since_us) + 1
+    )
     judged.unseen_us = found.until_us - found.since_us
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
@@ -110,14 +112,15 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
         judged.codes.append("METER_STUCK")
         judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
         points = [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
-    _compare(found, judged)
+    _compare(found, judged, bound)
     return points
 
 
-def _compare(found: Evidence, judged: Judgement) -> None:
+def _compare(found: Evidence, judged: Judgement, bound: Bound) -> None:
     """A register that moved by far less than what the power amounts to was wrong somewhere, if nobody knows where."""
     _, least, most, _ = _cumulated(found.powers, found.since_us, found.until_us)
-    is_stuck, most = "METER_STUCK" in judged.codes, most + most // 50
+    is_stuck = "METER_STUCK" in judged.codes
+    most = min(most + most // 50, bound.unseen_wh(found.until_us - found.since_us) + 1)
     is_short = len(found.powers) >= PROOF and (judged.energy_wh or 0) * 100 < least * CAUGHT_UP
     if is_short and not is_stuck:
         judged.codes.append("METER_STUCK")
