@@ -59,6 +59,9 @@ from tests.scored.quirks import LAWS
         ("rolls_back+loses_charging", "ocpp1.6", 101),
         ("loses_charging+loses_suspended", "ocpp1.6", 300),
         ("loses_available+wall_clock_berlin", "ocpp2.0.1", 779),
+        # statuses around the change of daylight saving
+        ("no_samples+wall_clock_berlin", "ocpp1.6", 55),
+        ("no_samples+wall_clock_berlin", "ocpp1.6", 707),
         # a register that moved by far less than what the power amounts to
         ("meter_sticks+in_kwh", "ocpp1.6", 504),
         ("resets_in_session+power_only", "ocpp1.6", 501),
@@ -82,6 +85,7 @@ from tests.scored.quirks import LAWS
         ("wraps_unseen+start_register_zero", "ocpp2.0.1", 1817),
         # power before the first reading, after the last one and between two is not known
         ("power_only_201+loses_suspended", "ocpp2.0.1", 165),
+        ("stop_register_frozen+power_only", "ocpp1.6", 18453),
         # nothing flowed, and nothing says who paused; a pause that begins in one reading and ends in the next
         ("no_power+link_down_readings_kept", "ocpp1.6", 429),
         ("no_power+loses_charging", "ocpp1.6", 319),

@@ -37,6 +37,7 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
         return [(since, 0)], 0, 0, until - since
     spans = sorted(b[0] - a[0] for a, b in pairwise(marks))
     hole = max(HOLE_US, 2 * spans[len(spans) // 2]) if spans else HOLE_US
+    first, last = marks[0][0], marks[-1][0]
     marks = [(since, marks[0][1]), *marks, (until, marks[-1][1])]
     doubled = least = most = unseen = 0
     points = [(since, 0)]
@@ -46,7 +47,8 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
             unseen += span
         else:
             doubled += (p + q) * span
-            least += min(p, q) * span if min(p, q) > STANDBY_W else 0  # it may not pass the meter
+            if first <= a and b <= last and min(p, q) > STANDBY_W:  # standby draw may not pass the meter
+                least += min(p, q) * span
             most += max(p, q) * span
         if b > points[-1][0]:
             points.append((b, doubled // (2 * HOUR)))
@@ -68,7 +70,8 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.times = [at for at, _ in points]
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
-    judged.low_wh = max(least - _unsure(found) // HOUR, 0)
+    pauses = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
+    judged.low_wh = max(least - max(pauses, default=0) // HOUR, 0)  # one that nobody saw
     judged.low_wh -= judged.low_wh // 50
     judged.high_wh = min(
         most + most // 50 + bound.unseen_wh(unseen), bound.unseen_wh(found.until_us - found.since_us) + 1
@@ -77,13 +80,6 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
     return judged
-
-
-def _unsure(found: Evidence) -> int:
-    """W us that may not have flowed: before the first power and after the last one, and in one pause between two."""
-    (first, watts), (last, at_last) = found.powers[0], found.powers[-1]
-    spans = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
-    return (first - found.since_us) * watts + (found.until_us - last) * at_last + max(spans, default=0)
 
 
 def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:

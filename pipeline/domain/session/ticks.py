@@ -109,7 +109,7 @@ def _keep_states(station: Station, session: Session) -> None:
         default=ended,
     )
     kept_from = min(oldest, ended)
-    times = [clock.believed(station, at, received) for at, _, received in connector.reports]
+    times = [max(clock.believed(station, at, received), received) for at, _, received in connector.reports]
     last = max((at for at in times if at <= kept_from), default=kept_from)
     connector.reports = [report for at, report in zip(times, connector.reports, strict=True) if at >= last]
     loose = connector.loose
