@@ -1,4 +1,4 @@
-"""Who may move time and money: clock ticks and decisions about bills carry a keyed signature (ops/decisions/0016).
+"""Who may move time and money: clock ticks and decisions about bills carry a keyed signature (ops/decisions/0017).
 
 Whoever can write to a topic can write a tick or a decision; only who has the key of purpose `control` can sign one.
 """

@@ -52,6 +52,8 @@ class Message(NamedTuple):
         except ValueError:
             quarantined.append(Quarantined("BAD_TIMESTAMP", f"{self.action}: timestamp is not ISO 8601"))
             return self.received_us, ("TIME_ASSUMED",)
+        if not at:  # before 1970: what happened later is stamped alike
+            return self.received_us, ("TIME_ASSUMED",)
         return at, ("ZONE_ASSUMED",) if zone_assumed else ()
 
     def place(self, sent: int | str | None, quarantined: list[Quarantined], field: str) -> int | None:
@@ -68,7 +70,7 @@ class Message(NamedTuple):
         if text is None:
             return self.received_us
         try:
-            return micros(text)[0]
+            return micros(text)[0] or self.received_us
         except ValueError:
             return self.received_us
 

@@ -59,6 +59,9 @@ from tests.scored.quirks import LAWS
         ("rolls_back+loses_charging", "ocpp1.6", 101),
         ("loses_charging+loses_suspended", "ocpp1.6", 300),
         ("loses_available+wall_clock_berlin", "ocpp2.0.1", 779),
+        # statuses around the change of daylight saving
+        ("no_samples+wall_clock_berlin", "ocpp1.6", 55),
+        ("no_samples+wall_clock_berlin", "ocpp1.6", 707),
         # a register that moved by far less than what the power amounts to
         ("meter_sticks+in_kwh", "ocpp1.6", 504),
         ("resets_in_session+power_only", "ocpp1.6", 501),
@@ -78,6 +81,20 @@ from tests.scored.quirks import LAWS
         ("step_1_kwh+resets_in_session", "ocpp1.6", 308),
         ("meter_swapped+rolls_back", "ocpp2.0.1", 700),
         ("resets_in_session+session_relative_new", "ocpp1.6", 905),
+        ("resets_in_session+clock_behind", "ocpp1.6", 1339),
+        ("wraps_unseen+start_register_zero", "ocpp2.0.1", 1817),
+        # power before the first reading, after the last one and between two is not known
+        ("power_only_201+loses_suspended", "ocpp2.0.1", 165),
+        ("stop_register_frozen+power_only", "ocpp1.6", 18453),
+        # nothing flowed, and nothing says who paused; a pause that begins in one reading and ends in the next
+        ("no_power+link_down_readings_kept", "ocpp1.6", 429),
+        ("no_power+loses_charging", "ocpp1.6", 319),
+        # a price that changed while the register was not refreshed
+        ("beat_60_min+rolls_back", "ocpp1.6", 700),
+        # what replaced a stop was another session's, and that one has booked it
+        ("rounded_repeats+shares_ids", "ocpp1.6", 503),
+        # readings that are repeated tell no state of their own
+        ("wall_clock_kolkata+overlapping_batches", "ocpp2.0.1", 101),
         # what may have flowed at the ends
         ("stop_register_missing+frozen_begin_last", "ocpp1.6", 504),
         ("start_register_zero+stop_register_frozen", "ocpp2.0.1", 700),
@@ -94,4 +111,9 @@ def test_a_pair_of_quirks_is_billed_right_or_not_as_final(pair: str, protocol: P
 
 def test_a_clock_that_is_ahead_and_starts_that_come_twice_survive_a_restart() -> None:
     _, tally = score(Task(("retries_same_id", "clock_ahead"), "ocpp1.6", 1, ("cut",)))
+    assert (tally.sessions, tally.problems) == (6, [])
+
+
+def test_readings_that_are_stamped_before_1970_are_read() -> None:
+    _, tally = score(Task(("wall_clock_new_york", "clock_unset"), "ocpp2.0.1", 198, LAWS))
     assert (tally.sessions, tally.problems) == (6, [])

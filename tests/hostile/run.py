@@ -23,7 +23,7 @@ from pipeline.domain.rating import Rating
 from pipeline.edge.simulator import Plan
 from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.internal_errors import place
-from pipeline.topics import DEAD_LETTERS, QUARANTINE
+from pipeline.topics import DEAD_LETTERS, QUARANTINE, REJECTIONS
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import decode_mark
 from pipeline.wire.sites import decode_sites
@@ -35,7 +35,7 @@ from tests.runtime.partition_log import CHANGELOG, PartitionLog
 STALL_S = 5.0
 """Of CPU: a busy machine is slow, not wrong."""
 BATCH = 400
-OURS = frozenset({CHANGELOG, QUARANTINE.name, DEAD_LETTERS.name})
+OURS = frozenset({CHANGELOG, QUARANTINE.name, DEAD_LETTERS.name, REJECTIONS.name})
 """What is no output of an honest station: only these may hold something else beside hostile records."""
 
 Records = Sequence[tuple[bytes | None, bytes | None, int]]

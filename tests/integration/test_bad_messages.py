@@ -189,11 +189,11 @@ def test_good_records_between_them_make_their_session(stack: Stack) -> None:
 
 
 def test_clickhouse_knows_places_and_reasons_and_no_content(stack: Stack, arrived: dict[tuple[int, int], Sent]) -> None:
-    rows = stack.rows("SELECT source_partition, source_offset, reason FROM dead_letters FINAL")
+    rows = stack.rows("SELECT source_partition, source_offset, reason FROM rejections FINAL")
     stored = sorted((row["source_partition"], row["source_offset"], row["reason"]) for row in rows)
     assert stored == sorted((*place, reason) for place, found in letters(stack).items() for reason, _, _ in found)
     assert {one.reason for one in arrived.values() if one.reason} <= {reason for _, _, reason in stored}
-    assert b"garbage" not in stack.text("SELECT * FROM dead_letters FORMAT JSONEachRow")
+    assert b"garbage" not in stack.text("SELECT * FROM rejections FORMAT JSONEachRow")
 
 
 @pytest.mark.usefixtures("arrived")

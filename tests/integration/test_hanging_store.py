@@ -91,6 +91,6 @@ def test_a_clickhouse_that_hangs_is_waited_for_and_the_same_batch_repeated(kafka
     with database(tmp_path / "clickhouse") as server:
         asyncio.run(run(server))
         client = connect(owner_url(server), "default", "")
-        found = client.query("SELECT count(), uniqExact(partition, offset) FROM charging.dead_letters FINAL")
+        found = client.query("SELECT count(), uniqExact(partition, offset) FROM charging.rejections FINAL")
         assert [tuple(row) for row in found.result_rows] == [(2_000, 2_000)]
         client.close()

@@ -187,7 +187,7 @@ def test_no_identifier_is_in_any_sink(stack: Stack, scanner: Scanner) -> None:
     for topic in CLEAN:
         assert len(scanner.found(content(stack.records(topic, "read_uncommitted")))) == 0, topic
     read = tables(stack)
-    assert {"sessions", "anomalies", "dead_letters", "sessions_current"} <= read.keys()
+    assert {"sessions", "anomalies", "rejections", "sessions_current"} <= read.keys()
     assert len(read["sessions"]) > 10_000
     for table, rows in read.items():
         assert len(scanner.found(rows)) == 0, table
@@ -207,7 +207,7 @@ def test_the_search_finds_an_identifier_that_was_planted(stack: Stack) -> None:
         producer.abort_transaction(20)
         assert scanner.found(content(stack.records(topic, "read_uncommitted"))) == set(planted), topic
     columns = {row["table"]: row["name"] for row in stack.rows(TEXT_COLUMNS)}
-    assert {"sessions", "anomalies", "dead_letters"} <= columns.keys()
+    assert {"sessions", "anomalies", "rejections"} <= columns.keys()
     for table, column in columns.items():
         stack.text(f"INSERT INTO `{table}` (`{column}`) VALUES ('{planted[0]}')")  # noqa: S608 - our tables
     read = tables(stack)

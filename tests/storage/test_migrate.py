@@ -85,7 +85,7 @@ def test_files_that_are_no_sequence_are_refused(tmp_path: Path, files: dict[str,
         write(tmp_path, **files)
 
 
-@pytest.mark.parametrize("table", ["sessions", "anomalies", "dead_letters"])
+@pytest.mark.parametrize("table", ["sessions", "anomalies", "dead_letters", "rejections"])
 def test_rows_are_kept_for_13_months(database: Database, table: str) -> None:
     created = database.value(f"SHOW CREATE TABLE {table}")
     assert "toIntervalMonth(13)" in created

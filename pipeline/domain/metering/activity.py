@@ -62,6 +62,8 @@ def observe(
     """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
     `between`: (us, W) stated without a register; `lost`: where statuses may have been lost."""
     told = _told(states, started, until) if states else infer_activity(times, registers, powers, started, until)
+    if _took_nothing(told, registers, started, until):
+        return Observed(told, is_unclear=True)
     is_heard = not lost.missing and not lost.queued
     if is_heard and not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
         return Observed(told)
@@ -85,8 +87,16 @@ def observe(
     begins = [each.from_us for each in told if each.activity == "charging"]
     longest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
     is_unclear |= any(at - since > longest for since, at in blind)
+    is_unclear |= bool(blind) and _dips(rises, dict(points), _apart(points))
     late = [any(since <= begin <= at + LATE_REFRESH for begin in begins) for since, at in moving]
     return Observed(_seen(stretches, points, until), not all(late), is_unclear)
+
+
+def _took_nothing(told: list[Stretch], registers: list[int], started: int, until: int) -> bool:
+    """Does nothing say who paused, although no energy flowed in the whole session?"""
+    if len(told) > 1 or told[0].activity != "charging" or not registers or until - started <= SHORTEST_GAP:
+        return False
+    return (registers[-1] - registers[0]) * HOUR <= STANDBY_W * (until - started)
 
 
 def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
@@ -100,8 +110,7 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
     """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
-    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
-    apart, usual = spans[len(spans) // 2], beat(points)
+    apart, usual = _apart(points), beat(points)
     shortest = max(SHORTEST_GAP - apart, apart * 3 // 4) if usual * 2 <= apart * 3 else 2 * usual
     shortest = max(shortest, _one_step(points, bound))
     charging = parts(told, until, "charging")
@@ -111,6 +120,27 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
             flat_since = index
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
             return True
+    return False
+
+
+def _apart(points: list[Point]) -> int:
+    """The usual time between two readings, us."""
+    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    return spans[len(spans) // 2]
+
+
+def _dips(rises: Sequence[Rise], registers: Mapping[int, int], longest: int) -> bool:
+    """Did the register move slower than later on, as if nothing had flowed for so long in readings that follow each
+    other? A pause may have ended in one and begun in another, and none of them shows it."""
+    fastest, paused, following = 0, 0, 0
+    for changed, _, at in reversed(rises):
+        rise, span = registers[at] - registers[changed], at - changed
+        paused = paused if at == following else 0
+        if rise * HOUR < fastest * span:
+            paused += span - rise * HOUR // fastest
+        if paused > longest:
+            return True
+        fastest, following = max(fastest, rise * HOUR // span), changed
     return False
 
 

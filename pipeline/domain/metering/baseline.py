@@ -73,6 +73,9 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         base.hypotheses = fitting
         return base
     if AS_SENT in fitting:
+        if start == 0 and previous_wh is None and found.stop_wh and not is_read:  # it may have run over its last digit
+            base.before_us = found.until_us - found.since_us
+            base.before_wh = max(bound.unseen_wh(base.before_us) - found.stop_wh, 0)
         return base
     for name in (BEGIN, PREVIOUS):
         if name in fitting:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     EARLIEST,
+    HOUR,
     MINUTE,
     RECEIVED,
     SECOND,
@@ -264,7 +265,15 @@ def reported(station: Station, session: Session, connector: Connector) -> list[t
     if not station.lags or not any(is_suspect(at, received) for at, _, received in connector.reports):
         return [(at, state) for at, state, _ in connector.reports]
     levels = session_levels(station, session)
-    return sorted((at + offset_of(levels, at, received), state) for at, state, received in connector.reports)
+    return sorted((at + _offset_of_status(levels, at, received), state) for at, state, received in connector.reports)
+
+
+def _offset_of_status(levels: Sequence[Level], at: int, received: int) -> int:
+    """Statuses are not queued: one that seems late by whole hours came after the change of daylight saving."""
+    by = offset_of(levels, at, received)
+    late = received - at - by
+    hours = (late + STEADY) // HOUR * HOUR
+    return by + hours if received and hours > 0 and abs(late - hours) <= STEADY else by
 
 
 def states(station: Station, session: Session) -> list[tuple[int, str]]:

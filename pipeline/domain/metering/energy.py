@@ -228,9 +228,11 @@ def _of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Jud
     if not bound.allows(energy, found.until_us - found.since_us) or leaps(found, points, bound):
         codes.append("IMPOSSIBLE_ENERGY")
         _explain_jump(found, points, bound)
+        if "STOP_REPLACED" in codes and found.stop_wh is not None:  # what replaced it may be another session's
+            sent = found.stop_wh
         return _unknown(
-            found, codes, samples, has_start=is_told,
-            start_register_wh=start, stop_register_wh=sent, quarantined_wh=energy, dropped_wh=way.dropped_wh,
+            found, codes, samples, has_start=is_told, start_register_wh=start, stop_register_wh=sent,
+            quarantined_wh=max(sent + way.dropped_wh - start, 0), dropped_wh=way.dropped_wh,
         )  # fmt: skip
     low, high = energy - base.spare_wh, energy + base.before_wh
     for _, register in strange:

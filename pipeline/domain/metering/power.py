@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
 from pipeline.domain.metering.registers import LAG, Bound, Point, beat, changes, jumps
-from pipeline.domain.station import HOUR, MINUTE
+from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
     from pipeline.domain.metering.energy import Judgement
@@ -37,6 +37,7 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
         return [(since, 0)], 0, 0, until - since
     spans = sorted(b[0] - a[0] for a, b in pairwise(marks))
     hole = max(HOLE_US, 2 * spans[len(spans) // 2]) if spans else HOLE_US
+    first, last = marks[0][0], marks[-1][0]
     marks = [(since, marks[0][1]), *marks, (until, marks[-1][1])]
     doubled = least = most = unseen = 0
     points = [(since, 0)]
@@ -46,7 +47,8 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
             unseen += span
         else:
             doubled += (p + q) * span
-            least += min(p, q) * span if min(p, q) > STANDBY_W else 0  # it may not pass the meter
+            if first <= a and b <= last and min(p, q) > STANDBY_W:  # standby draw may not pass the meter
+                least += min(p, q) * span
             most += max(p, q) * span
         if b > points[-1][0]:
             points.append((b, doubled // (2 * HOUR)))
@@ -68,8 +70,12 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.times = [at for at, _ in points]
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
-    judged.low_wh = least - least // 50
-    judged.high_wh = most + most // 50 + bound.unseen_wh(unseen)
+    pauses = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
+    judged.low_wh = max(least - max(pauses, default=0) // HOUR, 0)  # one that nobody saw
+    judged.low_wh -= judged.low_wh // 50
+    judged.high_wh = min(
+        most + most // 50 + bound.unseen_wh(unseen), bound.unseen_wh(found.until_us - found.since_us) + 1
+    )
     judged.unseen_us = found.until_us - found.since_us
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
@@ -102,14 +108,15 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
         judged.codes.append("METER_STUCK")
         judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
         points = [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
-    _compare(found, judged)
+    _compare(found, judged, bound)
     return points
 
 
-def _compare(found: Evidence, judged: Judgement) -> None:
+def _compare(found: Evidence, judged: Judgement, bound: Bound) -> None:
     """A register that moved by far less than what the power amounts to was wrong somewhere, if nobody knows where."""
     _, least, most, _ = _cumulated(found.powers, found.since_us, found.until_us)
-    is_stuck, most = "METER_STUCK" in judged.codes, most + most // 50
+    is_stuck = "METER_STUCK" in judged.codes
+    most = min(most + most // 50, bound.unseen_wh(found.until_us - found.since_us) + 1)
     is_short = len(found.powers) >= PROOF and (judged.energy_wh or 0) * 100 < least * CAUGHT_UP
     if is_short and not is_stuck:
         judged.codes.append("METER_STUCK")

@@ -121,7 +121,11 @@ def _fall(way: Way, points: list[Point], told: list[Point], index: int, bound: B
         _leave_out(way, "ROLLBACK_IGNORED", [(at, sent)])
         return index + 1
     modulus = wrapped(old, sent, span, bound)
-    if modulus and _flows_on(way.points, points[index:], modulus - old + sent, span, bound):
+    if (
+        modulus
+        and not _stands(way.points, points[index:])
+        and _flows_on(way.points, points[index:], modulus - old + sent, span, bound)
+    ):
         way.dropped_wh += modulus
         way.points.append((at, sent + way.dropped_wh))
         way.is_ambiguous |= span > CLOSE
@@ -156,6 +160,11 @@ def _returns(points: list[Point], index: int, back: int, before: Point, bound: B
     below = [each for _, each in points[index:back]]
     is_dip = before[1] - min(below) <= small(bound)
     return is_dip or not bound.allows(register - low, max(at - since, LAG)) or min(below) == max(below)
+
+
+def _stands(before: list[Point], after: list[Point]) -> bool:
+    """Did the register stand still just before a fall and just after it?"""
+    return len(before) > 1 < len(after) and before[-2][1] == before[-1][1] and after[0][1] == after[1][1]
 
 
 def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: int, bound: Bound) -> bool:

@@ -6,8 +6,11 @@ commands and the tests.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
@@ -77,6 +80,10 @@ class Rating:
             session.fold = None
             if isinstance(bill, Bill) and bill.state == "FINAL":
                 self.terms.keep_signals(session)
+                if measured.lags and measured.evidence == "complete":
+                    early = self._bill(station.station_id, session, _flowed_early(measured))
+                    if not isinstance(early, Bill) or early.total_excl != bill.total_excl:
+                        measured.evidence = "estimated"  # problem 9: over which prices the energy spreads is not known
         waived = session.decision == "waive" or not is_billable(session, measured)
         if isinstance(bill, Bill) and session.ended() and waived:
             bill = waive(bill, measured.until_us)
@@ -166,6 +173,15 @@ class Rating:
             detail=anomalies.RULES[rule].meaning,
             clock=station.clock,
         )
+
+
+def _flowed_early(measured: Measured) -> Measured:
+    """As if the energy of each lag of the register had flowed as soon as it stood still."""
+    times, registers = measured.times, list(measured.registers)
+    for since, until in measured.lags:
+        begin, end = bisect_right(times, since), bisect_left(times, until)
+        registers[begin:end] = [registers[end]] * (end - begin)
+    return replace(measured, registers=registers)
 
 
 def _facts(measured: Measured, session: Session) -> Facts:

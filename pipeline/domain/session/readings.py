@@ -186,7 +186,7 @@ def _insert(station: Station, session: Session, event: MeterRead, at: int) -> To
 def _is_thinned_at(session: Session, at: int) -> bool:
     """Are the readings around this time kept no more? One of just this time is compared with the one that is."""
     readings = session.readings
-    if at <= session.folded_us:
+    if session.folded_us and at <= session.folded_us:
         return at not in readings[place_of(readings, at) :][TIME : TIME + 1]
     return bool(session.thinned and readings and readings[TIME] < at < readings[-STRIDE])
 
@@ -275,7 +275,7 @@ def _thin_loose(station: Station, connector_id: int, loose: Numbers) -> None:
 def _note_late_state(session: Session, at: int, state: str) -> None:
     """A reading between others tells its state: the reading after it was in the state that was known there."""
     index = note_state(session, at, state)
-    if index is None or index == 0:
+    if index is None or index == 0 or session.suspect:  # of a suspect session each state is kept that was told
         return
     before = session.states[index - 1][1]
     following = place_of(session.readings, at + 1)

@@ -109,10 +109,9 @@ def _keep_states(station: Station, session: Session) -> None:
         default=ended,
     )
     kept_from = min(oldest, ended)
-    before = [
-        i for i, (at, _, received) in enumerate(connector.reports) if clock.believed(station, at, received) <= kept_from
-    ]
-    del connector.reports[: max(before, default=0)]
+    times = [max(clock.believed(station, at, received), received) for at, _, received in connector.reports]
+    last = max((at for at in times if at <= kept_from), default=kept_from)
+    connector.reports = [report for at, report in zip(times, connector.reports, strict=True) if at >= last]
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
         if owns(session, loose[index + TIME], session.ended_at_us):
