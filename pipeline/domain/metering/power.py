@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import LAG, Bound, Point, beat, changes, jumps
+from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat, changes, jumps
 from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
         return [(since, 0)], 0, 0, until - since
     spans = sorted(b[0] - a[0] for a, b in pairwise(marks))
     hole = max(HOLE_US, 2 * spans[len(spans) // 2]) if spans else HOLE_US
-    first, last = marks[0][0], marks[-1][0]
     marks = [(since, marks[0][1]), *marks, (until, marks[-1][1])]
     doubled = least = most = unseen = 0
     points = [(since, 0)]
@@ -47,8 +46,7 @@ def _cumulated(powers: list[Point], since: int, until: int) -> tuple[list[Point]
             unseen += span
         else:
             doubled += (p + q) * span
-            if first <= a and b <= last and min(p, q) > STANDBY_W:  # standby draw may not pass the meter
-                least += min(p, q) * span
+            least += min(p, q) * span if min(p, q) > STANDBY_W else 0  # it may not pass the meter
             most += max(p, q) * span
         if b > points[-1][0]:
             points.append((b, doubled // (2 * HOUR)))
@@ -70,8 +68,7 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.times = [at for at, _ in points]
     judged.registers = [wh for _, wh in points]
     judged.energy_wh = judged.estimated_wh = energy
-    pauses = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
-    judged.low_wh = max(least - max(pauses, default=0) // HOUR, 0)  # one that nobody saw
+    judged.low_wh = max(least - _unsure(found) // HOUR, 0)
     judged.low_wh -= judged.low_wh // 50
     judged.high_wh = min(
         most + most // 50 + bound.unseen_wh(unseen), bound.unseen_wh(found.until_us - found.since_us) + 1
@@ -80,6 +77,13 @@ def integrated(found: Evidence, bound: Bound, judged: Judgement) -> Judgement:
     judged.account.facts["energy"] = "integral of Power.Active.Import"
     judged.account.used += len(found.powers)
     return judged
+
+
+def _unsure(found: Evidence) -> int:
+    """W us that may not have flowed: before the first power and after the last one, and in one pause between two."""
+    (first, watts), (last, at_last) = found.powers[0], found.powers[-1]
+    spans = [(b - a) * min(p, q) for (a, p), (b, q) in pairwise(found.powers) if b - a > SHORTEST_GAP]
+    return (first - found.since_us) * watts + (found.until_us - last) * at_last + max(spans, default=0)
 
 
 def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement) -> list[Point]:
@@ -117,7 +121,7 @@ def _compare(found: Evidence, judged: Judgement, bound: Bound) -> None:
     _, least, most, _ = _cumulated(found.powers, found.since_us, found.until_us)
     is_stuck = "METER_STUCK" in judged.codes
     most = min(most + most // 50, bound.unseen_wh(found.until_us - found.since_us) + 1)
-    is_short = len(found.powers) >= PROOF and (judged.energy_wh or 0) * 100 < least * CAUGHT_UP
+    is_short = len(found.powers) >= PROOF and ((judged.energy_wh or 0) + SMALL_WH) * 100 < least * CAUGHT_UP
     if is_short and not is_stuck:
         judged.codes.append("METER_STUCK")
     if (is_short or is_stuck) and most > (judged.high_wh or 0):
