@@ -76,7 +76,7 @@ def test_a_failure_is_one_sentence_and_an_exit_code(name: str, calls: dict[str, 
     case, done = CASES[name], calls[name].result()
     assert done.returncode == case.code, done.stderr
     assert done.stdout == ""
-    progress = ("simulating", "replaying", "checking", "assembling")
+    progress = ("simulating", "replaying", "checking", "assembling", "not signed:")
     (sentence,) = (line for line in done.stderr.splitlines() if not line.startswith(progress))
     assert case.said in sentence
 
