@@ -59,6 +59,8 @@ from tests.scored.quirks import LAWS
         ("rolls_back+loses_charging", "ocpp1.6", 101),
         ("loses_charging+loses_suspended", "ocpp1.6", 300),
         ("loses_available+wall_clock_berlin", "ocpp2.0.1", 779),
+        # a stop that came late, before anything else showed the level of the clock again
+        ("wall_clock_kolkata+link_down_updates_lost", "ocpp2.0.1", 34885),
         # statuses around the change of daylight saving
         ("no_samples+wall_clock_berlin", "ocpp1.6", 55),
         ("no_samples+wall_clock_berlin", "ocpp1.6", 707),
