@@ -47,6 +47,8 @@ from tests.scored.quirks import LAWS
         ("boots_in_session+loses_start_answer", "ocpp1.6", 239),
         # readings without id before the start that they belong to
         ("loses_start_answer+one_late", "ocpp1.6", 1645),
+        # the next start, moved by what its own readings tell of the clock, after the end before it was judged
+        ("start_without_time+clock_set", "ocpp1.6", 42200),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],
