@@ -52,6 +52,8 @@ from tests.scored.quirks import LAWS
         # readings of one message after the other that are all stamped before 1970
         ("wall_clock_new_york+clock_unset", "ocpp1.6", 55),
         ("wall_clock_new_york+clock_unset", "ocpp2.0.1", 78),
+        # readings without id of the next session, whose stamps go back into this one
+        ("reading_ids_minus_1+wall_clock_berlin", "ocpp1.6", 2091),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],
