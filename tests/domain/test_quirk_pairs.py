@@ -89,6 +89,7 @@ from tests.scored.quirks import LAWS
         ("power_only_201+loses_suspended", "ocpp2.0.1", 165),
         ("stop_register_frozen+power_only", "ocpp1.6", 18453),
         ("meter_sticks+stop_register_unreadable", "ocpp1.6", 31748),
+        ("stop_register_frozen+session_relative", "ocpp2.0.1", 63008),
         # nothing flowed, and nothing says who paused; a pause that begins in one reading and ends in the next
         ("no_power+link_down_readings_kept", "ocpp1.6", 429),
         ("no_power+loses_charging", "ocpp1.6", 319),
