@@ -84,12 +84,15 @@ def observe(
     stretches = _overruled(told, moving, until) if moving else told
     is_unclear |= _flows(stated, stretches, until) or (bool(moving) and _pauses(stated, stretches, started, until))
     is_unclear |= _stays_paused(told, moving, until)
-    begins = [each.from_us for each in told if each.activity == "charging"]
+    charging = parts(told, until, "charging")
     longest = max(SHORTEST_GAP, 2 * (beat(points) or beat_us))
     is_unclear |= any(at - since > longest for since, at in blind)
     is_unclear |= bool(blind) and _dips(rises, dict(points), _apart(points))
-    late = [any(since <= begin <= at + LATE_REFRESH for begin in begins) for since, at in moving]
-    return Observed(_seen(stretches, points, until), not all(late), is_unclear)
+    agrees = [
+        any(since <= begin <= at + LATE_REFRESH or begin <= since <= at <= end for begin, end in charging)
+        for since, at in moving
+    ]
+    return Observed(_seen(stretches, points, until), not all(agrees), is_unclear)
 
 
 def _took_nothing(told: list[Stretch], registers: list[int], started: int, until: int) -> bool:
