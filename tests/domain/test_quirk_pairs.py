@@ -59,6 +59,8 @@ from tests.scored.quirks import LAWS
         ("rolls_back+loses_charging", "ocpp1.6", 101),
         ("loses_charging+loses_suspended", "ocpp1.6", 300),
         ("loses_available+wall_clock_berlin", "ocpp2.0.1", 779),
+        # a stop that came late, before anything else showed the level of the clock again
+        ("wall_clock_kolkata+link_down_updates_lost", "ocpp2.0.1", 34885),
         # statuses around the change of daylight saving
         ("no_samples+wall_clock_berlin", "ocpp1.6", 55),
         ("no_samples+wall_clock_berlin", "ocpp1.6", 707),
@@ -87,6 +89,7 @@ from tests.scored.quirks import LAWS
         ("power_only_201+loses_suspended", "ocpp2.0.1", 165),
         ("stop_register_frozen+power_only", "ocpp1.6", 18453),
         ("meter_sticks+stop_register_unreadable", "ocpp1.6", 31748),
+        ("stop_register_frozen+session_relative", "ocpp2.0.1", 63008),
         # nothing flowed, and nothing says who paused; a pause that begins in one reading and ends in the next
         ("no_power+link_down_readings_kept", "ocpp1.6", 429),
         ("no_power+loses_charging", "ocpp1.6", 319),
@@ -99,6 +102,9 @@ from tests.scored.quirks import LAWS
         # what may have flowed at the ends
         ("stop_register_missing+frozen_begin_last", "ocpp1.6", 504),
         ("start_register_zero+stop_register_frozen", "ocpp2.0.1", 700),
+        # a stop before it that was a little short, where nothing flowed at first; a last reading that was a little low
+        ("start_register_zero+stop_register_frozen", "ocpp1.6", 28125),
+        ("stop_register_zero+rolls_back", "ocpp1.6", 46547),
         # this ate all memory
         ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
         ("retries_new_id+message_ids_restart", "ocpp1.6", 1),

@@ -47,6 +47,13 @@ from tests.scored.quirks import LAWS
         ("boots_in_session+loses_start_answer", "ocpp1.6", 239),
         # readings without id before the start that they belong to
         ("loses_start_answer+one_late", "ocpp1.6", 1645),
+        # the next start, moved by what its own readings tell of the clock, after the end before it was judged
+        ("start_without_time+clock_set", "ocpp1.6", 42200),
+        # readings of one message after the other that are all stamped before 1970
+        ("wall_clock_new_york+clock_unset", "ocpp1.6", 55),
+        ("wall_clock_new_york+clock_unset", "ocpp2.0.1", 78),
+        # readings without id of the next session, whose stamps go back into this one
+        ("reading_ids_minus_1+wall_clock_berlin", "ocpp1.6", 2091),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],

@@ -81,8 +81,8 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         if name in fitting:
             base.start_wh, base.fact = fitting[name], name
             base.codes.append("BASELINE_REPLACED")
-            if name == PREVIOUS and samples and not _goes_on_from(found, bound, fitting[name], 105):
-                base.spare_wh = max(samples[0][1] - fitting[name], 0)  # that stop may not have told all of its session
+            if name == PREVIOUS and samples and not _leads_to_first(found, bound, fitting[name]):
+                base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
                 base.before_us = max(samples[0][0] - found.since_us, LAG)
             return base
     return _of_first(base, found, bound, None) if start == 0 else base
@@ -134,6 +134,15 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
     fastest = max(watts, default=0)
     most = fastest * percent // 100 * (at - found.since_us) // HOUR
     return not watts or register - start_wh <= most + 2 * bound.step_wh
+
+
+def _leads_to_first(found: Evidence, bound: Bound, start_wh: int) -> bool:
+    """Was the first sample just as much higher as what flows there amounts to, or no higher at all?"""
+    (at, register), *later = found.registers
+    watts = [power for told_us, power in found.powers if told_us >= at]
+    watts += [_rate_w((at, register), after) for after in later[:1]]
+    off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
+    return min(abs(off), register - start_wh) <= bound.step_wh
 
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:

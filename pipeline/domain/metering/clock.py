@@ -143,6 +143,12 @@ def _explains(shown: Level, other: Level) -> bool:
     return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
 
 
+def _was_late(level: Level, shown: Level) -> bool:
+    """Were its messages late, although the clock may have been set since? By whole hours it was (daylight saving)."""
+    by = (level.offset_us - shown.offset_us + STEADY) % HOUR
+    return level.until_us <= shown.until_us or by > 2 * STEADY
+
+
 def _settled(lag: int) -> int:
     """The least lag as an offset: the zone that it stands for, else whole seconds; the rest is the network's delay."""
     zone = (lag + ZONE // 2) // ZONE * ZONE
@@ -227,7 +233,7 @@ def session_levels(station: Station, session: Session) -> list[Level]:
     own = [
         level._replace(is_own=True)
         for level in levels
-        if level.is_proven or not any(_explains(each, level) and level.until_us <= each.until_us for each in shown)
+        if level.is_proven or not any(_explains(each, level) and _was_late(level, each) for each in shown)
     ]
     return [*own, *general]
 

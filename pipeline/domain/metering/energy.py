@@ -305,7 +305,7 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     """The register at the end on the scale of the way; None: it fell, and nothing explains that."""
     at, last = way.points[-1]
     if found.stop_wh is None:
-        stale = _stale_since(found, way.points)
+        stale = _stale_since(found, way)
         after = found.until_us - at
         if found.by_stop and (after > AT_THE_END or bound.unseen_wh(after) > bound.step_wh):
             codes.append("STOP_REGISTER_MISSING")
@@ -337,13 +337,14 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     codes.append("STOP_REPLACED")  # problem 24
     found.account.leave_out("STOP_REPLACED", [(found.until_us, found.stop_wh)])
     found.account.facts["energy"] = "last register - baseline"
-    way.unseen.append((_stale_since(found, way.points), found.until_us))
+    way.unseen.append((_stale_since(found, way), found.until_us))
     return last
 
 
-def _stale_since(found: Evidence, points: list[Point]) -> int:
+def _stale_since(found: Evidence, way: Way) -> int:
     """Since when energy may be missing in the last register: not where no power was stated meanwhile."""
-    since, (at, _) = stale_since(points), points[-1]
+    at, _ = way.points[-1]
+    since = min(stale_since(way.points), way.firm_us or at)
     watts = [each for told_us, each in found.powers if since <= told_us <= at]
     return at if watts and max(watts) <= STANDBY_W else since
 

@@ -19,6 +19,7 @@ from pipeline.domain.station import (
     NAMED,
     PHASES,
     POWER,
+    RECEIVED,
     REGISTER,
     SECOND,
     STRIDE,
@@ -184,7 +185,7 @@ def _with_loose(readings: Numbers, session: Session, connector: Connector, ended
 def _loose_of(session: Session, connector: Connector, ended_us: int | None) -> list[Numbers]:
     loose = connector.loose
     rows = [loose[index : index + STRIDE] for index in range(0, len(loose), STRIDE)]
-    owned = [row for row in rows if owns(session, row[TIME], ended_us)]
+    owned = [row for row in rows if owns(session, row[TIME], ended_us, row[RECEIVED])]
     for row in owned:
         row[KIND] %= NAMED
     return owned
@@ -194,8 +195,8 @@ def _is_unnamed(session: Session, connector: Connector, ended_us: int | None) ->
     """Does the session own readings that named no transaction?"""
     loose = connector.loose
     return any(
-        kind < NAMED and owns(session, at, ended_us)
-        for at, kind in zip(loose[TIME::STRIDE], loose[KIND::STRIDE], strict=True)
+        kind < NAMED and owns(session, at, ended_us, received)
+        for at, kind, received in zip(*(loose[column::STRIDE] for column in (TIME, KIND, RECEIVED)), strict=True)
     )
 
 
@@ -216,9 +217,13 @@ def _account_for_loose(found: Evidence, connector: Connector, session: Session, 
                     found.account.leave_out("SECOND_VALUE", [(row[TIME], value)], unit)
 
 
-def owns(session: Session, at: int, ended_us: int | None) -> bool:
-    """Was the session on its connector at this time, as sent?"""
+def owns(session: Session, at: int, ended_us: int | None, received: int) -> bool:
+    """Was the session on its connector at this time, as sent? Where clocks are wrong, nothing that came after its stop
+    is its own."""
     if session.started_at_us is None or at < session.start_sent_us:
+        return False
+    stopped = session.stop_received_us if session.suspect and session.closed_by == "STOP" else 0
+    if 0 < stopped < received - AT_THE_END:
         return False
     ended = session.stop_sent_us if session.closed_by == "STOP" else ended_us
     if session.superseded_at_us is not None and at >= session.superseded_at_us:

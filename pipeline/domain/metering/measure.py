@@ -199,7 +199,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
         judged.high_wh += 2  # fractions of a Wh, at both ends
-        judged.unseen_us += SECOND
+        judged.unseen_us += max(bound.time_us(2), SECOND)
     quality = tuple(sorted(set(codes) - NOT_QUALITY))
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)

@@ -9,7 +9,7 @@ from pipeline.domain.events import SessionEnded
 from pipeline.domain.metering import clock
 from pipeline.domain.session.finding import find, sharing, shell
 from pipeline.domain.session.identity import LimitsOf, owner_of_stop, settle_orphans, settled_at, stopped_by_another
-from pipeline.domain.session.neighbours import disturb_next, line_up, untangle
+from pipeline.domain.session.neighbours import disturb_former, disturb_next, line_up, untangle
 from pipeline.domain.session.notes import alert, heard, note, refuse, touched
 from pipeline.domain.session.status import note_boots
 from pipeline.domain.session.timeline import note_number, put_into
@@ -130,6 +130,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
     if clock.judge(station, session):
         line_up(station, session.connector_id)
         disturb_next(station, session)
+        disturb_former(station, session)
     at = session.ended_at_us
     if late and station.newest_us - at > REORDER_WINDOW:
         note(session, "LATE_REPLAY")  # problem 10

@@ -71,6 +71,14 @@ def disturb_next(station: Station, session: Session) -> None:
             return
 
 
+def disturb_former(station: Station, session: Session) -> None:
+    """The start of a session moved with its clock: the one before it may have ended after that, or no longer."""
+    started = session.started_at_us or 0
+    former = [other for other in _in_order(station, session.connector_id) if (other.started_at_us or 0) < started]
+    if former:
+        touched(station, former[-1], "NEIGHBOUR_CHANGED")
+
+
 def untangle(station: Station, connector_id: int, step: Step) -> None:
     """Joins sessions that were one charge; where that is not certain, both bills are held."""
     if connector_id == UNKNOWN_CONNECTOR or len(station.sessions) < 2:

@@ -29,6 +29,7 @@ from pipeline.domain.station import (
     KIND,
     LATENESS_HORIZON,
     NAMED,
+    RECEIVED,
     REGISTER,
     REORDER_WINDOW,
     STRIDE,
@@ -215,7 +216,7 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
     row = reading_of(event)
     if event.transaction_id is not None:
         row[KIND] += NAMED
-    owner = on_connector(station, connector_id, row[TIME])
+    owner = on_connector(station, connector_id, row[TIME], row[RECEIVED])
     if is_empty(row):
         station.outside += 1
         return None

@@ -114,7 +114,7 @@ def _keep_states(station: Station, session: Session) -> None:
     connector.reports = [report for at, report in zip(times, connector.reports, strict=True) if at >= last]
     loose = connector.loose
     for index in range(len(loose) - STRIDE, -1, -STRIDE):
-        if owns(session, loose[index + TIME], session.ended_at_us):
+        if owns(session, loose[index + TIME], session.ended_at_us, loose[index + RECEIVED]):
             row = loose[index : index + STRIDE].tolist()
             if row[KIND] < NAMED and "TX_ID_RECONCILED" not in session.codes:
                 session.codes.append("TX_ID_RECONCILED")

@@ -31,6 +31,8 @@ from pipeline.domain.station_codec import unseal
 
 MOST_MISSING = 1000
 """A gap of thousands is a counter that was reset: no more of its numbers are kept."""
+BEFORE_1970 = 0
+"""All times before that are read as this one."""
 SAME_WH = 10
 """Two registers of one instant that differ by less, or by less than the coarser one is rounded to, are one reading."""
 Put = Literal["new", "filled", "repeated", "conflict"]
@@ -76,6 +78,8 @@ def put(readings: Numbers, row: list[int]) -> tuple[Put, int]:
 def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put | None:
     """A reading meets another one of its time and kind; None: they are two (a clock that was set back, 5a)."""
     old, new = kept[ENERGY], row[ENERGY]
+    if row[TIME] == BEFORE_1970 and kept[RECEIVED] != row[RECEIVED]:
+        return None  # it is no time: that of the receipt tells them apart
     if ABSENT not in (old, new) and old != new:
         if kept[KIND] == INTERVAL or abs(old - new) >= max(_rounded_to(old), _rounded_to(new), SAME_WH):
             apart = abs(kept[RECEIVED] - row[RECEIVED]) > CLOCK_TOLERANCE and 0 not in (kept[RECEIVED], row[RECEIVED])
