@@ -104,14 +104,14 @@ class KafkaTransaction:
         with self._waits.declared(BROKER):
             try:
                 producer.poll(0.1)
-            except ck.KafkaException as error:
+            except (ck.KafkaException, SystemError) as error:
                 raise _lost_or(error, "poll") from error
 
     def serve(self) -> None:
         """Frees what is acknowledged; once per batch."""
         try:
             self._ready().poll(0)
-        except ck.KafkaException as error:
+        except (ck.KafkaException, SystemError) as error:
             raise _lost_or(error, "poll") from error
 
     def flush(self) -> None:
@@ -122,7 +122,7 @@ class KafkaTransaction:
                 with self._waits.declared(BROKER):
                     while producer.flush(CALL_S):
                         pass  # ends at the latest with the records' own time-out, which is the transaction's
-        except ck.KafkaException as error:  # fenced
+        except (ck.KafkaException, SystemError) as error:  # fenced
             raise _lost_or(error, "flush") from error
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
@@ -233,7 +233,9 @@ class KafkaTransaction:
                     return
 
 
-def _lost_or(error: ck.KafkaException, what: str) -> Exception:
+def _lost_or(error: ck.KafkaException | SystemError, what: str) -> Exception:
+    if isinstance(error, SystemError):  # the client reports what was not delivered while its own error is pending
+        return TransactionLost(f"{what}: {error.__cause__ or error}")
     cause = error.args[0]
     if cause.code() == ck.KafkaError.MSG_SIZE_TOO_LARGE:
         return ValueError(f"{what}: {cause.str()}")

@@ -98,4 +98,5 @@ def test_two_workers_with_the_same_slot_fence_each_other_again_and_again_and_tel
     agrees(arena, 60)
     assert "transaction given up" in arena.log("a")
     arena.processes = {"first": first, "second": second}
-    assert arena.stop_all() == {"first": 0, "second": 0}
+    codes = arena.stop_all()
+    assert codes == {"first": 0, "second": 0}, arena.log("a")[-3000:]

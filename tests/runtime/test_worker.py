@@ -70,15 +70,16 @@ def test_bad_records_become_dead_letters_with_reason_place_and_original_bytes(ar
 
 def test_a_flood_of_dead_letters_stops_the_worker_before_it_commits(new_arena: Callable[..., Arena]) -> None:
     arena = new_arena(dead_letter_run=500)
-    arena.fill((b"key-1", b"not a number") for _ in range(2000))
+    arena.fill((b"key-%d" % (number % 50), b"not a number") for number in range(4000))
     process = arena.start("a")
     assert process.wait(20) == 1
     assert "500 dead letters in a row" in arena.log("a")
-    assert len(letters_of(arena, 2000, timeout_s=4)) < 500
+    assert len(letters_of(arena, 4000, timeout_s=4)) < 500
     arena.processes.clear()
 
 
-def test_probes_and_metrics_answer_and_a_bug_ends_the_worker(arena: Arena) -> None:
+def test_probes_and_metrics_answer_and_a_bug_at_many_keys_ends_the_worker(new_arena: Callable[..., Arena]) -> None:
+    arena = new_arena(release_keys=3)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -90,7 +91,8 @@ def test_probes_and_metrics_answer_and_a_bug_ends_the_worker(arena: Arena) -> No
     metrics = _get(port, "/metrics")[1]
     assert re.search(r'^chargeline_events_total\{stage="count"\} 20\d\d\.0$', metrics, re.MULTILINE)
     assert 'chargeline_latency_seconds_bucket{le="1.0",stage="count"}' in metrics
-    arena.fill([(b"key-1", b"9" * 5000)])  # int() refuses so many digits: our bug, not a bad message
+    # int() refuses so many digits: our bug, not a bad message
+    arena.fill([(b"key-%d" % number, b"9" * 5000) for number in range(3)])
     assert process.wait(20) == 1
     assert "ValueError" in arena.log("a")
     arena.processes.clear()
