@@ -68,12 +68,14 @@ def wanted(group: str) -> Sequence[Acl]:
 def apply_acls(admin: AdminClient, group: str) -> list[str]:
     """The roles' ACLs become what schemas/topics says: grants what is missing, takes back what is too much.
 
-    ACLs of principals that are no roles of ours stay. Returns what was done, a sentence each. Raises Unavailable.
+    Denials stay, and ACLs of principals that are no roles of ours. Returns what was done, a sentence each. Raises
+    Unavailable.
     """
     bindings = {_binding(acl): acl for acl in wanted(group)}
     try:
         found = admin.describe_acls(_everything()).result(TIMEOUT_S)
-        ours = {each for each in found if each.principal.removeprefix("User:") in ROLES}
+        granted = [each for each in found if each.permission_type == AclPermissionType.ALLOW]
+        ours = {each for each in granted if each.principal.removeprefix("User:") in ROLES}
         missing, surplus = bindings.keys() - ours, ours - bindings.keys()
         for future in admin.create_acls(list(missing)).values() if missing else ():
             future.result(TIMEOUT_S)

@@ -113,8 +113,15 @@ def create(folder: Path, roles: Sequence[str], hosts: Sequence[str] = ("127.0.0.
         for name in (KEYSTORE, BROKER_USER, ADMIN, *roles):
             if not (file := folder / f"{name}.password").exists():
                 file.write_text(secrets.token_urlsafe(24) + "\n", "ascii")
+        known, wanted = folder / "hosts", " ".join(sorted(hosts))
         if not (folder / "ca.pem").exists():
+            known.write_text(wanted, "utf-8")
             _certificate(folder, hosts)
+        elif known.read_text("utf-8") != wanted:
+            raise WrongUsage(
+                f"{folder}: its certificate is for {known.read_text('utf-8')}; to have one for {wanted}, delete ca.pem "
+                "there, and give every client the new one"
+            )
         users = (BROKER_USER, ADMIN, *roles)
         found.users.write_text(
             "".join(f"--add-scram\n{_scram(name, found.password(name))}\n" for name in users), "ascii"

@@ -22,6 +22,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -37,6 +38,7 @@ from pipeline.cli.declared import declared_topics
 from pipeline.cli.topics import create_topics
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.embedded.kafka_secured import Credentials, create
+from pipeline.errors import WrongUsage
 from pipeline.topics import TOPICS
 
 GROUP = "chargeline"
@@ -141,6 +143,28 @@ def test_nobody_but_the_administrator_changes_topics_or_rights(secured: Secured,
     assert _done(lambda: admin.create_acls([rule])[rule].result(LIMIT_S)) is False
     described = ConfigResource(ResourceType.TOPIC, "receipts")
     assert _done(lambda: admin.describe_configs([described])[described].result(LIMIT_S)) is (role == "topics")
+
+
+def test_a_denial_stays_when_the_rights_are_aligned(secured: Secured) -> None:
+    admin = AdminClient(secured.client("admin"))
+    denial = AclBinding(
+        ResourceType.TOPIC, "receipts", ResourcePatternType.LITERAL, "User:billing", "192.0.2.1", AclOperation.READ,
+        AclPermissionType.DENY,
+    )  # fmt: skip
+    admin.create_acls([denial])[denial].result(LIMIT_S)
+    apply_acls(admin, GROUP)
+    found = admin.describe_acls(
+        AclBindingFilter(
+            ResourceType.TOPIC, "receipts", ResourcePatternType.LITERAL, "User:billing", "192.0.2.1", AclOperation.READ,
+            AclPermissionType.DENY,
+        )
+    )  # fmt: skip
+    assert found.result(LIMIT_S) == [denial]
+
+
+def test_another_host_needs_another_certificate(secured: Secured) -> None:
+    with pytest.raises(WrongUsage, match=r"its certificate is for 127\.0\.0\.1 localhost; to have one for kafka"):
+        create(secured.credentials.folder, list(ROLES), ["kafka"])
 
 
 def test_without_a_password_nobody_gets_in(secured: Secured) -> None:
