@@ -175,6 +175,8 @@ def main(sessions: int, seed: int, quirk: str | None, pair: str | None, as_json:
     ):
         for task, tally in pool.map(score, planned, chunksize=AT_ONCE):
             result.add(task, tally)
+            for text in tally.problems:
+                print(text, file=sys.stderr, flush=True)  # a run of half an hour is read while it goes on
             bar.advance()
             bar.note(f"{sum(1 for each in result.every if each.problems)} quirks and pairs with violations")
     took_s = time.monotonic() - began
