@@ -21,8 +21,8 @@ from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_archived
-from pipeline.runtime.changelog import decode_state
 from pipeline.runtime.offline import MemoryArchive
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import Calls
 from tests.golden.state.values import defaults, layout, named
