@@ -20,7 +20,7 @@ from pipeline.domain.metering.conservation import difference
 from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_station, encode_station
-from pipeline.runtime.changelog import decode_state
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.sessions import decode_session
 from tests.golden.state import lived
 from tests.golden.state.__main__ import stations

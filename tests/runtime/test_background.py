@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pipeline.runtime.background import Background
+from pipeline.runtime.process.background import Background
 
 
 async def _raises(error: Exception) -> None:

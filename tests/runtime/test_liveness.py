@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from pipeline.metrics import Meters
-from pipeline.runtime.intake import Intake
-from pipeline.runtime.liveness import Watchdog
-from pipeline.runtime.retry import Waits
+from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.retry import Waits
+from pipeline.runtime.process.liveness import Watchdog
 
 LIMIT_S = 0.3
 

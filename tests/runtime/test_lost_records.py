@@ -20,9 +20,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from pipeline.edge.acceptance import accept
 from pipeline.errors import WrongUsage
 from pipeline.metrics import Meters
-from pipeline.runtime.config import StageConfig
-from pipeline.runtime.kafka_topics import TopicWatch
-from pipeline.runtime.retry import Waits
+from pipeline.runtime.kafka.config import StageConfig
+from pipeline.runtime.kafka.retry import Waits
+from pipeline.runtime.kafka.topics import TopicWatch
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 

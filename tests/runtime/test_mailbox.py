@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from pipeline.runtime.mailbox import Mailbox
+from pipeline.runtime.kafka.mailbox import Mailbox
 
 
 def test_who_asks_gets_what_the_serving_thread_found_or_raised() -> None:

@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from pipeline.runtime.changelog import archive_key
-from pipeline.runtime.dead_letters import BadRelease, DeadLetterFlood, FloodGate
-from pipeline.runtime.quarantine import QUARANTINE
+from pipeline.runtime.partition.changelog import archive_key
+from pipeline.runtime.partition.dead_letters import BadRelease, DeadLetterFlood, FloodGate
+from pipeline.runtime.partition.quarantine import QUARANTINE
 from pipeline.wire.quarantine import MARK
 from tests.runtime.counting import GROWS, OUTGROWS, RAISES, TICK_RAISES, Counting
 from tests.runtime.partition_log import PartitionLog, Produced
@@ -275,7 +275,7 @@ def test_the_log_names_places_and_no_content(caplog: pytest.LogCaptureFixture) -
     log = PartitionLog(Counting())
     with caplog.at_level(logging.ERROR):
         log.take(*numbers(BAD, 0, 3), (BAD, RAISES), (BAD, GROWS))
-    assert "KeyError at pipeline/runtime/partition.py" in caplog.text
+    assert "KeyError at pipeline/runtime/partition/partition.py" in caplog.text
     assert "counting.py" in caplog.text
     for content in RAISES, GROWS, BAD, b"in the middle":
         assert content.decode() not in caplog.text

@@ -7,13 +7,13 @@ from confluent_kafka import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.runtime import changelog
-from pipeline.runtime.changelog import StateRecord, UnreadableState
-from pipeline.runtime.dead_letters import WINDOW, DeadLetterFlood, FloodGate
 from pipeline.runtime.murmur import partition_of
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.ports import Headers, Position
-from pipeline.runtime.undo import Listed
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.changelog import StateRecord, UnreadableState
+from pipeline.runtime.partition.dead_letters import WINDOW, DeadLetterFlood, FloodGate
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Headers, Position
+from pipeline.runtime.partition.undo import Listed
 from tests.runtime.counting import Count, Counting
 
 KEY = b"key-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.runtime.phases import Phases, read_phases
+from pipeline.runtime.process.phases import Phases, read_phases
 
 
 def test_the_file_holds_the_current_step_of_each_stage(tmp_path: Path) -> None:

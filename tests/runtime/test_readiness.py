@@ -14,12 +14,12 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig, StageConfig
-from pipeline.runtime.liveness import Part
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.sink import Sink
-from pipeline.runtime.stage import DurableStage
-from pipeline.runtime.transport import faust_app
+from pipeline.runtime.kafka.config import SinkConfig, StageConfig
+from pipeline.runtime.process.liveness import Part
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.process.transport import faust_app
+from pipeline.runtime.stage.durable import DurableStage
+from pipeline.runtime.stage.sink import Sink
 from tests.runtime.counting import Count, Counting
 
 Make = Callable[[str, str, str], Part]

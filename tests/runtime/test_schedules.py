@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from pipeline.agents.occupancy import PRICE_SIGNALS, Occupancy
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
-from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import NEVER, Logic, ReferenceBehind
 from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.offline import Offline
-from pipeline.runtime.partition import DEAD_LETTERS, Partition
-from pipeline.runtime.ports import TransactionLost
-from pipeline.runtime.restore import Refused, restore
-from pipeline.runtime.undo import Listed
+from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.partition import DEAD_LETTERS, Partition
+from pipeline.runtime.partition.ports import TransactionLost
+from pipeline.runtime.partition.restore import Refused, restore
+from pipeline.runtime.partition.undo import Listed
 from tests.builders import KEYS
 from tests.runtime.counting import Counting
 from tests.runtime.simulated import Blocked, Broker, History, Record, Transaction

@@ -12,8 +12,8 @@ import pytest
 
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
-from pipeline.runtime.feed import Batch
-from pipeline.runtime.sink import Sink, Write
+from pipeline.runtime.kafka.feed import Batch
+from pipeline.runtime.stage.sink import Sink, Write
 from tests.runtime.sinks import running
 from tests.runtime.test_lost_records import delete_up_to, ends
 from tests.runtime.workers import Arena, numbers

@@ -15,8 +15,8 @@ from pathlib import Path
 import confluent_kafka as ck
 
 from pipeline.embedded.kafka import EmbeddedKafka
-from pipeline.runtime.liveness import STALLED
 from pipeline.runtime.murmur import partition_of
+from pipeline.runtime.process.liveness import STALLED
 from pipeline.wire import dead_letters
 from tests.runtime.counting import HANGS
 from tests.runtime.test_lost_records import free_port

@@ -21,7 +21,7 @@ from pipeline.domain.packing import pack
 from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import KIND, QUARTER, REGISTER, STRIDE, Session, Station
 from pipeline.domain.station_codec import encode_archived
-from pipeline.runtime.changelog import StateRecord, encode_state
+from pipeline.runtime.partition.changelog import StateRecord, encode_state
 from pipeline.wire.ocpp import Calls
 from tests.golden.state import lived
 from tests.golden.state.read import LAYOUTS, SITES, STATIONS, assembly, occupancy

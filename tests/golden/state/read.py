@@ -25,9 +25,9 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_archived
-from pipeline.runtime import changelog
-from pipeline.runtime.changelog import decode_state
 from pipeline.runtime.offline import MemoryArchive
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import Calls
 from pipeline.wire.quarantine import Mark

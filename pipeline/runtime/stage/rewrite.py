@@ -13,12 +13,12 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.metrics import Meters
-from pipeline.runtime.config import StageConfig
-from pipeline.runtime.kafka_history import KafkaHistory
-from pipeline.runtime.kafka_transaction import KafkaTransaction
+from pipeline.runtime.kafka.config import StageConfig
+from pipeline.runtime.kafka.history import KafkaHistory
+from pipeline.runtime.kafka.retry import CALL_S, Waits
+from pipeline.runtime.kafka.transaction import KafkaTransaction
 from pipeline.runtime.logic import Output
-from pipeline.runtime.ports import Committed, Position, TransactionLost
-from pipeline.runtime.retry import CALL_S, Waits
+from pipeline.runtime.partition.ports import Committed, Position, TransactionLost
 
 
 class Rewrite:

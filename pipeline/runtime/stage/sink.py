@@ -20,14 +20,14 @@ import faust
 from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
-from pipeline.runtime import transport
-from pipeline.runtime.background import Background
-from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.feed import Batch, Lease, Poll
-from pipeline.runtime.intake import Intake
-from pipeline.runtime.mailbox import ANSWER_S
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.retry import BROKER, Backoff, Waits
+from pipeline.runtime.kafka.config import SinkConfig
+from pipeline.runtime.kafka.feed import Batch, Lease, Poll
+from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.mailbox import ANSWER_S
+from pipeline.runtime.kafka.retry import BROKER, Backoff, Waits
+from pipeline.runtime.process import transport
+from pipeline.runtime.process.background import Background
+from pipeline.runtime.process.phases import Phases
 
 log = logging.getLogger(__name__)
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.checks import TooLarge
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.entries import Entry
-from pipeline.runtime.internal_errors import place, tell
 from pipeline.runtime.logic import State, Trouble
-from pipeline.runtime.ports import Message, Produce
-from pipeline.runtime.quarantine import Quarantine
-from pipeline.runtime.undo import Undo
+from pipeline.runtime.partition.checks import TooLarge
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.entries import Entry
+from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.ports import Message, Produce
+from pipeline.runtime.partition.quarantine import Quarantine
+from pipeline.runtime.partition.undo import Undo
 
 if TYPE_CHECKING:
-    from pipeline.runtime.partition import Partition
+    from pipeline.runtime.partition.partition import Partition
 
 INTERNAL_ERROR = "INTERNAL_ERROR"
 

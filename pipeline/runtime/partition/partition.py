@@ -14,16 +14,16 @@ from typing import Generic
 
 from pipeline import topics
 from pipeline.errors import InvalidMessage
-from pipeline.runtime import changelog
-from pipeline.runtime.checks import TOO_LARGE, check_key, check_value, fits
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.entries import Entry, Unwritten
 from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, View, widened
-from pipeline.runtime.net import Net
-from pipeline.runtime.ports import Headers, Message, Position, Produce, Recall
-from pipeline.runtime.quarantine import Quarantine
-from pipeline.runtime.undo import Undo
-from pipeline.runtime.wakes import Wakes
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.checks import TOO_LARGE, check_key, check_value, fits
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.entries import Entry, Unwritten
+from pipeline.runtime.partition.net import Net
+from pipeline.runtime.partition.ports import Headers, Message, Position, Produce, Recall
+from pipeline.runtime.partition.quarantine import Quarantine
+from pipeline.runtime.partition.undo import Undo
+from pipeline.runtime.partition.wakes import Wakes
 from pipeline.wire import dead_letters
 from pipeline.wire.quarantine import MARK, decode_mark, release_of
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pipeline.runtime.intake import Intake
-from pipeline.runtime.retry import Waits
+from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.retry import Waits
 
 log = logging.getLogger(__name__)
 

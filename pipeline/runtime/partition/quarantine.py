@@ -14,18 +14,18 @@ from msgspec import structs
 
 from pipeline import topics
 from pipeline.errors import InvalidMessage
-from pipeline.runtime import changelog
-from pipeline.runtime.checks import TooLarge, check_value, fits
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.entries import Entry
-from pipeline.runtime.internal_errors import place, tell
 from pipeline.runtime.logic import Logic, Output, State, Trouble
-from pipeline.runtime.ports import Message, Produce, Recall, TransactionLost
-from pipeline.runtime.undo import Undo
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.checks import TooLarge, check_value, fits
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.entries import Entry
+from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.ports import Message, Produce, Recall, TransactionLost
+from pipeline.runtime.partition.undo import Undo
 from pipeline.wire.quarantine import MARK, Kept, Mark, encode_mark, headers_of, kept_key, release_of
 
 if TYPE_CHECKING:
-    from pipeline.runtime.partition import Partition
+    from pipeline.runtime.partition.partition import Partition
 
 log = logging.getLogger(__name__)
 

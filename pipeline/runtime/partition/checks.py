@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.changelog import LONGEST_KEY, SEPARATOR
 from pipeline.runtime.logic import Output
 from pipeline.runtime.murmur import partition_of
+from pipeline.runtime.partition.changelog import LONGEST_KEY, SEPARATOR
 from pipeline.topics import LARGEST, LARGEST_RECORD
 
 TOO_LARGE = "TOO_LARGE"

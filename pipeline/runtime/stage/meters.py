@@ -8,9 +8,9 @@ from typing import Generic
 
 from pipeline import metrics
 from pipeline.metrics import Meters
-from pipeline.runtime.holdings import Holdings
 from pipeline.runtime.logic import Logic, State
-from pipeline.runtime.ports import Message
+from pipeline.runtime.partition.ports import Message
+from pipeline.runtime.stage.holdings import Holdings
 
 
 class StageMeters(Generic[State]):

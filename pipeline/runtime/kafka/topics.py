@@ -9,8 +9,8 @@ from confluent_kafka.admin import AdminClient
 
 from pipeline.errors import WrongUsage
 from pipeline.kafka_rights import Operation, Right
-from pipeline.runtime.config import STEADY, StageConfig
-from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
+from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
 
 GONE = "{topic} cannot be looked at ({why}): was it deleted? Nothing is read; see ops/runbooks/lost-records.md"
 

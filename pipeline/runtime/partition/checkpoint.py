@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from pipeline.runtime.logic import State
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.ports import Transaction
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Transaction
 
 Step = Literal["flush", "offsets", "commit"]
 

@@ -1,8 +1,8 @@
 """The durable stage: batches in, state changed, outputs produced, a checkpoint when due, all of it exactly once.
 
-This file only says when: what a batch does is in partition.py, the order of a checkpoint in checkpoint.py, that of a
-restore in restore.py, which partitions are ours in holdings.py. The rule of the file: state and transaction are touched
-only under the lock, by one at a time.
+This file only says when: what a batch does, and the order of a checkpoint and of a restore, is in runtime/partition,
+which partitions are ours in holdings.py. The rule of the file: state and transaction are touched only under the lock,
+by one at a time.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import Any, Generic
 import faust
 
 from pipeline.metrics import Meters
-from pipeline.runtime import transport
-from pipeline.runtime.background import Background
-from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
-from pipeline.runtime.config import StageConfig
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.entries import TooManyKeys
-from pipeline.runtime.feed import Batch, Lease, Poll
-from pipeline.runtime.holdings import Holdings, Wanted, still_wanted
-from pipeline.runtime.intake import Intake
-from pipeline.runtime.kafka_history import Cancelled
-from pipeline.runtime.kafka_topics import TopicWatch
-from pipeline.runtime.kafka_transaction import KafkaTransaction
+from pipeline.runtime.kafka.config import StageConfig
+from pipeline.runtime.kafka.feed import Batch, Lease, Poll
+from pipeline.runtime.kafka.history import Cancelled
+from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.retry import Backoff, Waits
+from pipeline.runtime.kafka.topics import TopicWatch
+from pipeline.runtime.kafka.transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.ports import TransactionLost
-from pipeline.runtime.restore import Refused
-from pipeline.runtime.restorer import Restorer
-from pipeline.runtime.retry import Backoff, Waits
-from pipeline.runtime.stage_meters import StageMeters
+from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.entries import TooManyKeys
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import TransactionLost
+from pipeline.runtime.partition.restore import Refused
+from pipeline.runtime.process import transport
+from pipeline.runtime.process.background import Background
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.stage.holdings import Holdings, Wanted, still_wanted
+from pipeline.runtime.stage.meters import StageMeters
+from pipeline.runtime.stage.restorer import Restorer
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Runs restores on Kafka, in a thread beside the work of the other partitions; their order is in restore.py."""
+"""Runs restores on Kafka, in a thread beside the work of other partitions; their order is in partition/restore.py."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Generic
 
-from pipeline.runtime.config import StageConfig
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.holdings import Wanted, still_wanted
-from pipeline.runtime.kafka_history import KafkaHistory
-from pipeline.runtime.kafka_recall import KafkaRecall
-from pipeline.runtime.kafka_topics import partitions_of
+from pipeline.runtime.kafka.config import StageConfig
+from pipeline.runtime.kafka.history import KafkaHistory
+from pipeline.runtime.kafka.recall import KafkaRecall
+from pipeline.runtime.kafka.retry import Waits
+from pipeline.runtime.kafka.topics import partitions_of
 from pipeline.runtime.logic import Logic, State
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.restore import Refused, restore
-from pipeline.runtime.retry import Waits
-from pipeline.runtime.stage_meters import StageMeters
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.restore import Refused, restore
+from pipeline.runtime.stage.holdings import Wanted, still_wanted
+from pipeline.runtime.stage.meters import StageMeters
 
 log = logging.getLogger(__name__)
 

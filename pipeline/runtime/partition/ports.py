@@ -1,4 +1,4 @@
-"""What the stage needs of a broker, as narrow protocols. Kafka's are in kafka_*.py, the simulated ones in the tests.
+"""What the stage needs of a broker, as narrow protocols. Kafka's are in runtime/kafka, the simulated ones in the tests.
 
 The order in which these calls are made is the subject of checkpoint.py and restore.py; nothing here decides.
 """

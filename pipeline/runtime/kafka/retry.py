@@ -1,6 +1,6 @@
 """A dependency is down: wait with backoff, say so in a gauge, and count as alive meanwhile.
 
-Whoever waits declares it here; the watchdog (liveness.py) leaves a declared wait alone.
+Whoever waits declares it here; the watchdog (process/liveness.py) leaves a declared wait alone.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import confluent_kafka as ck
 
 from pipeline.kafka_rights import Right, is_denied, lacking
 from pipeline.metrics import RETRIES, WAITING, Meters
-from pipeline.runtime.config import Client
-from pipeline.runtime.troubles import Troubles
+from pipeline.runtime.kafka.config import Client
+from pipeline.runtime.kafka.troubles import Troubles
 
 log = logging.getLogger(__name__)
 

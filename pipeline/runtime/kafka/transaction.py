@@ -1,4 +1,4 @@
-"""runtime.ports.Transaction on a real broker: confluent-kafka's transactional producer.
+"""runtime.partition.ports.Transaction on a real broker: confluent-kafka's transactional producer.
 
 Every failure ends in one of three ways: waited for (retriable), TransactionLost (abort and restore), or raised (bug).
 """
@@ -16,10 +16,10 @@ import confluent_kafka as ck
 
 from pipeline import topics
 from pipeline.kafka_rights import Right
-from pipeline.runtime.changelog import encode_metadata
-from pipeline.runtime.config import STEADY, StageConfig
-from pipeline.runtime.ports import Headers, Position, TransactionLost
-from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
+from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
+from pipeline.runtime.partition.changelog import encode_metadata
+from pipeline.runtime.partition.ports import Headers, Position, TransactionLost
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ LINGER_MS = 100
 
 
 class KafkaTransaction:
-    """runtime.ports.Transaction. One producer; used by one thread at a time, as the stage's lock ensures."""
+    """runtime.partition.ports.Transaction. One producer; used by one thread at a time, as the stage's lock ensures."""
 
     def __init__(self, config: StageConfig, membership: Callable[[], object], waits: Waits) -> None:
         self._config = config

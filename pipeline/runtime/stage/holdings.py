@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Generic
 
-from pipeline.runtime.feed import Batch, Lease
+from pipeline.runtime.kafka.feed import Batch, Lease
+from pipeline.runtime.kafka.retry import Backoff
+from pipeline.runtime.kafka.troubles import Troubles
 from pipeline.runtime.logic import ReferenceBehind, State
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.restore import Refused
-from pipeline.runtime.retry import Backoff
-from pipeline.runtime.troubles import Troubles
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.restore import Refused
 
 BEHIND = (
     "{topic} partition {place.number} waits at offset {place.position}: a tick names more reference data than there "

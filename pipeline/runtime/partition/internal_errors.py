@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 
-from pipeline.runtime.checks import TooLarge
+from pipeline.runtime.partition.checks import TooLarge
 
 log = logging.getLogger(__name__)
 

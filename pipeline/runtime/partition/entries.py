@@ -10,10 +10,10 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic
 
-from pipeline.runtime import changelog
-from pipeline.runtime.changelog import StateRecord
-from pipeline.runtime.checks import TooLarge
 from pipeline.runtime.logic import NEVER, Logic, State
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.changelog import StateRecord
+from pipeline.runtime.partition.checks import TooLarge
 
 CLEAN = -1
 

@@ -9,8 +9,8 @@ import heapq
 from collections.abc import Mapping, Sequence
 from typing import Generic
 
-from pipeline.runtime.entries import Entry
 from pipeline.runtime.logic import NEVER, State, Tick
+from pipeline.runtime.partition.entries import Entry
 
 
 class Wakes(Generic[State]):

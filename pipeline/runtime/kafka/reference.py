@@ -15,8 +15,8 @@ import confluent_kafka as ck
 
 from pipeline.errors import Unavailable
 from pipeline.kafka_rights import Right
-from pipeline.runtime.config import STEADY, Client
-from pipeline.runtime.retry import Waits
+from pipeline.runtime.kafka.config import STEADY, Client
+from pipeline.runtime.kafka.retry import Waits
 
 SHORTER = (
     "topic {topic} has fewer records than this worker has read: it was restored or made anew. What it holds "

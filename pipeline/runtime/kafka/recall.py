@@ -1,4 +1,4 @@
-"""runtime.ports.Recall on a real broker: a consumer for each question, because they are rare.
+"""runtime.partition.ports.Recall on a real broker: a consumer for each question, because they are rare.
 
 It blocks the event loop for a moment, so it waits for no broker: TransactionLost is the way to try again.
 """
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import confluent_kafka as ck
 
-from pipeline.runtime.config import STEADY, StageConfig
-from pipeline.runtime.ports import TransactionLost
+from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.partition.ports import TransactionLost
 from pipeline.topics import QUARANTINE
 from pipeline.wire.dead_letters import headers_of
 from pipeline.wire.quarantine import Kept, decode_kept
@@ -22,7 +22,7 @@ SILENCE_S = 4.0
 
 
 class KafkaRecall:
-    """runtime.ports.Recall."""
+    """runtime.partition.ports.Recall."""
 
     def __init__(self, config: StageConfig) -> None:
         self._config = config

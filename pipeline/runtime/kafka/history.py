@@ -1,4 +1,4 @@
-"""runtime.ports.History on a real broker: a consumer and an admin client for one restore.
+"""runtime.partition.ports.History on a real broker: a consumer and an admin client for one restore.
 
 Whatever the broker does not answer is asked again, as long as the restore is wanted.
 """
@@ -14,11 +14,11 @@ import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.kafka_rights import Right
-from pipeline.runtime.changelog import ACCEPTED, decode_metadata
-from pipeline.runtime.config import STEADY, StageConfig
-from pipeline.runtime.kafka_topics import topic_id
-from pipeline.runtime.ports import Committed
-from pipeline.runtime.retry import BROKER, CALL_S, Backoff, Waits
+from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
+from pipeline.runtime.kafka.topics import topic_id
+from pipeline.runtime.partition.changelog import ACCEPTED, decode_metadata
+from pipeline.runtime.partition.ports import Committed
 
 Result = TypeVar("Result")
 
@@ -28,7 +28,7 @@ class Cancelled(Exception):
 
 
 class KafkaHistory:
-    """runtime.ports.History. One per restore; `cancelled` is asked between its calls."""
+    """runtime.partition.ports.History. One per restore; `cancelled` is asked between its calls."""
 
     def __init__(self, config: StageConfig, waits: Waits, cancelled: Callable[[], bool]) -> None:
         self._config = config

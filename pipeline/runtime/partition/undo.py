@@ -9,15 +9,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Generic
 
-from pipeline.runtime import changelog
-from pipeline.runtime.entries import Entry
-from pipeline.runtime.internal_errors import tell
 from pipeline.runtime.logic import NEVER, Logic, State, View
-from pipeline.runtime.ports import Message, Recall, TransactionLost
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.entries import Entry
+from pipeline.runtime.partition.internal_errors import tell
+from pipeline.runtime.partition.ports import Message, Recall, TransactionLost
 from pipeline.wire.quarantine import Kept
 
 if TYPE_CHECKING:
-    from pipeline.runtime.partition import Partition
+    from pipeline.runtime.partition.partition import Partition
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Undo(Generic[State]):
 
 
 class Listed:
-    """runtime.ports.Recall over records that are here."""
+    """runtime.partition.ports.Recall over records that are here."""
 
     def __init__(self, records: Sequence[Message]) -> None:
         self._records = records

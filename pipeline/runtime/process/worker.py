@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import faust
 
 from pipeline.metrics import Meters
-from pipeline.runtime.liveness import Part, Watchdog
-from pipeline.runtime.probes import ProbeServer
+from pipeline.runtime.process.liveness import Part, Watchdog
+from pipeline.runtime.process.probes import ProbeServer
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
-from pipeline.runtime.changelog import split_key
 from pipeline.runtime.logic import State
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.ports import Committed, History
+from pipeline.runtime.partition.changelog import split_key
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Committed, History
 from pipeline.wire.quarantine import MARK
 
 Step = Literal["ends", "read"]

@@ -19,11 +19,11 @@ from typing import Any
 import confluent_kafka as ck
 
 from pipeline.kafka_rights import Right
-from pipeline.runtime.config import STEADY, GroupConfig
-from pipeline.runtime.feed import Batch, Feed, Lease, Poll
-from pipeline.runtime.mailbox import Mailbox
-from pipeline.runtime.ports import TransactionLost
-from pipeline.runtime.retry import Waits
+from pipeline.runtime.kafka.config import STEADY, GroupConfig
+from pipeline.runtime.kafka.feed import Batch, Feed, Lease, Poll
+from pipeline.runtime.kafka.mailbox import Mailbox
+from pipeline.runtime.kafka.retry import Waits
+from pipeline.runtime.partition.ports import TransactionLost
 
 log = logging.getLogger(__name__)
 
