@@ -1,4 +1,4 @@
-"""A reference topic ends before what ticks and states name: the worker says which and how to go on, and then goes on."""
+"""A reference topic ends before what ticks and states name: the worker says which and what to do, and then goes on."""
 
 from __future__ import annotations
 
