@@ -54,6 +54,10 @@ from tests.scored.quirks import LAWS
         ("wall_clock_new_york+clock_unset", "ocpp2.0.1", 78),
         # readings without id of the next session, whose stamps go back into this one
         ("reading_ids_minus_1+wall_clock_berlin", "ocpp1.6", 2091),
+        # a stop that is frozen, under the first of two ids of one charge
+        ("stop_register_frozen+doubles_start", "ocpp2.0.1", 915003),
+        # a stop without a start that comes after a rule has closed its session
+        ("loses_start+one_late", "ocpp1.6", 915001),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],

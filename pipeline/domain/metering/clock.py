@@ -239,11 +239,11 @@ def session_levels(station: Station, session: Session) -> list[Level]:
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:
-    """(time received, lag) of start and stop."""
+    """(time received, lag) of start and stop, as far as they stated a time: else it is that of their receipt."""
     ends = []
-    if session.started_at_us is not None and session.start_received_us:
+    if session.started_at_us is not None and session.start_received_us not in (0, session.start_sent_us):
         ends.append((session.start_received_us, session.start_received_us - session.start_sent_us))
-    if session.closed_by == "STOP" and session.stop_received_us:
+    if session.closed_by == "STOP" and session.stop_received_us not in (0, session.stop_sent_us):
         ends.append((session.stop_received_us, session.stop_received_us - session.stop_sent_us))
     return ends
 
