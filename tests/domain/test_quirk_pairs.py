@@ -97,6 +97,8 @@ from tests.scored.quirks import LAWS
         ("beat_60_min+rolls_back", "ocpp1.6", 700),
         # no reading tells of a status that was lost while the link was down
         ("no_samples+link_down_readings_lost", "ocpp1.6", 506),
+        # a Begin of the time of a reading with power; a Begin that is known beside a start of 0
+        ("start_register_zero+frozen_begin_last", "ocpp2.0.1", 949850),
         # what replaced a stop was another session's, and that one has booked it
         ("rounded_repeats+shares_ids", "ocpp1.6", 503),
         # readings that are repeated tell no state of their own
@@ -114,6 +116,8 @@ from tests.scored.quirks import LAWS
         ("session_relative_new+stop_register_frozen", "ocpp1.6", 915003),
         # another meter whose register is a little higher, in a pause
         ("resets_in_session+meter_swapped", "ocpp1.6", 915001),
+        # little energy that a slow register shows after a bound of the price
+        ("beat_10_min", "ocpp2.0.1", 915011),
         # this ate all memory
         ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
         ("retries_new_id+message_ids_restart", "ocpp1.6", 1),

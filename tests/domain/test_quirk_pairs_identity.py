@@ -59,6 +59,8 @@ from tests.scored.quirks import LAWS
         ("stop_register_frozen+doubles_start", "ocpp2.0.1", 915003),
         # a stop without a start that comes after a rule has closed its session
         ("loses_start+one_late", "ocpp1.6", 915001),
+        # a delay that is as long as the clock is ahead
+        ("clock_ahead+link_down_readings_kept", "ocpp2.0.1", 915002),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],

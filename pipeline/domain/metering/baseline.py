@@ -120,7 +120,7 @@ def fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
     final = _final(found)
     if final is None:
         return True
-    first = found.registers[0] if found.registers else final
+    first = next((each for each in found.registers if each[1]), final)  # 0 may mean that it was not known
     return bound.allows(first[1] - start_wh, max(first[0] - found.since_us, LAG)) and bound.allows(
         final[1] - start_wh, final[0] - found.since_us
     )

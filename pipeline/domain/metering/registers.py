@@ -216,13 +216,15 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
 
 
 def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
-    """(from, to): the register stood still for so long and then rose by more than flows between two readings.
+    """(from, to): the register stood still for so long and then rose by more than flows between two readings, or by
+    more than a step if it is refreshed on a beat of its own.
 
     When that energy flowed is not known.
     """
     found = []
+    is_fresh = not beat(points) or moves_each_time(points)
     for index, (before, after) in enumerate(pairwise(points)):
-        if after[1] - before[1] <= bound.most_wh(after[0] - before[0]) + bound.step_wh:
+        if after[1] - before[1] <= bound.step_wh + (bound.most_wh(after[0] - before[0]) if is_fresh else 0):
             continue
         since = index
         while since and points[since - 1][1] == before[1]:

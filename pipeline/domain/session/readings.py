@@ -131,7 +131,7 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
         touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, sent, event.state)
-        if session.suspect:
+        if session.suspect or abs(received - sent) > clock.RIGHT:  # it may become suspect
             session.stamps = [*session.stamps, (sent, received)]
     return _insert(station, session, event, at)
 
