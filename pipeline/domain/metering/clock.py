@@ -216,7 +216,9 @@ def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:
 def judge(station: Station, session: Session) -> bool:
     """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
     if not session.suspect:
-        return False
+        if not _seems_right(station, session):
+            return False
+        session.suspect = session.slow = True
     levels = session_levels(station, session)
     before = session.started_at_us, session.ended_at_us
     if session.started_at_us is not None:
@@ -227,6 +229,16 @@ def judge(station: Station, session: Session) -> bool:
         station.newest_us = max(station.newest_us, session.ended_at_us)
     session.fold = None
     return (session.started_at_us, session.ended_at_us) != before
+
+
+def _seems_right(station: Station, session: Session) -> bool:
+    """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
+    late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
+    if not late:
+        return False  # nearly always
+    levels = [level for level in levels_of(station.lags) if level.is_proven]
+    found = [(_in_force(levels, received, lag), lag) for received, lag in late]
+    return any(level is not None and level.offset_us and level.offset_us <= lag + RIGHT for level, lag in found)
 
 
 def session_levels(station: Station, session: Session) -> list[Level]:
@@ -255,11 +267,11 @@ def session_levels(station: Station, session: Session) -> list[Level]:
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:
-    """(time received, lag) of start and stop."""
+    """(time received, lag) of start and stop, as far as they stated a time: else it is that of their receipt."""
     ends = []
-    if session.started_at_us is not None and session.start_received_us:
+    if session.started_at_us is not None and session.start_received_us not in (0, session.start_sent_us):
         ends.append((session.start_received_us, session.start_received_us - session.start_sent_us))
-    if session.closed_by == "STOP" and session.stop_received_us:
+    if session.closed_by == "STOP" and session.stop_received_us not in (0, session.stop_sent_us):
         ends.append((session.stop_received_us, session.stop_received_us - session.stop_sent_us))
     return ends
 

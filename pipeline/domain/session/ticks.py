@@ -13,7 +13,7 @@ from pipeline.domain.metering.evidence import owns
 from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
-from pipeline.domain.session.neighbours import disturb_next, unite_unanswered, untangle
+from pipeline.domain.session.neighbours import disturb_former, disturb_next, unite_unanswered, untangle
 from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
@@ -80,6 +80,10 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     session.dirty, session.dirty_reason = False, ""
     if now < over:
         return over
+    if clock.judge(station, session):  # what came since its stop told more of the clock
+        step.rated.append((session, "CLOCK_LEARNED"))
+        disturb_former(station, session)
+        disturb_next(station, session)
     _keep_states(station, session)
     if session.call is not None:
         session.call = None  # it ended without an id; nobody waits for the answer any more
