@@ -25,13 +25,13 @@ from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Station
 from pipeline.kafka_config import client_config
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig, StageConfig
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.reference import ReferenceReader
-from pipeline.runtime.sink import Sink
-from pipeline.runtime.stage import DurableStage
-from pipeline.runtime.transport import faust_app
-from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.kafka.config import SinkConfig, StageConfig
+from pipeline.runtime.kafka.reference import ReferenceReader
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.process.transport import faust_app
+from pipeline.runtime.process.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.stage.durable import DurableStage
+from pipeline.runtime.stage.sink import Sink
 from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic

@@ -19,6 +19,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "ops" / "spec"
 PAGE = re.compile(r"(?<![\w./-])((?:[\w-]+/)*[\w-]+\.md)\b")
+FILE = re.compile(r"(?<![\w./-])((?:pipeline|tests|ops|schemas)/[\w/.-]+\.(?:py|yaml|yml|sql|sh|json))\b")
 SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?)\b")
 RULE = re.compile(r"(?<![\w/.-])([DI]\d{1,2})(?![\w-])")
 PROBLEM = re.compile(r"\bproblems? (\d+[a-z]?(?:(?:, | and | to )\d+[a-z]?)*)")
@@ -85,6 +86,7 @@ def numbers(cited: str) -> Iterator[str]:
 def dangling(text: str) -> list[str]:
     """What `text` cites and is not there."""
     wrong = [cited for cited in PAGE.findall(text) if len(page(cited)) != 1]
+    wrong += [cited for cited in FILE.findall(text) if not (ROOT / cited).is_file()]
     wrong += [
         f"{cited} section {number}"
         for cited, number in SECTION.findall(text)
@@ -98,6 +100,7 @@ def dangling(text: str) -> list[str]:
 
 CASES = {
     "ops/spec/princing.md": "ops/spec/princing.md",
+    "as in tests/domain/test_prices.py": "tests/domain/test_prices.py",
     "see pricing.md 5.9": "pricing.md section 5.9",
     "(ops/spec/architecture.md, section 77)": "ops/spec/architecture.md section 77",
     "`ops/spec/sessions.md`, section 12": "ops/spec/sessions.md section 12",
