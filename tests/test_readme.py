@@ -202,7 +202,7 @@ def test_every_topic_and_view_exists() -> None:
     views = set()
     for migration in (REPOSITORY / "schemas" / "clickhouse").glob("*.sql"):
         views |= set(re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", migration.read_text("utf-8")))
-    analysts = re.search(r"^\*\*Analysts\*\*.*?\n\n", CONNECTING, re.MULTILINE | re.DOTALL)
+    analysts = re.search(r"^## Analysts\n\n.*?\n\n", CONNECTING, re.MULTILINE | re.DOTALL)
     assert analysts is not None
     named = set(CODE.findall(analysts[0]))
     assert {"sessions_current", "charging"} <= named
