@@ -17,7 +17,7 @@ from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.publishing.alerts import Course, of_silence, of_site_in_trouble
 from pipeline.domain.sites import outages
-from pipeline.domain.sites.availability import SiteState, note, publish
+from pipeline.domain.sites.availability import CODEC_VERSION, SiteState, note, publish
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import Archive, Output, Tick, Trouble, View
@@ -32,8 +32,8 @@ PRICE_SIGNALS, ANOMALIES = topics.PRICE_SIGNALS.name, topics.ANOMALIES.name
 class Occupancy:
     """Implements runtime.logic.Logic[SiteState]."""
 
-    codec_version = 1
-    readable_versions = frozenset({1})
+    codec_version = CODEC_VERSION
+    readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring

@@ -14,8 +14,8 @@ from pipeline import metrics, topics
 from pipeline.domain.catalog import Catalog, View
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
+from pipeline.runtime.kafka.reference import Record
 from pipeline.runtime.logic import NEVER
-from pipeline.runtime.reference import Record
 from pipeline.wire.price_signals import decode_signals
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -50,7 +50,7 @@ class Given:
 
 
 class TopicReference:
-    """Implements Reference over a runtime.reference.ReferenceReader."""
+    """Implements Reference over a runtime.kafka.reference.ReferenceReader."""
 
     def __init__(self, catalog: Catalog, reader: Source, meters: Meters, stage: str) -> None:
         self.reached = View()

@@ -20,8 +20,8 @@ from confluent_kafka import KafkaError, Message, Producer
 from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.kafka_rights import Right
-from pipeline.runtime.retry import Waits
-from pipeline.runtime.troubles import Troubles
+from pipeline.runtime.kafka.retry import Waits
+from pipeline.runtime.kafka.troubles import Troubles
 from pipeline.wire.control import Control
 
 log = logging.getLogger(__name__)

@@ -24,13 +24,13 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.station import Station
 from pipeline.edge.reading import partitions, read_topic, reader, watermarks
 from pipeline.errors import InvalidMessage, WrongUsage
-from pipeline.runtime.changelog import StateRecord, archive_key, decode_state, encode_state, split_key
+from pipeline.runtime.kafka.reference import Record
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
-from pipeline.runtime.partition import SIGNED
-from pipeline.runtime.ports import Committed
-from pipeline.runtime.reference import Record
-from pipeline.runtime.rewrite import Rewrite
+from pipeline.runtime.partition.changelog import StateRecord, archive_key, decode_state, encode_state, split_key
+from pipeline.runtime.partition.partition import SIGNED
+from pipeline.runtime.partition.ports import Committed
+from pipeline.runtime.stage.rewrite import Rewrite
 from pipeline.settings import Settings
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import MARK

@@ -85,7 +85,7 @@ class Archive(Protocol):
 
 
 class Logic(Protocol[State]):
-    """A keyed pure function with state, for `runtime.stage.Stage`."""
+    """A keyed pure function with state, for `runtime.stage.durable.Stage`."""
 
     def create(self, key: bytes, archive: Archive) -> State:
         """The state of a key that was never seen."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.checks import check_value
-from pipeline.runtime.internal_errors import place, tell
 from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, View, widened
+from pipeline.runtime.partition.checks import check_value
+from pipeline.runtime.partition.internal_errors import place, tell
 from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)

@@ -39,7 +39,7 @@ class Mark(msgspec.Struct, frozen=True):
 
 
 class Kept:
-    """A record or a tick (without a key) of the source as it was read; implements runtime.ports.Message."""
+    """A record or a tick (without a key) of the source as it was read; implements runtime.partition.ports.Message."""
 
     __slots__ = ("_at_ms", "_key", "_offset", "_value")
 

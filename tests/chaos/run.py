@@ -26,7 +26,7 @@ from pipeline.cli.simulate import write_documents
 from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
-from pipeline.runtime.rewrite import Rewrite
+from pipeline.runtime.stage.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from tests.chaos.archive import Archive, told_gone
 from tests.chaos.faults import (

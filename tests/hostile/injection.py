@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import pipeline
-from pipeline.runtime.internal_errors import place
+from pipeline.runtime.partition.internal_errors import place
 from pipeline.topics import SESSIONS
 from pipeline.wire.sessions import decode_session
 from tests.hostile.records import honest

@@ -21,8 +21,8 @@ from confluent_kafka import Message
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.rating import Rating
 from pipeline.edge.simulator import Plan
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.internal_errors import place
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.internal_errors import place
 from pipeline.topics import DEAD_LETTERS, QUARANTINE, REJECTIONS
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import decode_mark

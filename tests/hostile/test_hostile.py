@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.station import Station
-from pipeline.runtime.net import Net
+from pipeline.runtime.partition.net import Net
 from tests.hostile.injection import Scene, inject, scene
 from tests.hostile.run import attack, mixed
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
-from pipeline.runtime.feed import Lease
+from pipeline.runtime.kafka.feed import Lease
 from tests.integration.stack import Stack, started
 
 STALL_LIMIT_S = 5

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
-from pipeline.runtime.changelog import decode_metadata, encode_metadata
-from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
-from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import Logic
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.ports import Committed, Headers, Position
-from pipeline.runtime.quarantine import QUARANTINE
-from pipeline.runtime.restore import Refused, restore
+from pipeline.runtime.partition.changelog import decode_metadata, encode_metadata
+from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Committed, Headers, Position
+from pipeline.runtime.partition.quarantine import QUARANTINE
+from pipeline.runtime.partition.restore import Refused, restore
 from pipeline.wire.quarantine import RELEASE, Kept, decode_kept
 
 CHANGELOG = "changelog"
@@ -136,7 +136,7 @@ class PartitionLog:
 
 
 class Changelog:
-    """runtime.ports.History of partition 0."""
+    """runtime.partition.ports.History of partition 0."""
 
     def __init__(self, records: Mapping[bytes, bytes], committed: Committed) -> None:
         self._records = records

@@ -1,0 +1,90 @@
+"""runtime.partition.ports.Recall on a real broker: a consumer for each question, because they are rare.
+
+It blocks the event loop for a moment, so it waits for no broker: TransactionLost is the way to try again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import confluent_kafka as ck
+
+from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.partition.ports import TransactionLost
+from pipeline.topics import QUARANTINE
+from pipeline.wire.dead_letters import headers_of
+from pipeline.wire.quarantine import Kept, decode_kept
+
+SILENCE_S = 4.0
+"""Without a record for so long the broker counts as away."""
+
+
+class KafkaRecall:
+    """runtime.partition.ports.Recall."""
+
+    def __init__(self, config: StageConfig) -> None:
+        self._config = config
+
+    def source(self, partition: int, start: int, end: int) -> Iterator[ck.Message]:
+        for message in self._read(self._config.source, partition, start, end):
+            if (message.offset() or 0) < end:
+                yield message
+
+    def kept(self, partition: int, source: str) -> Iterator[tuple[bytes, Kept]]:
+        for message in self._read(QUARANTINE.name, partition, 0, None):
+            key, value = message.key(), message.value()
+            found = (
+                None if key is None or value is None else decode_kept(key, value, headers_of(message.headers()), source)
+            )
+            if found is not None:
+                yield found
+
+    def _read(self, topic: str, partition: int, start: int, end: int | None) -> Iterator[ck.Message]:
+        """Committed records from `start` to `end`, or to the end that the partition has now."""
+        with self._reader() as reader:
+            place = ck.TopicPartition(topic, partition)
+            try:
+                first, last = reader.get_watermark_offsets(place, SILENCE_S)
+            except ck.KafkaException as error:
+                raise TransactionLost(f"reading {topic} again: {error.args[0].name()}") from error
+            if end is not None and first > start:
+                raise LookupError(f"{topic} partition {partition}: records {start} to {first - 1} are gone")
+            place.offset = max(start, first)
+            until = last if end is None else min(end, last)
+            if place.offset >= until:
+                return
+            reader.assign([place])
+            heard = time.monotonic()
+            while True:
+                for message in reader.consume(10_000, 0.1):
+                    heard = time.monotonic()
+                    failure = message.error()
+                    if failure is None:
+                        yield message
+                    elif failure.code() == ck.KafkaError._PARTITION_EOF:
+                        return
+                    if (message.offset() or 0) + 1 >= until:
+                        return
+                if time.monotonic() - heard > SILENCE_S:
+                    raise TransactionLost(f"reading {topic} again: no answer")
+
+    @contextmanager
+    def _reader(self) -> Iterator[ck.Consumer]:
+        reader = ck.Consumer(
+            dict(STEADY)
+            | dict(self._config.client)
+            | {
+                "group.id": self._config.group,  # the client wants one; it never joins and never commits
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 50,
+            }
+        )
+        try:
+            yield reader
+        finally:
+            reader.close()
