@@ -33,6 +33,7 @@ from pipeline.metrics import Meters
 from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
 from pipeline.runtime.logic import View as Seen
 from pipeline.wire.connector_status import encode_change
+from pipeline.wire.control import Control
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
 
@@ -50,11 +51,7 @@ class Assembly:
     readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
     def __init__(
-        self,
-        rating: Rating,
-        decoder: Decoder,
-        reference: Reference | None = None,
-        publishing: Publishing | None = None,
+        self, rating: Rating, decoder: Decoder, reference: Reference | None = None, publishing: Publishing | None = None
     ) -> None:
         self._publishing = publishing or Publishing(rating, FORMS)
         self._terms = rating.terms
@@ -75,8 +72,8 @@ class Assembly:
 
     def report(self, key: bytes, state: Station | None, trouble: Trouble) -> Sequence[Output]:
         station = Station(key.decode()) if state is None else state
-        course = Course(trouble.at_ms * 1000, None if trouble.released_ms is None else trouble.released_ms * 1000)
-        return records_of(station.station_id, self._publishing.trouble(station, trouble.rule, trouble.reason, course))
+        published = self._publishing.trouble(station, trouble.rule, trouble.reason, course_of(trouble))
+        return records_of(station.station_id, published)
 
     def tally(self, state: Station) -> Tally:
         return tally(state)
@@ -149,15 +146,7 @@ class Assembly:
         state.wake_us = 0
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        event = self._decode(value)
-        if not isinstance(event, ClockTicked):
-            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the station_id")
-        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
-            raise InvalidMessage(
-                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
-            )
-        signed = self._decoder.control.check(event)
-        return Tick(event.clock, event.time_us, event.reference or (), signed)
+        return tick_of(self._decode(value), "station_id", append_time_ms, self._decoder.control)
 
     def trust(self, unsigned: bool) -> bool:
         return self._decoder.control.trust(unsigned)
@@ -199,6 +188,21 @@ class Assembly:
 
     def _silent_us(self, station: Station) -> int:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
+
+
+def tick_of(event: object, key: str, append_time_ms: int, control: Control) -> Tick:
+    """As runtime.logic.Logic.tick_of, of a decoded record without a key; `key` names what keys are otherwise."""
+    if not isinstance(event, ClockTicked):
+        raise InvalidMessage("KEY_MISSING", f"only clock ticks have no key; set the key to the {key}")
+    if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
+        raise InvalidMessage(
+            "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
+        )
+    return Tick(event.clock, event.time_us, event.reference or (), control.check(event))
+
+
+def course_of(trouble: Trouble) -> Course:
+    return Course(trouble.at_ms * 1000, None if trouble.released_ms is None else trouble.released_ms * 1000)
 
 
 def _calls(station: Station) -> Calls | None:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import topics
-from pipeline.agents.assembly import TICK_AHEAD
+from pipeline.agents.assembly import course_of, tick_of
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
-from pipeline.domain.publishing.alerts import Course, of_silence, of_site_in_trouble
+from pipeline.domain.publishing.alerts import of_silence, of_site_in_trouble
 from pipeline.domain.sites import outages
 from pipeline.domain.sites.availability import CODEC_VERSION, SiteState, note, publish
 from pipeline.errors import InvalidMessage
@@ -46,8 +46,7 @@ class Occupancy:
 
     def report(self, key: bytes, state: SiteState | None, trouble: Trouble) -> Sequence[Output]:
         """An alert about the site, under its name."""
-        course = Course(trouble.at_ms * 1000, None if trouble.released_ms is None else trouble.released_ms * 1000)
-        clock = LIVE if state is None else state.clock
+        course, clock = course_of(trouble), LIVE if state is None else state.clock
         return [_record(of_site_in_trouble(self._keyring, key.decode(), clock, trouble.rule, trouble.reason, course))]
 
     def dump(self, state: SiteState) -> bytes:
@@ -72,14 +71,7 @@ class Occupancy:
         return None
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        event = decode_status(value)
-        if not isinstance(event, ClockTicked):
-            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the site_id")
-        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
-            raise InvalidMessage(
-                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
-            )
-        return Tick(event.clock, event.time_us, signed=self._control.check(event))
+        return tick_of(decode_status(value), "site_id", append_time_ms, self._control)._replace(view=())
 
     def trust(self, unsigned: bool) -> bool:
         return self._control.trust(unsigned)

@@ -10,7 +10,7 @@ import msgspec
 from pipeline import topics
 from pipeline.domain.outputs import Alert, Quarantined
 from pipeline.domain.publishing import Publishing
-from pipeline.domain.publishing.folding import LONG
+from pipeline.domain.publishing.folding import LONG, keep_small
 from pipeline.domain.publishing.published import Forms, Published, Revision, Sealed, ViewEnded
 from pipeline.domain.rating.running import follow
 from pipeline.domain.station import POWER, SOC, STRIDE, Session, Station
@@ -48,7 +48,7 @@ def live_record(publishing: Publishing, station: Station, session: Session) -> O
     """The live view. From the second update on only what changes is put together (a third of the time)."""
     readings = session.readings
     if len(readings) > LONG:
-        publishing.keep_small(station, session)
+        keep_small(publishing, station, session)
         readings = session.readings
     running = session.fold
     if running is not None and running.template is not None:

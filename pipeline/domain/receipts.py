@@ -206,20 +206,8 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
 
 
 NOT_CLAIMED = frozenset(
-    {
-        "format",
-        "software",
-        "kind",
-        "generation",
-        "revision",
-        "quality",
-        "times_us",
-        "registers_wh",
-        "activity",
-        "signals",
-        "hash",
-    }
-    | {"powers_w", "powers_between", "account"}
+    {"format", "software", "kind", "generation", "revision", "hash"}
+    | {"quality", "times_us", "registers_wh", "activity", "signals", "powers_w", "powers_between", "account"}
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""

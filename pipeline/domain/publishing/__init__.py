@@ -21,10 +21,9 @@ from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.publishing.alerts import Course, of_station, of_station_in_trouble
 from pipeline.domain.publishing.bills import settle, take_back, waits_for
-from pipeline.domain.publishing.folding import keep_small
 from pipeline.domain.publishing.published import Forms, Published, Revision, ViewEnded
 from pipeline.domain.publishing.rules import CLEARED_AT_END, STATION_QUARANTINED
-from pipeline.domain.publishing.stripping import strip, strip_voided
+from pipeline.domain.publishing.stripping import nothing_of, strip
 from pipeline.domain.rating import Rated, Rating
 from pipeline.domain.rating.running import follow
 from pipeline.domain.station import MINUTE, POWER, SOC, STRIDE, Session, Station, Step
@@ -156,10 +155,6 @@ class Publishing:
             currency=currency,
         )
 
-    def keep_small(self, station: Station, session: Session) -> None:
-        """To be called for open sessions whose readings are LONG."""
-        keep_small(self, station, session)
-
     def _next(self, session: Session, record: StrippedSession, reason: str) -> Revision | None:
         """None: it says what the last one says."""
         facts, content_hash = self._forms.facts(record)
@@ -193,8 +188,9 @@ class Publishing:
     ) -> Iterator[Published]:
         """Closes the id under which `session` was published: it is `instead` now, and its bill, if it had one (somebody
         had decided about it), is taken back."""
+        place = station.station_id, max(instead.connector_id, 0), station.clock
         session_id = self.rating.session_id(station, instead)
-        record = strip_voided(station, instead, voided_id, session_id, session.generation)
+        record = nothing_of(voided_id, session.generation, place, instead.ended_at_us, session_id)
         revision = session.revision + 1
         yield Revision(record, *self._forms.facts(record), revision, reason)
         yield ViewEnded(voided_id)

@@ -23,7 +23,7 @@ Cleared = Literal[
 ]  # fmt: skip
 TICKS, STATUS, OUTAGES = "domain/session/ticks.py", "domain/session/status.py", "domain/sites/outages.py"
 PUBLISHING, STAGE = "domain/publishing/__init__.py", "runtime"
-INTERNAL_ERROR, STATION_QUARANTINED = "INTERNAL_ERROR", "STATION_QUARANTINED"
+STATION_QUARANTINED = "STATION_QUARANTINED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Rule:
     cleared: Cleared = "never"
     """`never`: it tells of an event, not of a state."""
     threshold: Callable[[Limits], str] = lambda _: ""
+
+
+def minutes(duration_us: int) -> str:
+    return f"{duration_us // MINUTE} min"
 
 
 def lasted_too_long(measured: Measured, limits: Limits) -> bool:
@@ -61,25 +65,15 @@ def drew_too_much_power(measured: Measured, limits: Limits) -> bool:
 
 RULES: Mapping[str, Rule] = {
     "LONG_SESSION": Rule(
-        "warning",
-        "The session lasts longer than expected for the connector.",
-        lasted_too_long,
-        raised=(TICKS, PUBLISHING),
-        cleared="when the session ends",
-        threshold=lambda limits: f"{limits.expected_us // MINUTE} min",
+        "warning", "The session lasts longer than expected for the connector.", lasted_too_long, (TICKS, PUBLISHING),
+        cleared="when the session ends", threshold=lambda limits: minutes(limits.expected_us),
     ),
     "OVERSTAY": Rule(
-        "warning",
-        "Still plugged in long after the energy stopped flowing.",
-        overstayed,
-        raised=(TICKS, PUBLISHING),
-        cleared="when the session ends",
-        threshold=lambda limits: f"{limits.longest_idle_us // MINUTE} min",
+        "warning", "Still plugged in long after the energy stopped flowing.", overstayed, (TICKS, PUBLISHING),
+        cleared="when the session ends", threshold=lambda limits: minutes(limits.longest_idle_us),
     ),
     "IMPOSSIBLE_ENERGY": Rule(
-        "critical",
-        "More energy than the connector can deliver: not billed.",
-        has("IMPOSSIBLE_ENERGY"),
+        "critical", "More energy than the connector can deliver: not billed.", has("IMPOSSIBLE_ENERGY"),
         threshold=lambda limits: f"{limits.rating_w} W" if limits.rating_w else "",
     ),
     "NEGATIVE_ENERGY": Rule("critical", "The meter ended below its start: not billed.", has("NEGATIVE_ENERGY")),
@@ -87,9 +81,7 @@ RULES: Mapping[str, Rule] = {
         "critical", "The stop is stamped before the start: not billed.", has("NEGATIVE_DURATION")
     ),
     "IMPOSSIBLE_DURATION": Rule(
-        "critical",
-        "A session of more than 31 days: not billed.",
-        has("IMPOSSIBLE_DURATION"),
+        "critical", "A session of more than 31 days: not billed.", has("IMPOSSIBLE_DURATION"),
         threshold=lambda _: "31 d",
     ),
     "METER_STUCK": Rule("critical", "The register stood still while power flowed.", has("METER_STUCK")),
@@ -98,52 +90,36 @@ RULES: Mapping[str, Rule] = {
     "MISSING_STOP": Rule("info", "The session was closed because no stop came.", has("MISSING_STOP")),
     "REPEATED_ABORTS": Rule("warning", "Three sessions without energy on a connector within an hour."),
     "STATION_FAULT": Rule(
-        "critical",
-        "A connector reports a fault for more than a minute.",
-        raised=(TICKS, STATUS),
-        cleared="when the fault is over",
-        threshold=lambda _: "60 s",
+        "critical", "A connector reports a fault for more than a minute.", raised=(TICKS, STATUS),
+        cleared="when the fault is over", threshold=lambda _: "60 s",
     ),
     "STATION_SILENT": Rule(
-        "warning",
-        "No sign of life although a session is open or a car connected.",
-        raised=(TICKS, OUTAGES),
-        cleared="at the next sign of life",
-        threshold=lambda limits: f"{limits.silent_us // MINUTE} min",
+        "warning", "No sign of life although a session is open or a car connected.", raised=(TICKS, OUTAGES),
+        cleared="at the next sign of life", threshold=lambda limits: minutes(limits.silent_us),
     ),
     "SITE_SILENT": Rule(
         "critical",
         "Most stations of the site fell silent about together; the alerts of its stations are part of this one.",
-        raised=(OUTAGES,),
-        cleared="when most stations can be heard",
-        threshold=lambda limits: f"more than half, {limits.silent_us // MINUTE} min",
+        raised=(OUTAGES,), cleared="when most stations can be heard",
+        threshold=lambda limits: f"more than half, {minutes(limits.silent_us)}",
     ),
-    "REBOOT_LOOP": Rule(
-        "warning",
-        "Two boots within five minutes.",
-        raised=(STATUS,),
-        threshold=lambda _: "5 min",
-    ),
-    INTERNAL_ERROR: Rule(
+    "REBOOT_LOOP": Rule("warning", "Two boots within five minutes.", raised=(STATUS,), threshold=lambda _: "5 min"),
+    "INTERNAL_ERROR": Rule(
         "critical", "A message of the station met an error of ours; it is in dead-letters.", raised=(STAGE,)
     ),
     STATION_QUARANTINED: Rule(
         "critical",
         "The station is set aside: its messages are kept until it is released, its open sessions are held.",
-        raised=(STAGE,),
-        cleared="when it is released",
+        raised=(STAGE,), cleared="when it is released",
     ),
     "ID_CONFLICT": Rule(
-        "warning",
-        "Two different contents for one key; the first was kept.",
+        "warning", "Two different contents for one key; the first was kept.",
         raised=("domain/session/starts.py", "domain/session/readings.py"),
     ),
     "DOUBLE_STOP": Rule(
-        "warning",
-        "A second, different stop of a transaction; the first was kept.",
-        raised=("domain/session/ends.py",),
+        "warning", "A second, different stop of a transaction; the first was kept.", raised=("domain/session/ends.py",)
     ),
-}
+}  # fmt: skip
 
 CLEARED_AT_END = tuple(code for code, rule in RULES.items() if rule.cleared == "when the session ends")
 _JUDGED = [(code, rule.holds) for code, rule in RULES.items() if rule.holds is not None]

@@ -72,14 +72,6 @@ def strip(station: Station, session: Session, session_id: str, rated: Rated) -> 
     )
 
 
-def strip_voided(
-    station: Station, session: Session, voided_id: str, session_id: str, generation: int
-) -> StrippedSession:
-    """Closes the provisional id under which `session` was shown before its start was known; now it is `session_id`."""
-    place = station.station_id, max(session.connector_id, 0), station.clock
-    return nothing_of(voided_id, generation, place, session.ended_at_us, session_id)
-
-
 def nothing_of(
     session_id: str, generation: int, place: tuple[str, int, str], ended_at_us: int | None, superseded_by: str | None
 ) -> StrippedSession:
