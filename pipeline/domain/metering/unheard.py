@@ -62,12 +62,10 @@ def unheard(readings: Numbers, started: int, until: int) -> Unheard:
 
 
 def _missing(times: list[int]) -> list[tuple[int, int]]:
-    if len(times) < 5:
+    if len(times) < 5 or max(map(sub, times[1:], times)) <= SHORTEST_GAP:
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
-    if spans[-1] <= longest:
-        return []
     return [(a, b) for a, b in pairwise(times) if b - a > longest]
 
 

@@ -7,13 +7,16 @@ from pipeline.domain.metering import clock
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.station import Connector, Session, Station, Step
 
+_OF_OTHERS = StationSeen, SessionConfirmed, BillDecided
+"""Their time may be that of whoever received them, which tells nothing of the station's clock."""
+
 
 def heard(station: Station, event: ChargeEvent) -> None:
     """A sign of life; it also tells how far the station's clock may be off."""
     seen = event.received_time_us or event.event_time_us
     if seen > station.seen_us:
         station.seen_us = seen
-    if not isinstance(event, StationSeen | SessionConfirmed | BillDecided) or event.event_time_us != seen:
+    if not isinstance(event, _OF_OTHERS) or event.event_time_us != seen:
         clock.note_lag(station, event.event_time_us, event.received_time_us)
 
 
