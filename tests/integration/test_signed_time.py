@@ -21,7 +21,7 @@ from pipeline.edge.reading import read_topic
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.wire.control import Control
 from tests.integration.stack import COMMAND, chargeline, environment
-from tests.runtime.test_lost_records import asked, free_port, until
+from tests.runtime.probes import asked, free_port, until
 
 
 @pytest.fixture

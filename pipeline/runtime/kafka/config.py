@@ -11,7 +11,7 @@ Client = Mapping[str, str | int | float | bool]
 
 STEADY: Client = {"metadata.recovery.strategy": "none"}
 """For every client of the runtime: librdkafka 2.16 otherwise forgets its brokers while all are down, and afterwards
-`send_offsets_to_transaction` never returns, whatever its time-out (measured; tests/runtime/test_worker.py)."""
+`send_offsets_to_transaction` never returns, whatever its time-out (measured; tests/runtime/process/test_worker.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,8 @@ class StageConfig(GroupConfig):
     """Topics of outputs that need as many, too (topics.BY_SOURCE)."""
     writes: Sequence[str] = ()
     """All other topics that the stage writes."""
+    reads: Sequence[str] = ()
+    """Topics that it reads whole beside its source (kafka/reference.py)."""
     slot: str
     """Stable name of this worker among its peers: a restarted worker aborts its predecessor's transaction at once."""
     checkpoint_s: float = 0.3

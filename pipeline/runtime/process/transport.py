@@ -1,12 +1,13 @@
 """Faust fed by librdkafka: agents read polls (batches by partition) from a channel; Faust never talks to Kafka.
 
-Faust's own consumer commits what crashed, clears its queues at a rebalance and costs 180 us a record (design.md,
-section 4); so membership, offsets and production are ours (runtime/kafka), agents, timers and
-lifecycle Faust's.
+Faust's own consumer commits what crashed, clears its queues at a rebalance and costs 180 us a record
+(ops/spec/architecture.md, section 7); so membership, offsets and production are ours (runtime/kafka/), agents,
+timers and lifecycle Faust's.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,16 @@ class App(faust.App):
     """A Faust App without Kafka, tables, web server or data folder."""
 
     BootStrategy = _OnlyAgents
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception that one of its timers raised: Faust only stops that timer then, and logs it."""
+
+    async def crash(self, reason: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(reason)
+        await super().crash(reason)
 
     def _create_directories(self) -> None:
         """Nothing is kept on disk."""

@@ -19,7 +19,7 @@ from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.process.liveness import STALLED
 from pipeline.wire import dead_letters
 from tests.runtime.counting import HANGS
-from tests.runtime.test_lost_records import free_port
+from tests.runtime.probes import free_port
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 

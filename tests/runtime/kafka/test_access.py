@@ -29,7 +29,7 @@ from pipeline.edge.reading import read_topic
 from pipeline.embedded.kafka import BROKER, EmbeddedKafka
 from pipeline.errors import Unavailable
 from tests.integration.stack import COMMAND, chargeline, environment
-from tests.runtime.test_lost_records import asked, free_port, until
+from tests.runtime.probes import asked, free_port, until
 from tests.runtime.workers import Arena, numbers
 
 AUTHORIZER = {

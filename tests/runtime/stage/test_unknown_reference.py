@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import confluent_kafka as ck
 
-from tests.runtime.test_lost_records import asked, free_port, metric, until
+from tests.runtime.probes import asked, free_port, metric, until
 from tests.runtime.workers import PARTITIONS, Arena, numbers
 
 NOWHERE = b"live 5 2305843009213693952"

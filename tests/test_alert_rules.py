@@ -10,7 +10,7 @@ import yaml
 
 from pipeline.metrics import METRICS, PREFIX
 
-FILE = Path(__file__).parents[2] / "ops" / "alerts.yaml"
+FILE = Path(__file__).parents[1] / "ops" / "alerts.yaml"
 RULES = [rule for group in yaml.safe_load(FILE.read_text("utf-8"))["groups"] for rule in group["rules"]]
 LABELS = {PREFIX + metric.name: set(metric.labels) for metric in METRICS}
 

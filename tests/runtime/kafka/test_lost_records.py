@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import socket
 import subprocess
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from contextlib import suppress
 
 import confluent_kafka as ck
@@ -23,51 +18,8 @@ from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import StageConfig
 from pipeline.runtime.kafka.retry import Waits
 from pipeline.runtime.kafka.topics import TopicWatch
+from tests.runtime.probes import asked, free_port, metric, until
 from tests.runtime.workers import PARTITIONS, Arena, numbers
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def asked(port: int, path: str) -> tuple[int, str]:
-    """Status and text; 0 while nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
-
-
-def until(is_so: Callable[[], bool], timeout_s: float = 30) -> bool:
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.1)
-    return True
-
-
-def metric(port: int, name: str) -> float:
-    found = re.search(rf'^chargeline_{name}{{stage="count"}} (\S+)$', asked(port, "/metrics")[1], re.MULTILINE)
-    return float(found[1]) if found else 0.0
-
-
-def ends(arena: Arena) -> dict[int, int]:
-    reader = ck.Consumer({"bootstrap.servers": arena.bootstrap, "group.id": "ends"})
-    found = {n: reader.get_watermark_offsets(ck.TopicPartition(arena.source, n), 10)[1] for n in range(PARTITIONS)}
-    reader.close()
-    return found
-
-
-def delete_up_to(arena: Arena, offsets: dict[int, int]) -> None:
-    admin = AdminClient({"bootstrap.servers": arena.bootstrap})
-    for each in admin.delete_records([ck.TopicPartition(arena.source, *place) for place in offsets.items()]).values():
-        each.result(20)
 
 
 def make_anew(arena: Arena) -> None:
@@ -98,11 +50,11 @@ def test_records_removed_under_a_running_worker_are_counted_and_told_and_the_res
     arena.fill(numbers(keys=20, count=2000))
     assert until(lambda: metric(port, "events_total") >= 2000)
     assert until(lambda: metric(port, "checkpoint_age_seconds") == 0)
-    read = ends(arena)
+    read = arena.ends()
     os.kill(process.pid, signal.SIGSTOP)  # shorter than its session
     arena.fill(numbers(keys=20, count=2000))
-    left = {number: end - 10 for number, end in ends(arena).items()}
-    delete_up_to(arena, left)
+    left = {number: end - 10 for number, end in arena.ends().items()}
+    arena.delete_up_to(left)
     os.kill(process.pid, signal.SIGCONT)
     everything = sum(len(each) for each in arena.records.values())
     assert until(lambda: metric(port, "events_total") + metric(port, "records_lost_total") == everything)
@@ -170,5 +122,5 @@ def test_a_topic_that_takes_the_place_of_another_is_noticed_although_reading_goe
     assert until(lambda: not watch.replaced() and bool(waits.troubles.sentences()))
     assert f"{arena.source} cannot be looked at" in waits.troubles.sentences()[0]
     make_anew(arena)
-    assert until(watch.replaced)
+    assert until(lambda: list(watch.replaced()) == [arena.source])
     assert not waits.troubles

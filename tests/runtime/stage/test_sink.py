@@ -15,7 +15,6 @@ from pipeline.metrics import Meters
 from pipeline.runtime.kafka.feed import Batch
 from pipeline.runtime.stage.sink import Sink, Write
 from tests.runtime.sinks import running
-from tests.runtime.test_lost_records import delete_up_to, ends
 from tests.runtime.workers import Arena, numbers
 
 
@@ -111,10 +110,10 @@ def test_records_removed_before_they_are_stored_are_counted_and_the_rest_is_stor
 
     arena.fill(numbers(keys=20, count=400))
     asyncio.run(stores(total))
-    stored = ends(arena)
+    stored = arena.ends()
     arena.fill(numbers(keys=20, count=400))
-    left = {number: end - 5 for number, end in ends(arena).items()}
-    delete_up_to(arena, left)
+    left = {number: end - 5 for number, end in arena.ends().items()}
+    arena.delete_up_to(left)
     lost = sum(left.values()) - sum(stored.values())
     asyncio.run(stores(lambda: total() - lost))
     assert f'chargeline_records_lost_total{{stage="store"}} {lost:.1f}' in meters.text().decode()

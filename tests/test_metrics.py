@@ -10,7 +10,7 @@ import pytest
 from pipeline import metrics
 from pipeline.metrics import METRICS, Meters, Metric, table
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SOURCES = [path for path in (ROOT / "pipeline").rglob("*.py") if path.name != "metrics.py"]
 
 
