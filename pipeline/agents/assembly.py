@@ -22,7 +22,7 @@ from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Connector, Session, Station
+from pipeline.domain.station import CODEC_VERSION, SECOND, Connector, Session, Station
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
@@ -44,10 +44,8 @@ CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 class Assembly:
     """Implements runtime.logic.Logic[Station]."""
 
-    codec_version = 6
-    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
-    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
-    readable_versions = frozenset({1, 2, 3, 4, 5, 6})
+    codec_version = CODEC_VERSION
+    readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
     def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
         self._rating = rating

@@ -18,7 +18,7 @@ from pipeline.domain.limits import UNKNOWN
 from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.domain.sites import outages
-from pipeline.domain.sites.availability import SiteState, note, publish
+from pipeline.domain.sites.availability import CODEC_VERSION, SiteState, note, publish
 from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
@@ -34,8 +34,8 @@ PRICE_SIGNALS, ANOMALIES = topics.PRICE_SIGNALS.name, topics.ANOMALIES.name
 class Occupancy:
     """Implements runtime.logic.Logic[SiteState]."""
 
-    codec_version = 1
-    readable_versions = frozenset({1})
+    codec_version = CODEC_VERSION
+    readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring

@@ -59,6 +59,14 @@ SITES, TARIFFS, SIGNALS, DECISION = 1, 2, 4, 8
 """What a held bill can wait for: reference data, in the order of domain.catalog.View, or somebody's decision."""
 
 
+CODEC_VERSION = 6
+"""Of the layout of `Station` and all that it holds, as it is stored in the changelog of station-state.
+
+2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what keeps
+long sessions small and the generation; what older versions wrote is read with defaults (station_codec.py).
+"""
+
+
 class Session(msgspec.Struct, array_like=True, gc=False):
     """All evidence of one transaction on one connector. `started_at_us` None: its start was not seen (yet)."""
 
