@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import faust
@@ -91,18 +92,15 @@ def _occupy(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    outputs = sorted(topics.BY_SOURCE)
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, outputs)
+    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED)
+    return replace(config, outputs=sorted(topics.BY_SOURCE), reads=REFERENCE_TOPICS)
 
 
-def _config(
-    settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic], outputs: Sequence[str] = ()
-) -> StageConfig:
+def _config(settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic]) -> StageConfig:
     return StageConfig(
         name=name,
         topics=[source.name],
         changelog=changelog.name,
-        outputs=outputs,
         writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.REJECTIONS, topics.QUARANTINE)]
         + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
@@ -118,6 +116,7 @@ def _config(
         max_state_bytes=settings.station_state_bytes,
         key_errors=settings.station_errors,
         release_keys=settings.release_stations,
+        reference_wait_s=settings.reference_wait_s,
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import shutil
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -13,10 +15,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.agents.assembly import Assembly
-from pipeline.domain import events, outputs, receipts
+from pipeline.domain import events, outputs, receipts, station
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
+from pipeline.domain.sites import availability
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.simulator import Plan, simulate
@@ -39,6 +42,7 @@ from tests.schemas.declarations import (
     struct_faults,
     topic_faults,
 )
+from tests.schemas.produced import OFFSET, produced
 
 EXAMPLES = sorted(SCHEMAS.glob("examples/*/v1/*.json"))
 MADE_BY_WIRE = {
@@ -141,6 +145,27 @@ def test_an_example_without_any_one_required_field_is_invalid(topic: str) -> Non
     required = schema.get("required") or schema["$defs"][example["type"]]["required"]
     for field in required:
         assert example_faults(schema, {name: value for name, value in example.items() if name != field}), field
+
+
+WRITTEN_BY_US = {topic for topic in TOPICS if topic not in ("meter-events", "sites", "tariffs", "price-signals")}
+"""Others write the rest; receipts are compared in tests/wire/test_receipts.py."""
+
+
+def test_an_example_of_what_we_write_is_what_we_write() -> None:
+    """Written anew by `python -m tests.schemas.produced`."""
+    made = produced()
+    for name, example in made.items():
+        file = SCHEMAS / "examples" / f"{name}.json"
+        assert json.loads(file.read_text("utf-8")) == example, name
+    ours = {f"{e.parts[-3]}/v1/{e.stem}" for e in EXAMPLES if e.parts[-3] in WRITTEN_BY_US - {"receipts"}}
+    assert ours == made.keys() - {"price-signals/v1/availability"}
+
+
+def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
+    """One byte of format, two of codec version, eight of source offset."""
+    for topic, version in (("station-state", station.CODEC_VERSION), ("site-state", availability.CODEC_VERSION)):
+        value = next(e for e in EXAMPLES if e.parts[-3] == topic and e.stem in ("station", "site"))
+        assert base64.b64decode(json.loads(value.read_text())["value"])[:11] == struct.pack(">BHQ", 1, version, OFFSET)
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "meter-events"], ids=lambda e: e.stem)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import pytest
 
 from pipeline.storage import rows
+from tests.schemas.compatibility import column_breaks
+from tests.schemas.compatibility import columns as columns_of_all
 from tests.storage.conftest import Database
 
 
@@ -80,6 +82,17 @@ def test_a_view_shows_every_column_of_its_table(database: Database, shows: Shows
     kind = "Array(UInt8)" if shows.nested else "UInt8"
     database.client.command(f"ALTER TABLE {shows.table} ADD COLUMN `{shows.nested}forgotten` {kind}")
     assert hidden(database, shows) == {"forgotten"}
+
+
+def test_no_published_column_is_lost_or_has_another_type(database: Database) -> None:
+    now = columns_of_all(database.client, database.name)
+    assert column_breaks(now) == []
+    del now["held_bills"]["held_reason"]
+    now["sessions_current"]["revision"] = "Int8"
+    assert [line.split(":")[0] for line in column_breaks(now)] == [
+        "held_bills.held_reason",
+        "sessions_current.revision",
+    ]
 
 
 def test_every_table_that_is_written_has_a_view() -> None:

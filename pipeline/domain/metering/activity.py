@@ -225,9 +225,11 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
     ]  # Finishing: the former
 
 
-def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
-    """(from, to) in which the vehicle took no power by what was reported."""
-    return parts(_told(states, started, until), until, "idle")
+def pauses(states: States, started: int, until: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(from, to) in which the vehicle took no power by what was reported; and where either it or the station paused."""
+    told = _told(states, started, until)
+    idle = parts(told, until, "idle")
+    return idle, sorted([*idle, *parts(told, until, "evse_pause")])
 
 
 def _told(states: States, started: int, until: int) -> list[Stretch]:

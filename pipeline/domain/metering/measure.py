@@ -240,7 +240,7 @@ def _gathered(station: Station, session: Session, ended_at: int | None, decided:
     found = gather(station, session, ended_at, decided)
     since, until = found.since_us, found.until_us
     states = _states(station, session, station.connector(session.connector_id), since, until)
-    found.idle = activity.idle_stretches(states, since, until)
+    found.idle, found.paused = activity.pauses(states, since, until)
     return found
 
 
@@ -360,7 +360,8 @@ def _clean(
             return None
         if registers != sorted(registers):
             return None
-        if 0 <= stop - registers[-1] - start <= bound.most_wh(until - times[-1]) + bound.step_wh < stop:
+        last = -2 if times[-1] == until and len(times) > 1 else -1  # a sample of the end is a lifetime value
+        if 0 <= stop - registers[last] - start <= bound.most_wh(until - times[last]) + bound.step_wh < stop:
             return None  # they may count from 0 at a new station
     if start == 0 and stop > bound.step_wh:
         return None  # a register of 0 at the start may mean that it was not known (problem 2)
@@ -380,8 +381,10 @@ def _clean(
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
     energy = stop - start
-    is_flat = 0 in steps and len(set(registers)) < len(registers) and _flat_under_power(columns)
-    if is_flat or _short_of_power(powers, energy, until - started):
+    is_flat = 0 in steps and len(set(registers)) < len(registers)
+    if is_flat and (_flat_under_power(columns) or _rises_without_power(columns)):
+        return None
+    if _short_of_power(powers, energy, until - started):
         return None
     return Judgement(
         times=all_times,
@@ -423,6 +426,19 @@ def _flat_under_power(columns: Columns) -> bool:
             return True
         last = at
     return False
+
+
+def _rises_without_power(columns: Columns) -> bool:
+    """Suspicion of another meter: the register stood still and rose again while no power was stated; power.py looks
+    closer."""
+    _, registers, powers = columns
+    if len(set(compress(registers, map(STANDBY_W.__ge__, powers)))) < 2 or max(powers) <= STANDBY_W:
+        return False  # nearly always, and found in C
+    rows = list(zip(registers, powers, strict=True))
+    return any(
+        a == b < c and 0 <= p <= STANDBY_W and 0 <= q <= STANDBY_W and 0 <= r <= STANDBY_W
+        for (a, p), (b, q), (c, r) in zip(rows, rows[1:], rows[2:], strict=False)
+    )
 
 
 def _short_of_power(powers: list[int], energy_wh: int, lasted_us: int) -> bool:

@@ -147,6 +147,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
     step = Step()
     if session.started_at_us is None:
         station.wake_us = min(station.wake_us, at + SETTLE)
+        touched(station, session, "LATE_STOP")  # a rule may have closed it, and it was published
         return step
     step.rated.append((session, "LATE_STOP" if late else "ENDED"))
     untangle(station, session.connector_id, step)

@@ -36,6 +36,8 @@ class StageConfig(GroupConfig):
     """Topics of outputs that need as many, too (topics.BY_SOURCE)."""
     writes: Sequence[str] = ()
     """All other topics that the stage writes."""
+    reads: Sequence[str] = ()
+    """Topics that it reads whole beside its source (kafka/reference.py)."""
     slot: str
     """Stable name of this worker among its peers: a restarted worker aborts its predecessor's transaction at once."""
     checkpoint_s: float = 0.3

@@ -22,6 +22,9 @@ from pipeline.runtime.partition.ports import Committed
 
 Result = TypeVar("Result")
 
+ENDLESS_S = 60.0
+"""An open transaction ends by its time-out, long before this; one that does not was lost by the broker itself."""
+
 
 class Cancelled(Exception):
     """The partitions of a restore were revoked while it ran."""
@@ -48,8 +51,10 @@ class KafkaHistory:
             },
         )
         self._admin = AdminClient(dict(STEADY) | dict(config.client))
+        self._endless = ""
 
     def close(self) -> None:
+        self._waits.troubles.over(self._endless)
         self._reader.close()
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
@@ -105,8 +110,23 @@ class KafkaHistory:
             done += len(chunk)
             if chunk:
                 self._waits.granted(Right("Read", "topic", topic))
+            self._note_endless(waiting, is_moving=bool(chunk))
             self.progress = f"{done} records of offsets up to {total}, partitions left: {sorted(waiting)}"
             yield chunk
+
+    def _note_endless(self, waiting: set[int], *, is_moving: bool) -> None:
+        """A broker that has lost track of a transaction holds back all that follows it, until an operator helps."""
+        topic, name = self._config.changelog, f"{self._config.changelog} {sorted(waiting)} does not end"
+        if is_moving or name != self._endless:
+            self._waits.troubles.over(self._endless)
+            self._endless = name
+        elif waiting:
+            sentence = (
+                f"partitions {sorted(waiting)} of {topic} cannot be read to their ends: a transaction is open there "
+                "that nobody ends; name it with `kafka-transactions.sh find-hanging` and end it with `abort`, or "
+                "restart the broker that leads them"
+            )
+            self._waits.troubles.told(name, sentence, ENDLESS_S)
 
     def _consume(self) -> list[ck.Message]:
         if self._cancelled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient
@@ -12,6 +13,10 @@ from pipeline.kafka_rights import Operation, Right
 from pipeline.runtime.kafka.config import STEADY, StageConfig
 from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
 
+REFERENCE_REPLACED = (
+    "topic {topic} was deleted and made anew while this worker read it; what it holds now is read at the next start; "
+    "see ops/runbooks/reference-topics.md"
+)
 GONE = "{topic} cannot be looked at ({why}): was it deleted? Nothing is read; see ops/runbooks/lost-records.md"
 
 
@@ -52,7 +57,7 @@ def topic_id(admin: AdminClient, topic: str) -> str:
 
 
 class TopicWatch:
-    """Looks at the topics of a stage: are they there, may we do what we must, is the source still the same one?
+    """Looks at the topics of a stage: are they there, may we do what we must, are they still the same ones?
 
     A consumer reads on in a topic that was made anew, from its old offsets, and says nothing; and a transaction that
     was refused for one of its topics does not say for which one (both measured).
@@ -60,17 +65,18 @@ class TopicWatch:
 
     def __init__(self, config: StageConfig, waits: Waits) -> None:
         self._admin = AdminClient(dict(STEADY) | dict(config.client))
-        self._source = config.source
         self._needs: dict[str, set[Operation]] = {config.source: {"Read"}, config.changelog: {"Read", "Write"}}
         for topic in (*config.outputs, *config.writes):
             self._needs.setdefault(topic, set()).add("Write")
+        for topic in config.reads:
+            self._needs.setdefault(topic, set()).add("Read")
         self._waits = waits
-        self._id = ""
+        self._ids: dict[str, str] = {}
 
-    def replaced(self) -> bool:
-        """Is the source another topic than at the last call? Blocks; what is wrong with any topic becomes a trouble."""
+    def replaced(self) -> Sequence[str]:
+        """Which topics are others than at the last call? Blocks; what is wrong with any topic becomes a trouble."""
         asked = ck.TopicCollection(list(self._needs))
-        known = self._id
+        replaced: list[str] = []
         for topic, answer in self._admin.describe_topics(asked, include_authorized_operations=True).items():
             try:
                 found = answer.result(CALL_S)
@@ -82,9 +88,10 @@ class TopicWatch:
             allowed = {each.name.title() for each in found.authorized_operations or ()}
             for operation in sorted(self._needs[topic]) if allowed else ():
                 self._waits.judged(Right(operation, "topic", topic), operation in allowed)
-            if topic == self._source:
-                self._id = str(found.topic_id)
-        return known not in ("", self._id)
+            known, self._ids[topic] = self._ids.get(topic), str(found.topic_id)
+            if known not in (None, self._ids[topic]):
+                replaced.append(topic)
+        return replaced
 
     def _missing(self, topic: str, error: Exception) -> None:
         """A broker that is away is waited for by others, who say so."""

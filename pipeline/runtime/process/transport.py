@@ -7,6 +7,7 @@ timers and lifecycle Faust's.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any
 
@@ -30,6 +31,16 @@ class App(faust.App):
     """A Faust App without Kafka, tables, web server or data folder."""
 
     BootStrategy = _OnlyAgents
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Gets the exception that one of its timers raised: Faust only stops that timer then, and logs it."""
+
+    async def crash(self, reason: BaseException) -> None:
+        if not self.failure.done():
+            self.failure.set_exception(reason)
+        await super().crash(reason)
 
     def _create_directories(self) -> None:
         """Nothing is kept on disk."""

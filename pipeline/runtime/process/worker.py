@@ -14,11 +14,10 @@ import signal
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import faust
-
 from pipeline.metrics import Meters
 from pipeline.runtime.process.liveness import Part, Watchdog
 from pipeline.runtime.process.probes import ProbeServer
+from pipeline.runtime.process.transport import App
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ STOP_S = 9.0
 class Unit(NamedTuple):
     """A Faust app, and the stage or sink that its agent feeds from."""
 
-    app: faust.App
+    app: App
     part: Part
 
 
@@ -55,7 +54,7 @@ async def run_worker(
     opening = loop.create_task(_open(units))
     stopping = loop.create_task(stop.wait())
     try:
-        waiting: set[asyncio.Future[None]] = {opening, *(part.failure for part in parts)}
+        waiting = {opening, *(failure for app, part in units for failure in (app.failure, part.failure))}
         while not stopping.done() and not _failures(waiting):
             pending: set[asyncio.Future[Any]] = {stopping, *(each for each in waiting if not each.done())}
             await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

@@ -18,13 +18,14 @@ from typing import Any, Generic
 
 import faust
 
+from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import StageConfig
 from pipeline.runtime.kafka.feed import Batch, Lease, Poll
 from pipeline.runtime.kafka.history import Cancelled
 from pipeline.runtime.kafka.intake import Intake
 from pipeline.runtime.kafka.retry import Backoff, Waits
-from pipeline.runtime.kafka.topics import TopicWatch
+from pipeline.runtime.kafka.topics import REFERENCE_REPLACED, TopicWatch
 from pipeline.runtime.kafka.transaction import KafkaTransaction
 from pipeline.runtime.logic import Logic, ReferenceBehind, State
 from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
 WATCH_S = 5.0
-"""How often the stage looks whether its source is still the same topic."""
+"""How often the stage looks whether its topics are still the same."""
 
 
 class DurableStage(Generic[State]):
@@ -232,11 +233,14 @@ class DurableStage(Generic[State]):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
 
-    async def _watch(self, source: TopicWatch) -> None:
+    async def _watch(self, topics: TopicWatch) -> None:
         while True:
-            if await asyncio.to_thread(source.replaced):
+            replaced = await asyncio.to_thread(topics.replaced)
+            if self.config.source in replaced:
                 async with self._lock:
                     self._abandon(f"{self.config.source} was made anew")  # a restore refuses it
+            for topic in set(self.config.reads).intersection(replaced):
+                raise Unavailable(REFERENCE_REPLACED.format(topic=topic))
             await asyncio.sleep(WATCH_S)
 
     # --- coming and going of partitions ------------------------------------------------------------------------------

@@ -122,5 +122,5 @@ def test_a_topic_that_takes_the_place_of_another_is_noticed_although_reading_goe
     assert until(lambda: not watch.replaced() and bool(waits.troubles.sentences()))
     assert f"{arena.source} cannot be looked at" in waits.troubles.sentences()[0]
     make_anew(arena)
-    assert until(watch.replaced)
+    assert until(lambda: list(watch.replaced()) == [arena.source])
     assert not waits.troubles
