@@ -172,6 +172,18 @@ def test_decisions_have_one_form_and_an_index() -> None:
     assert index == found
 
 
+def test_the_changelog_has_versions_newest_first_with_known_parts() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## (\S+)(?: \((\d{4}-\d{2}-\d{2})\))?$", changelog, re.MULTILINE)
+    assert versions[0] == ("Unreleased", "")
+    dates = [date for _, date in versions[1:]]
+    assert dates == sorted(dates, reverse=True)
+    assert all(dates)
+    parts = set(re.findall(r"^### (.+)$", changelog, re.MULTILINE))
+    known = {"Figures that change", "Security", "Added", "Changed", "Fixed"}
+    assert {part for part in parts if not part.startswith("Upgrade from ")} <= known
+
+
 def test_the_glossary_stays_short() -> None:
     words = re.findall(r"^\| (?!word )([\w, ]+) \|", (SPEC / "glossary.md").read_text("utf-8"), re.MULTILINE)
     assert len(words) <= 40
