@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "ops" / "spec"
 PAGE = re.compile(r"(?<![\w./-])((?:[\w-]+/)*[\w-]+\.md)\b")
 FILE = re.compile(r"(?<![\w./-])((?:pipeline|tests|ops|schemas)/[\w/.-]+\.(?:py|yaml|yml|sql|sh|json))\b")
-SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?)\b")
+SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?(?: to \d+)?)\b")
 RULE = re.compile(r"(?<![\w/.-])([DI]\d{1,2})(?![\w-])")
 PROBLEM = re.compile(r"\bproblems? (\d+[a-z]?(?:(?:, | and | to )\d+[a-z]?)*)")
 DECISION = re.compile(r"\b(?:ops/)?decisions/(\d{4})")
@@ -89,7 +89,8 @@ def dangling(text: str) -> list[str]:
     wrong += [cited for cited in FILE.findall(text) if not (ROOT / cited).is_file()]
     wrong += [
         f"{cited} section {number}"
-        for cited, number in SECTION.findall(text)
+        for cited, several in SECTION.findall(text)
+        for number in numbers(several)
         if len(page(cited)) == 1 and headings(page(cited)[0]) and number not in headings(page(cited)[0])
     ]
     wrong += [rule for rule in RULE.findall(text) if rule not in rules()]
@@ -103,6 +104,7 @@ CASES = {
     "as in tests/domain/test_prices.py": "tests/domain/test_prices.py",
     "see pricing.md 5.9": "pricing.md section 5.9",
     "(ops/spec/architecture.md, section 77)": "ops/spec/architecture.md section 77",
+    "ops/spec/sessions.md, sections 5 to 8": "ops/spec/sessions.md section 8",
     "`ops/spec/sessions.md`, section 12": "ops/spec/sessions.md section 12",
     "by the carried remainder (D99)": "D99",
     "problems 40 to 42": "problem 42",
