@@ -16,7 +16,8 @@ from pipeline.agents.records import FORMS, dead_letter, live_record, records_of
 from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
 from pipeline.domain.catalog import View
-from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame, StatusReported
+from pipeline.domain.events import LIVE, ClockTicked, MeterRead, StatusReported
+from pipeline.domain.frames import OcppFrame
 from pipeline.domain.metering.conservation import Tally, tally
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.publishing import Publishing
@@ -137,7 +138,8 @@ class Assembly:
 
     def _records(self, state: Station, told: Told, value: bytes) -> list[Output]:
         if isinstance(told, Step):
-            return records_of(state.station_id, self._publishing.step(state, told), value)
+            published = self._publishing.step(state, told)
+            return records_of(state.station_id, published, value) if published else []
         return [] if told is None else [live_record(self._publishing, state, told)]
 
     @staticmethod

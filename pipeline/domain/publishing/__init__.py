@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from pipeline.domain.metering.conservation import withdraw
 from pipeline.domain.metering.measure import Measured
-from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
+from pipeline.domain.outputs import SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.publishing.alerts import Course, of_station, of_station_in_trouble
 from pipeline.domain.publishing.bills import settle, take_back, waits_for
@@ -56,7 +56,7 @@ class Publishing:
             withdraw(station.connector(second.connector_id), second)
             published += self._void(station, second, second.session_id, first, "SAME_CHARGE")
         for session, reason in step.rated:
-            published += self.revise(station, session, reason)
+            self._revise(station, session, reason, published)
         for rule, connector, about, at, raised in step.alerts:
             published.append(of_station(self.rating, station, rule, connector.connector_id, about, at, raised))
         for name, session in step.archived:
@@ -69,9 +69,10 @@ class Publishing:
             station.archive.drop(name.encode())
             for session_id in [each for each, held in station.held.items() if held[1] == name]:
                 station.wait(session_id, 0)
-        return published + step.quarantined
+        published += step.quarantined
+        return published
 
-    def revise(self, station: Station, session: Session, reason: str) -> Iterator[Published]:
+    def _revise(self, station: Station, session: Session, reason: str, published: list[Published]) -> None:
         """A revision if a fact changed. The first one also ends the live view, and tells what only the whole shows."""
         record, rated = self.draft(station, session)
         if session.ended() and (station.waits or record.bill_state == "HELD"):
@@ -79,12 +80,12 @@ class Publishing:
         revision = self._next(session, record, reason)
         if revision is None:
             return
-        yield revision
+        published.append(revision)
         if session.revision == 1 or session.raised.pop(STATION_QUARANTINED, None) is not None:
-            yield ViewEnded(record.session_id)
+            published.append(ViewEnded(record.session_id))
         if session.billed is not None or (isinstance(rated.bill, Bill) and rated.bill.state == "FINAL"):
-            yield from settle(self._forms, session, record, reason, rated)
-        yield from self._alerts(station, session, record.flags, rated.measured)
+            published += settle(self._forms, session, record, reason, rated)
+        self._judge(station, session, record.flags, rated.measured, published)
 
     def preview(self, station: Station, session: Session) -> StrippedSession | None:
         """The revision that there would be if the session were judged now; None: none."""
@@ -94,13 +95,14 @@ class Publishing:
             return None
         return replace(record, revision=session.revision + 1, content_hash=content_hash)
 
-    def release(self, station: Station) -> Iterator[Published]:
+    def release(self, station: Station) -> list[Published]:
         """More of what held bills wait for is known. A released bill is a revision of its own; of closed sessions the
         archive keeps all readings until then."""
+        published: list[Published] = []
         for session_id, (_, name) in list(station.held.items()):
             session = next((each for _, each in station.each_session() if each.session_id == session_id), None)
             if session is not None:
-                yield from self.revise(station, session, RELEASED)
+                self._revise(station, session, RELEASED, published)
                 continue
             kept = station.archive.get(name.encode())
             if kept is None:
@@ -108,9 +110,10 @@ class Publishing:
                 continue
             session = decode_archived(kept)
             before = session.revision
-            yield from self.revise(station, session, RELEASED)
+            self._revise(station, session, RELEASED, published)
             if session.revision != before:
                 station.archive.put(name.encode(), encode_archived(session, whole=session_id in station.held))
+        return published
 
     def trouble(self, station: Station, rule: str, reason: str, course: Course) -> Iterator[Published]:
         """An error of ours, or the station is set aside: then its open sessions that were shown are HELD, as nothing
@@ -164,24 +167,24 @@ class Publishing:
         session.content_hash = content_hash
         return Revision(record, facts, content_hash, session.revision, reason)
 
-    def _alerts(
-        self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured
-    ) -> Iterator[Alert]:
+    def _judge(
+        self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured, published: list[Published]
+    ) -> None:
         """Raises what the finished session shows and clears what stood while it was open."""
         connector = station.connector(session.connector_id)
         number, at = connector.connector_id, measured.until_us
         for rule in flags:
             if rule not in session.raised:
                 session.raised[rule] = at
-                yield of_station(self.rating, station, rule, number, session, at, True)
+                published.append(of_station(self.rating, station, rule, number, session, at, True))
         for rule in CLEARED_AT_END:
             if session.raised.get(rule, -1) >= 0:
-                yield of_station(self.rating, station, rule, number, session, at, False)
+                published.append(of_station(self.rating, station, rule, number, session, at, False))
                 session.raised[rule] = -1  # told and done
         if measured.status == "aborted" and session.revision == 1:
             connector.aborts = [*(t for t in connector.aborts[-4:] if at - t <= ABORTS_WITHIN), at]
             if len(connector.aborts) == ABORTS:
-                yield of_station(self.rating, station, "REPEATED_ABORTS", number, None, at, True)
+                published.append(of_station(self.rating, station, "REPEATED_ABORTS", number, None, at, True))
 
     def _void(
         self, station: Station, session: Session, voided_id: str, instead: Session, reason: str

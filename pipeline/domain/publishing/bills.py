@@ -6,8 +6,6 @@ same stands, with the revision and the facts that it was made from.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.publishing.published import Forms, Sealed
@@ -32,19 +30,20 @@ def waits_for(record: StrippedSession) -> int:
     return WAITS_FOR.get(record.held_reason or "", DECISION) if record.bill_state == "HELD" else 0
 
 
-def settle(forms: Forms, session: Session, record: StrippedSession, reason: str, rated: Rated) -> Iterator[Sealed]:
+def settle(forms: Forms, session: Session, record: StrippedSession, reason: str, rated: Rated) -> list[Sealed]:
     """The bill of a new revision, where it is another one than the bill that stands."""
-    former, made = session.billed, None
+    former, made, published = session.billed, None, list[Sealed]()
     if isinstance(rated.bill, Bill) and rated.bill.state == "FINAL":
         made = receipt_of(record, session.revision, rated.measured, rated.bill, session.billing_token, forms)
         if former is not None and former.claims == claims_hash(made):
-            return
+            return published
     if former is not None:
-        yield take_back(forms, former, record, session.revision, reason, session.billing_token)
+        published.append(take_back(forms, former, record, session.revision, reason, session.billing_token))
     session.billed = None
     if made is not None:
         sealed, session.billed = issue(forms, made)
-        yield sealed
+        published.append(sealed)
+    return published
 
 
 def issue(forms: Forms, receipt: Receipt) -> tuple[Sealed, Billed]:
