@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "ops" / "spec"
 PAGE = re.compile(r"(?<![\w./-])((?:[\w-]+/)*[\w-]+\.md)\b")
 FILE = re.compile(r"(?<![\w./-])((?:pipeline|tests|ops|schemas)/[\w/.-]+\.(?:py|yaml|yml|sql|sh|json))\b")
-SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?)\b")
+SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?(?: to \d+)?)\b")
 RULE = re.compile(r"(?<![\w/.-])([DI]\d{1,2})(?![\w-])")
 PROBLEM = re.compile(r"\bproblems? (\d+[a-z]?(?:(?:, | and | to )\d+[a-z]?)*)")
 DECISION = re.compile(r"\b(?:ops/)?decisions/(\d{4})")
@@ -89,7 +89,8 @@ def dangling(text: str) -> list[str]:
     wrong += [cited for cited in FILE.findall(text) if not (ROOT / cited).is_file()]
     wrong += [
         f"{cited} section {number}"
-        for cited, number in SECTION.findall(text)
+        for cited, several in SECTION.findall(text)
+        for number in numbers(several)
         if len(page(cited)) == 1 and headings(page(cited)[0]) and number not in headings(page(cited)[0])
     ]
     wrong += [rule for rule in RULE.findall(text) if rule not in rules()]
@@ -103,6 +104,7 @@ CASES = {
     "as in tests/domain/test_prices.py": "tests/domain/test_prices.py",
     "see pricing.md 5.9": "pricing.md section 5.9",
     "(ops/spec/architecture.md, section 77)": "ops/spec/architecture.md section 77",
+    "ops/spec/sessions.md, sections 5 to 8": "ops/spec/sessions.md section 8",
     "`ops/spec/sessions.md`, section 12": "ops/spec/sessions.md section 12",
     "by the carried remainder (D99)": "D99",
     "problems 40 to 42": "problem 42",
@@ -170,6 +172,18 @@ def test_decisions_have_one_form_and_an_index() -> None:
         assert parts == [part for part in FORM if part in parts], path.name
         assert "Decision" in parts, path.name
     assert index == found
+
+
+def test_the_changelog_has_versions_newest_first_with_known_parts() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## (\S+)(?: \((\d{4}-\d{2}-\d{2})\))?$", changelog, re.MULTILINE)
+    assert versions[0] == ("Unreleased", "")
+    dates = [date for _, date in versions[1:]]
+    assert dates == sorted(dates, reverse=True)
+    assert all(dates)
+    parts = set(re.findall(r"^### (.+)$", changelog, re.MULTILINE))
+    known = {"Figures that change", "Security", "Added", "Changed", "Fixed"}
+    assert {part for part in parts if not part.startswith("Upgrade from ")} <= known
 
 
 def test_the_glossary_stays_short() -> None:

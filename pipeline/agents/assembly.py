@@ -158,6 +158,9 @@ class Assembly:
     def trust(self, unsigned: bool) -> bool:
         return self._decoder.control.trust(unsigned)
 
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        self._decoder.control.check_release(key, way, at_ms, signature)
+
     def see(self, view: Seen) -> None:
         wanted = View(*view)
         if not self._reference.reached.covers(wanted):

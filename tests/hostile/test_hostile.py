@@ -12,7 +12,7 @@ from pipeline.runtime.partition.net import Net
 from tests.hostile.injection import Scene, inject, scene
 from tests.hostile.run import attack, mixed
 
-pytestmark = pytest.mark.internal_errors
+pytestmark = [pytest.mark.internal_errors, pytest.mark.verify]
 
 LINES = 6
 
