@@ -1,6 +1,6 @@
 """Every metric of the pipeline. What is not in METRICS does not exist; a test checks that each one is used.
 
-Labels never hold an identifier. `python -m pipeline.metrics` prints the list as the table of the README.
+Labels never hold an identifier. `python -m pipeline.metrics` prints the list as the table of ops/metrics.md.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class Settings:
                 continue
             setting = known.get(name)
             if setting is None:
-                faults.append(f"{name}: no such setting; see README, Settings")
+                faults.append(f"{name}: no such setting; see ops/settings.md")
                 continue
             try:
                 values[setting.name] = _parse(str(setting.type), text)

@@ -1,9 +1,9 @@
 """Receipts: what the billing party gets of a session, and what a dispute can be settled with years later.
 
 A Receipt holds every fact that its bill rests on, so that `chargeline verify` repeats it from the file alone. A bill is
-never edited: a session whose bill changed takes the former one back with a Credit and is billed anew (pricing.md D25);
-a revision with the same bill leaves the former one standing. Neither holds a token or a transaction id; `customer` is a
-pseudonym of the purpose billing.
+never edited: a session whose bill changed takes the former one back with a Credit and is billed anew
+(ops/spec/pricing.md D25); a revision with the same bill leaves the former one standing. Neither holds a token or a
+transaction id; `customer` is a pseudonym of the purpose billing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A second pricer, as simple as possible: minute by minute, exact fractions, no cuts, no caches, straight from JSON.
 
 It shares no line with the engine. All bounds of the sessions it is given lie on whole minutes, and no signal, tax form
-of OCPI 2.3.0 or unknown fact occurs; within that it follows pricing.md sections 2 to 4.
+of OCPI 2.3.0 or unknown fact occurs; within that it follows ops/spec/pricing.md sections 2 to 4.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Laws of pricing (pricing.md 6.3) on generated tariffs and sessions, and agreement with the oracle."""
+"""Laws of pricing (ops/spec/pricing.md 6.3) on generated tariffs and sessions, and agreement with the oracle."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ each message is corrected by the level that was in force when it was received. U
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from pipeline.domain.station import (
@@ -23,6 +24,7 @@ from pipeline.domain.station import (
     EARLIEST,
     HOUR,
     MINUTE,
+    NEVER,
     RECEIVED,
     SECOND,
     STRIDE,
@@ -106,27 +108,36 @@ def _thinned(lags: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def believed(station: Station, at: int, received: int) -> int:
     """When a message happened, by what is known of the clock now; for what no session keeps, such as a status."""
-    if not is_suspect(at, received):
-        return at
-    return at + offset_of(levels_of(station.lags), at, received)
+    return believed_each(station, [(at, received)])[0]
+
+
+def believed_each(station: Station, told: Sequence[tuple[int, int]]) -> list[int]:
+    """The same of several, each (time us as sent, us received)."""
+    if not any(is_suspect(at, received) for at, received in told):
+        return [at for at, _ in told]
+    levels = levels_of(station.lags)
+    return [at + offset_of(levels, at, received) if is_suspect(at, received) else at for at, received in told]
 
 
 def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
     """Levels of the clock by (time received, lag), in order of receipt.
 
-    A smaller lag ends a level: no message is received sooner after it happened than the clock is off.
+    A smaller lag ends a level: no message is received sooner after it happened than the clock is off. Levels that go on
+    are more than STEADY apart, so of those in order of their lag only the last ones are looked at.
     """
     ended: list[list[tuple[int, int]]] = []
     runs: list[list[tuple[int, int]]] = []
     for received, lag in sorted(set(observations)):
-        ended += [run for run in runs if lag < run[0][1] - RIGHT]
-        runs = [run for run in runs if lag >= run[0][1] - RIGHT]
-        for run in reversed(runs):
-            if abs(run[0][1] - lag) <= STEADY:
-                run.append((received, lag))
-                break
+        while runs and lag < runs[-1][0][1] - RIGHT:
+            ended.append(runs.pop())
+        place = len(runs)
+        while place and runs[place - 1][0][1] >= lag - STEADY:
+            place -= 1
+        near = [run for run in runs[place : place + 2] if run[0][1] <= lag + STEADY]
+        if near:
+            max(near, key=itemgetter(0)).append((received, lag))
         else:
-            runs.append([(received, lag)])
+            runs.insert(place, [(received, lag)])
     found: list[Level] = []
     for run in [*ended, *runs]:
         least = min(lag for _, lag in run)
@@ -134,8 +145,13 @@ def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
         if proven or least < -CLOCK_TOLERANCE:
             offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
             found.append(Level(run[0][0], run[-1][0], offset, is_proven=proven))
-    shown = [level for level in found if level.is_proven]
-    return sorted(level for level in found if level.is_proven or not any(_explains(each, level) for each in shown))
+    kept, least_shown = [], NEVER
+    for level in sorted(found, key=lambda level: (level.from_us, not level.is_proven)):
+        if level.is_proven:
+            least_shown = min(least_shown, level.offset_us)
+        if level.is_proven or level.offset_us + RIGHT < least_shown:  # else late messages of a level that many show
+            kept.append(level)
+    return sorted(kept)
 
 
 def _explains(shown: Level, other: Level) -> bool:
@@ -200,7 +216,9 @@ def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:
 def judge(station: Station, session: Session) -> bool:
     """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
     if not session.suspect:
-        return False
+        if not _seems_right(station, session):
+            return False
+        session.suspect = session.slow = True
     levels = session_levels(station, session)
     before = session.started_at_us, session.ended_at_us
     if session.started_at_us is not None:
@@ -211,6 +229,16 @@ def judge(station: Station, session: Session) -> bool:
         station.newest_us = max(station.newest_us, session.ended_at_us)
     session.fold = None
     return (session.started_at_us, session.ended_at_us) != before
+
+
+def _seems_right(station: Station, session: Session) -> bool:
+    """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
+    late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
+    if not late:
+        return False  # nearly always
+    levels = [level for level in levels_of(station.lags) if level.is_proven]
+    found = [(_in_force(levels, received, lag), lag) for received, lag in late]
+    return any(level is not None and level.offset_us and level.offset_us <= lag + RIGHT for level, lag in found)
 
 
 def session_levels(station: Station, session: Session) -> list[Level]:
@@ -239,11 +267,11 @@ def session_levels(station: Station, session: Session) -> list[Level]:
 
 
 def _ends(session: Session) -> list[tuple[int, int]]:
-    """(time received, lag) of start and stop."""
+    """(time received, lag) of start and stop, as far as they stated a time: else it is that of their receipt."""
     ends = []
-    if session.started_at_us is not None and session.start_received_us:
+    if session.started_at_us is not None and session.start_received_us not in (0, session.start_sent_us):
         ends.append((session.start_received_us, session.start_received_us - session.start_sent_us))
-    if session.closed_by == "STOP" and session.stop_received_us:
+    if session.closed_by == "STOP" and session.stop_received_us not in (0, session.stop_sent_us):
         ends.append((session.stop_received_us, session.stop_received_us - session.stop_sent_us))
     return ends
 

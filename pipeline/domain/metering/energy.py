@@ -18,7 +18,18 @@ from pipeline.domain.metering.account import Account
 from pipeline.domain.metering.baseline import FIRST, Baseline, baseline, fits
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.power import STANDBY_W, integrated, leaps, stuck
-from pipeline.domain.metering.registers import CLOSE, LAG, Bound, Point, Way, risen, small, stale_since, wrapped
+from pipeline.domain.metering.registers import (
+    CLOSE,
+    LAG,
+    Bound,
+    Point,
+    Way,
+    risen,
+    small,
+    stale_since,
+    wrapped,
+    wrapped_at_end,
+)
 from pipeline.domain.station import HOUR
 
 ENERGY_UNKNOWN = "ENERGY_UNKNOWN"
@@ -46,6 +57,8 @@ class Judgement(msgspec.Struct, kw_only=True, gc=False):
     codes: list[str] = []
     unseen_us: int = 0
     """Time in which nothing tells what flowed, beyond the gaps between readings."""
+    is_rising: bool = False
+    """It is known that no two of the registers are equal, unless perhaps the last two."""
     account: Account
 
 
@@ -325,8 +338,8 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
             codes.append("ROLLBACK_IGNORED")
             way.unseen.append((found.until_us, found.until_us))
         return stop
-    modulus = wrapped(last - way.dropped_wh, found.stop_wh, found.until_us - at, bound)
-    if modulus and len(way.points) > 1 and found.until_us - at <= CLOSE:
+    modulus = wrapped_at_end(way, (found.until_us, found.stop_wh), bound)
+    if modulus:
         way.dropped_wh += modulus
         codes.append("REGISTER_WRAPPED")
         return found.stop_wh + way.dropped_wh

@@ -152,6 +152,20 @@ def wrapped(old: int, sent: int, span_us: int, bound: Bound) -> int:
     return next((modulus for modulus in MODULI if modulus > old and modulus - old + sent <= most), 0)
 
 
+def wrapped_at_end(way: Way, closing: Point, bound: Bound) -> int:
+    """The same between the last sample and the register of the stop."""
+    at, last = way.points[-1]
+    until, stop = closing
+    old = last - way.dropped_wh
+    modulus = wrapped(old, stop, until - at, bound)
+    if not modulus or len(way.points) == 1 or until - at > CLOSE:
+        return 0
+    gained = modulus - old + stop
+    if stop == 0 and gained > bound.step_wh:
+        return 0  # hardly any register is read just when it starts over
+    return modulus if _flows_on(changes(way.points), [], gained, until - at, bound) else 0
+
+
 def _returns(points: list[Point], index: int, back: int, before: Point, bound: Bound) -> bool:
     """Did the old register return at `back`? Not if the low values climbed there, as those of a reset register do."""
     (at, register), (since, low) = points[back], points[back - 1]
@@ -202,13 +216,15 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
 
 
 def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
-    """(from, to): the register stood still for so long and then rose by more than flows between two readings.
+    """(from, to): the register stood still for so long and then rose by more than flows between two readings, or by
+    more than a step if it is refreshed on a beat of its own.
 
     When that energy flowed is not known.
     """
     found = []
+    is_fresh = not beat(points) or moves_each_time(points)
     for index, (before, after) in enumerate(pairwise(points)):
-        if after[1] - before[1] <= bound.most_wh(after[0] - before[0]) + bound.step_wh:
+        if after[1] - before[1] <= bound.step_wh + (bound.most_wh(after[0] - before[0]) if is_fresh else 0):
             continue
         since = index
         while since and points[since - 1][1] == before[1]:
@@ -232,6 +248,12 @@ def stale_since(points: list[Point]) -> int:
         return at
     since = points[max(changed - 1, 0)][0]
     return max(since, at - usual) if usual else since
+
+
+def moves_each_time(points: list[Point]) -> bool:
+    """Does the register move from reading to reading, as far as it moves? Else it is refreshed on a beat of its own."""
+    spans = sorted(after[0] - before[0] for before, after in pairwise(points))
+    return 0 < beat(points) * 2 <= spans[len(spans) // 2] * 3
 
 
 def beat(points: list[Point]) -> int:

@@ -1,7 +1,7 @@
 """Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
 
 price.py folds over recorded facts, the stream over events as they come: one engine, so running and final cost
-cannot differ (pricing.md I5). Whatever decides where a session is cut is in this file.
+cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file.
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ class Fold:
         book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
-        """Charging ends with a stretch that delivered enough: from here on two books are kept (pricing.md 5.4).
+        """Charging ends with a stretch that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
 
         `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
         the fork is dropped, and nothing that it billed as overstay remains.

@@ -124,11 +124,16 @@ def _decided(event: BillDecided, outcome: str) -> Decided:
 
 def _stated(powers: list[int]) -> list[int | None] | UnsetType:
     """Most sessions state either all or nothing."""
-    if max(powers, default=ABSENT) < 0:
+    absent = powers.count(ABSENT)
+    if absent == len(powers):
         return UNSET
     stated: list[int | None] = [*powers]
-    place = -1
-    for _ in range(powers.count(ABSENT)):  # nearly always two: start and stop
+    for place in (0, -1):  # nearly always these two: start and stop
+        if stated[place] == ABSENT:
+            stated[place] = None
+            absent -= 1
+    place = 0
+    for _ in range(absent):
         place = powers.index(ABSENT, place + 1)
         stated[place] = None
     return stated

@@ -81,35 +81,51 @@ def disturb_former(station: Station, session: Session) -> None:
 
 def untangle(station: Station, connector_id: int, step: Step) -> None:
     """Joins sessions that were one charge; where that is not certain, both bills are held."""
-    if connector_id == UNKNOWN_CONNECTOR or len(station.sessions) < 2:
+    if connector_id == UNKNOWN_CONNECTOR:
         return
-    for first, second in itertools.combinations(_in_order(station, connector_id), 2):
-        if not _share(first, second):
-            continue
-        if None in (first.token, second.token) or first.token == second.token:
-            _unite(station, first, second, step)
-            untangle(station, connector_id, step)
-            return
-        for session in (first, second):
-            if "SESSIONS_OVERLAP" not in session.codes:
-                note(session, "SESSIONS_OVERLAP")
-                touched(station, session, "NEIGHBOUR_CHANGED")
+    while len(station.sessions) > 1 and _untangle_first(station, _in_order(station, connector_id), step):
+        pass
+
+
+def _untangle_first(station: Station, ordered: Sequence[Session], step: Step) -> bool:
+    """Joins the first two of these that were one charge; False: there are none (any more)."""
+    for number, first in enumerate(ordered, 1):
+        until = _reach(first) - OVERLAP
+        for index in range(number, len(ordered)):
+            second = ordered[index]
+            if (second.started_at_us or 0) >= until:
+                break  # nor does any later one overlap it
+            if not _share(first, second):
+                continue
+            if None in (first.token, second.token) or first.token == second.token:
+                _unite(station, first, second, step)
+                return True
+            for session in (first, second):
+                if "SESSIONS_OVERLAP" not in session.codes:
+                    note(session, "SESSIONS_OVERLAP")
+                    touched(station, session, "NEIGHBOUR_CHANGED")
+    return False
 
 
 def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) -> None:
     """The same of sessions without a start: each becomes a part of the one that has its evidence, too."""
     joined: set[int] = set()
     spans: dict[int, Span | None] = {}
-    for shell in shells:
-        for other in [*_in_order(station, shell.connector_id), *shells]:
-            if other is shell or id(other) in joined or not _shares_evidence(station, other, shell, spans):
-                continue
-            tokens = other.token or other.stop_token, shell.token or shell.stop_token
-            if None in tokens or tokens[0] == tokens[1]:
-                _unite(station, other, shell, step)
-                joined.add(id(shell))
-                spans.pop(id(other), None)
-                break
+    for connector_id in dict.fromkeys(shell.connector_id for shell in shells):
+        if connector_id == UNKNOWN_CONNECTOR:
+            continue
+        here = [shell for shell in shells if shell.connector_id == connector_id]
+        others = [*_in_order(station, connector_id), *here]
+        for shell in here:
+            for other in others:
+                if other is shell or id(other) in joined or not _shares_evidence(station, other, shell, spans):
+                    continue
+                tokens = other.token or other.stop_token, shell.token or shell.stop_token
+                if None in tokens or tokens[0] == tokens[1]:
+                    _unite(station, other, shell, step)
+                    joined.add(id(shell))
+                    spans.pop(id(other), None)
+                    break
 
 
 def begins_again(session: Session, first: Session) -> bool:
@@ -146,7 +162,9 @@ def _share(first: Session, second: Session) -> bool:
     end = first.stop_register_wh if first.closed_by == "STOP" else first.last_register_wh
     if end is not None and end < begin:  # it started over meanwhile
         return following >= begin or following < end
-    return end is None or begin <= following < max(end, first.last_register_wh)  # a stop may be frozen
+    if end is not None and end <= begin:  # a stop may be frozen
+        end = max([end, first.last_register_wh, *_registers(first.readings)])
+    return end is None or begin <= following < max(end, first.last_register_wh)
 
 
 def _shares_evidence(station: Station, first: Session, shell: Session, spans: dict[int, Span | None]) -> bool:

@@ -13,7 +13,7 @@ from pipeline.domain.metering.evidence import owns
 from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
-from pipeline.domain.session.neighbours import disturb_next, unite_unanswered, untangle
+from pipeline.domain.session.neighbours import disturb_former, disturb_next, unite_unanswered, untangle
 from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
@@ -80,6 +80,10 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     session.dirty, session.dirty_reason = False, ""
     if now < over:
         return over
+    if clock.judge(station, session):  # what came since its stop told more of the clock
+        step.rated.append((session, "CLOCK_LEARNED"))
+        disturb_former(station, session)
+        disturb_next(station, session)
     _keep_states(station, session)
     if session.call is not None:
         session.call = None  # it ended without an id; nobody waits for the answer any more
@@ -109,7 +113,9 @@ def _keep_states(station: Station, session: Session) -> None:
         default=ended,
     )
     kept_from = min(oldest, ended)
-    times = [max(clock.believed(station, at, received), received) for at, _, received in connector.reports]
+    told = [(sent, received) for sent, _, received in connector.reports]
+    believed = clock.believed_each(station, told)
+    times = [max(at, received) for at, (_, received) in zip(believed, told, strict=True)]
     last = max((at for at in times if at <= kept_from), default=kept_from)
     connector.reports = [report for at, report in zip(times, connector.reports, strict=True) if at >= last]
     loose = connector.loose
@@ -163,11 +169,10 @@ def _heard_at(session: Session) -> int:
 
 def _freed_at(station: Station, session: Session) -> int | None:
     """When the connector was reported Available after the session's last evidence; None: it was not."""
-    for sent, state, received in station.connector(session.connector_id).reports:
-        at = clock.believed(station, sent, received)
-        if state == "available" and at >= max(session.last_at_us, session.started_at_us or 0):
-            return at
-    return None
+    reports = station.connector(session.connector_id).reports
+    freed = [(sent, received) for sent, state, received in reports if state == "available"]
+    since = max(session.last_at_us, session.started_at_us or 0)
+    return next((at for at in clock.believed_each(station, freed) if at >= since), None)
 
 
 def _close(station: Station, session: Session, code: str, step: Step) -> int:

@@ -76,7 +76,7 @@ def put(readings: Numbers, row: list[int]) -> tuple[Put, int]:
 
 
 def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put | None:
-    """A reading meets another one of its time and kind; None: they are two (a clock that was set back, 5a)."""
+    """A reading meets another one of its time and kind; None: they are two (problem 5a, a clock that was set back)."""
     old, new = kept[ENERGY], row[ENERGY]
     if row[TIME] == BEFORE_1970 and kept[RECEIVED] != row[RECEIVED]:
         return None  # it is no time: that of the receipt tells them apart

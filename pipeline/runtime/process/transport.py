@@ -1,8 +1,8 @@
 """Faust fed by librdkafka: agents read polls (batches by partition) from a channel; Faust never talks to Kafka.
 
-Faust's own consumer commits what crashed, clears its queues at a rebalance and costs 180 us a record (design.md,
-section 4); so membership, offsets and production are ours (runtime/kafka), agents, timers and
-lifecycle Faust's.
+Faust's own consumer commits what crashed, clears its queues at a rebalance and costs 180 us a record
+(ops/spec/architecture.md, section 7); so membership, offsets and production are ours (runtime/kafka/), agents,
+timers and lifecycle Faust's.
 """
 
 from __future__ import annotations

@@ -228,10 +228,25 @@ class DurableStage(Generic[State]):
         while True:
             await asyncio.sleep(self.config.checkpoint_s / 2)
             async with self._lock:
+                self._go_on_releasing()
                 now, write_s = time.monotonic(), self.config.state_write_s
                 if self._due() or any(each.overdue(now, write_s) for each in self._held.live.values()):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
+
+    def _go_on_releasing(self) -> None:
+        """A step of each release of a station; all others wait for it, so the next one comes with the next pulse."""
+        for partition in [each for each in self._held.live.values() if each.quarantine.releasing]:
+            if self._doomed:
+                return
+            self._enter("apply")
+            if self._uncommitted_since is None:
+                self._uncommitted_since = time.monotonic()
+            with self._guarded():
+                self._transaction.begin()
+                partition.go_on_releasing(self._transaction.produce)
+                self._transaction.serve()
+                self.progress += 1
 
     async def _watch(self, topics: TopicWatch) -> None:
         while True:
