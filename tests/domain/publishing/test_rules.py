@@ -20,7 +20,7 @@ from pipeline.wire.meter_events import Decoder
 from tests.receipts import KEYRING, rating
 from tests.schemas.declarations import schema_of
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RAISING = frozenset({"alert", "of_station", "Silence"})
 """What makes an alert of the rule that it is handed."""
 
