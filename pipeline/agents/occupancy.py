@@ -100,6 +100,9 @@ class Occupancy:
     def trust(self, unsigned: bool) -> bool:
         return self._control.trust(unsigned)
 
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        self._control.check_release(key, way, at_ms, signature)
+
     def see(self, view: View) -> None:
         """Needs no reference data."""
 

@@ -111,6 +111,10 @@ class Logic(Protocol[State]):
         """Whether the coming unsigned ticks and decisions are believed; returns what was so before."""
         ...
 
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        """May who has signed so release the key that is set aside since `at_ms`? Raises InvalidMessage."""
+        ...
+
     def see(self, view: View) -> None:
         """The coming records may use that much of the reference data. Raises ReferenceBehind."""
         ...

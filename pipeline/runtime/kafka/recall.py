@@ -6,7 +6,7 @@ It blocks the event loop for a moment, so it waits for no broker: TransactionLos
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import confluent_kafka as ck
@@ -17,6 +17,8 @@ from pipeline.topics import QUARANTINE
 from pipeline.wire.dead_letters import headers_of
 from pipeline.wire.quarantine import Kept, decode_kept
 
+CHUNK = 10_000
+"""Records that are read in one go."""
 SILENCE_S = 4.0
 """Without a record for so long the broker counts as away."""
 
@@ -28,20 +30,14 @@ class KafkaRecall:
         self._config = config
 
     def source(self, partition: int, start: int, end: int) -> Iterator[ck.Message]:
-        for message in self._read(self._config.source, partition, start, end):
-            if (message.offset() or 0) < end:
-                yield message
+        for chunk in self._read(self._config.source, partition, start, end):
+            yield from (message for message in chunk if (message.offset() or 0) < end)
 
-    def kept(self, partition: int, source: str) -> Iterator[tuple[bytes, Kept]]:
-        for message in self._read(QUARANTINE.name, partition, 0, None):
-            key, value = message.key(), message.value()
-            found = (
-                None if key is None or value is None else decode_kept(key, value, headers_of(message.headers()), source)
-            )
-            if found is not None:
-                yield found
+    def kept(self, partition: int, source: str) -> Iterator[Sequence[tuple[bytes, Kept | None]]]:
+        for chunk in self._read(QUARANTINE.name, partition, 0, None):
+            yield list(_kept(chunk, source))
 
-    def _read(self, topic: str, partition: int, start: int, end: int | None) -> Iterator[ck.Message]:
+    def _read(self, topic: str, partition: int, start: int, end: int | None) -> Iterator[Sequence[ck.Message]]:
         """Committed records from `start` to `end`, or to the end that the partition has now."""
         with self._reader() as reader:
             place = ck.TopicPartition(topic, partition)
@@ -58,16 +54,13 @@ class KafkaRecall:
             reader.assign([place])
             heard = time.monotonic()
             while True:
-                for message in reader.consume(10_000, 0.1):
+                chunk = reader.consume(CHUNK, 0.1)
+                yield [message for message in chunk if message.error() is None]
+                if any(_is_end(message) or (message.offset() or 0) + 1 >= until for message in chunk):
+                    return
+                if chunk:
                     heard = time.monotonic()
-                    failure = message.error()
-                    if failure is None:
-                        yield message
-                    elif failure.code() == ck.KafkaError._PARTITION_EOF:
-                        return
-                    if (message.offset() or 0) + 1 >= until:
-                        return
-                if time.monotonic() - heard > SILENCE_S:
+                elif time.monotonic() - heard > SILENCE_S:
                     raise TransactionLost(f"reading {topic} again: no answer")
 
     @contextmanager
@@ -88,3 +81,17 @@ class KafkaRecall:
             yield reader
         finally:
             reader.close()
+
+
+def _is_end(message: ck.Message) -> bool:
+    failure = message.error()
+    return failure is not None and failure.code() == ck.KafkaError._PARTITION_EOF
+
+
+def _kept(chunk: Iterable[ck.Message], source: str) -> Iterator[tuple[bytes, Kept | None]]:
+    for message in chunk:
+        key, value = message.key() or b"", message.value()
+        if value is None:
+            yield key, None
+        elif (found := decode_kept(key, value, headers_of(message.headers()), source)) is not None:
+            yield key, found

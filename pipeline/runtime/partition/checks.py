@@ -10,7 +10,7 @@ from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.partition.changelog import LONGEST_KEY, SEPARATOR
 from pipeline.topics import LARGEST, LARGEST_RECORD
 
-TOO_LARGE = "TOO_LARGE"
+TOO_LARGE, NO_VALUE = "TOO_LARGE", "EMPTY_VALUE"
 UNBOUNDED = 1 << 62
 
 
@@ -31,7 +31,7 @@ def check_key(key: bytes, number: int, partitions: int) -> None:
 def check_value(value: bytes | None) -> bytes:
     """Raises InvalidMessage for none, and for one above the bound."""
     if value is None:
-        raise InvalidMessage("EMPTY_VALUE", "the record has no value; only compacted topics have tombstones")
+        raise InvalidMessage(NO_VALUE, "the record has no value; only compacted topics have tombstones")
     if len(value) > LARGEST_RECORD:
         raise InvalidMessage(
             TOO_LARGE, f"a value of {len(value)} bytes, at most {LARGEST_RECORD} are taken; it is not kept"

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Generic
 
 from pipeline import topics
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, View, widened
 from pipeline.runtime.partition import changelog
-from pipeline.runtime.partition.checks import TOO_LARGE, check_key, check_value, fits
+from pipeline.runtime.partition.checks import NO_VALUE, TOO_LARGE, check_key, check_value, fits
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.entries import Entry, Unwritten
 from pipeline.runtime.partition.net import Net
@@ -61,7 +62,7 @@ class Partition(Generic[State]):
         self._partitions = partitions
         self._logic = logic
         self._gate = gate
-        self._max_state_bytes = max_state_bytes
+        self.max_state_bytes = max_state_bytes
         self.wakes = Wakes(self.entries)
         self.unwritten = Unwritten(number, logic, max_state_bytes)
         undo = Undo(self, logic, recall)
@@ -72,7 +73,7 @@ class Partition(Generic[State]):
     def alone(self, entry: Entry[State], view: View, recall: Recall) -> Partition[State]:
         """The same with nothing but this key, to apply some of its records again. What is written stays ours."""
         alone = Partition(
-            self.number, self._partitions, self.source, self._logic, self._gate, self._max_state_bytes, recall
+            self.number, self._partitions, self.source, self._logic, self._gate, self.max_state_bytes, recall
         )
         alone.view, alone.unwritten, alone.facts = view, self.unwritten, self.facts
         alone.entries[entry.key] = entry
@@ -116,6 +117,14 @@ class Partition(Generic[State]):
             self.apply(messages, produce)
             self._gate.passed(len(messages))
             self.position = _offset(messages[-1]) + 1
+
+    def go_on_releasing(self, produce: Produce) -> None:
+        """A step of each release, between two batches. Raises TransactionLost."""
+        if self.replaying:
+            return
+        with suppress(ReferenceBehind):  # then the partition waits as well
+            self._logic.see(self.view)
+            self.quarantine.go_on(produce)
 
     def _lacks(self, message: Message) -> bool:
         key = message.key()
@@ -222,9 +231,8 @@ class Partition(Generic[State]):
 
     def refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
         """The record becomes a dead letter, with its bytes if they are not too many."""
-        if (
-            not self.tells(produce) or release_of(message.value(), message.headers()) is not None
-        ):  # of a key that is not set aside (any more)
+        is_release = error.reason == NO_VALUE and release_of(message.value(), message.headers()) is not None
+        if is_release or not self.tells(produce):  # of a key that is not set aside (any more)
             return
         offset, key, value = _offset(message), message.key(), message.value()
         headers = [

@@ -119,6 +119,9 @@ class Recall(Protocol):
         """What the source holds from `start` on and before `end`, in order."""
         ...
 
-    def kept(self, partition: int, source: str) -> Iterable[tuple[bytes, Kept]]:
-        """The keys that are set aside and their records, as committed."""
+    def kept(self, partition: int, source: str) -> Iterable[Sequence[tuple[bytes, Kept | None]]]:
+        """Names and records of keys that are set aside, as committed and in their order; None: it is kept no more.
+
+        In chunks that each take a moment, for one partition of this source.
+        """
         ...

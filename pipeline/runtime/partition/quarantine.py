@@ -20,9 +20,20 @@ from pipeline.runtime.partition.checks import TooLarge, check_value, fits
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.entries import Entry
 from pipeline.runtime.partition.internal_errors import place, tell
-from pipeline.runtime.partition.ports import Message, Produce, Recall, TransactionLost
+from pipeline.runtime.partition.ports import Message, Produce, Recall
+from pipeline.runtime.partition.release import Release
 from pipeline.runtime.partition.undo import Undo
-from pipeline.wire.quarantine import MARK, Kept, Mark, encode_mark, headers_of, kept_key, release_of
+from pipeline.wire.quarantine import (
+    MARK,
+    Kept,
+    Mark,
+    Order,
+    Releasing,
+    encode_mark,
+    headers_of,
+    kept_key,
+    release_of,
+)
 
 if TYPE_CHECKING:
     from pipeline.runtime.partition.partition import Partition
@@ -31,12 +42,14 @@ log = logging.getLogger(__name__)
 
 QUARANTINE = topics.QUARANTINE.name
 STATION_QUARANTINED = "STATION_QUARANTINED"
+NOT_HELD = "; its open sessions could not be held: they are shown as they were"
+"""Part of the reason where the state cannot be read, or not be reported."""
 
 
 class SetAside(Generic[State]):
     """A key that is set aside. `entry` holds its state record and archive as the changelog has them."""
 
-    __slots__ = ("entry", "kept_until", "mark", "reason", "recent")
+    __slots__ = ("entry", "kept_until", "mark", "reason", "recent", "release")
 
     def __init__(self, entry: Entry[State], reason: str, mark: Mark | None = None) -> None:
         self.entry = entry
@@ -47,6 +60,8 @@ class SetAside(Generic[State]):
         """The offset of the last tick or record that is kept."""
         self.recent: list[Kept] = []
         """Kept, but not committed yet: nobody could read them."""
+        self.release: Release[State] | None = None
+        """Under way; the mark says so first."""
 
 
 class Quarantine(Generic[State]):
@@ -105,8 +120,10 @@ class Quarantine(Generic[State]):
         through = 0 if entry.record is None else changelog.decode_state(entry.record).through
         if missing is None:  # the restore has read them from the log
             missing = self._undo.missing(entry, max(through, partition.began), published)
+        if told is None and (entry.record is not None or missing):
+            aside.reason += NOT_HELD
         aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.view_at(through))
-        self._write(entry.key, aside.mark)
+        self.note(aside, aside.mark)
         produce(
             QUARANTINE,
             encode_mark(aside.mark),
@@ -125,9 +142,11 @@ class Quarantine(Generic[State]):
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
         )  # fmt: skip
 
-    def _write(self, key: bytes, mark: Mark | None) -> None:
+    def note(self, aside: SetAside[State], mark: Mark | None) -> None:
+        """Makes it durable; None: it is set aside no more."""
+        aside.mark = mark
         value = None if mark is None else encode_mark(mark)
-        self._partition.unwritten.write([(changelog.archive_key(key, MARK), value)])
+        self._partition.unwritten.write([(changelog.archive_key(aside.entry.key, MARK), value)])
 
     def next_tick(self, clock: str, message: Message) -> None:
         """The latest of each clock is kept with the next record of a key that is set aside."""
@@ -137,9 +156,9 @@ class Quarantine(Generic[State]):
         """A record of a key that is set aside; it may be the one that releases it."""
         if not self._partition.tells(produce):
             return
-        way = release_of(message.value(), message.headers())
-        if way is not None:
-            self._release(self.set_aside[key], message, way, produce)
+        order = release_of(message.value(), message.headers())
+        if order is not None:
+            self._order(self.set_aside[key], message, order, produce)
             return
         partition = self._partition
         try:
@@ -159,6 +178,8 @@ class Quarantine(Generic[State]):
         produce(QUARANTINE, record.value(), kept_key(aside.entry.key, record), partition.number, headers)
         aside.kept_until = record.offset()
         aside.recent.append(record)
+        if aside.release is not None:
+            aside.release.keep(record)
 
     def committed(self, oldest: int) -> None:
         """What was kept so far can be read from its topic."""
@@ -194,51 +215,42 @@ class Quarantine(Generic[State]):
         for aside in self.set_aside.values():
             aside.kept_until = -1
             if aside.mark is not None:
-                aside.mark = structs.replace(aside.mark, published=0, through=0)
-                self._write(aside.entry.key, aside.mark)
+                self.note(aside, structs.replace(aside.mark, published=0, through=0))
 
     # --- releasing ---------------------------------------------------------------------------------------------------
 
-    def _release(self, aside: SetAside[State], message: Message, way: bytes, produce: Produce) -> None:
-        """Its records are applied in order, then it is a key as any other; unless one raises again."""
-        partition, entry, mark = self._partition, aside.entry, aside.mark
-        if mark is None:
+    def _order(self, aside: SetAside[State], message: Message, order: Order, produce: Produce) -> None:
+        """Its release begins before the next batch, and goes on until it is over: release.py."""
+        mark, at_ms = aside.mark, message.timestamp()[1]
+        if mark is None or mark.releasing is not None:
             return
-        if way == b"afresh":
-            entry.record = None
-        found = [each for owner, each in self._recall.kept(partition.number, partition.source) if owner == entry.key]
-        records = list({kept_key(entry.key, each): each for each in [*found, *aside.recent]}.values())
-        unread = [each for each in records if each.offset() >= mark.through]
         try:
-            alone = self._undo.alone(entry, mark.view, unread)
-        except TransactionLost:
-            raise
-        except Exception as error:
-            tell(error, self._partition.place(message.offset() or 0))
-            log.error("%s: partition %d: a station could not be released", partition.source, partition.number)
+            self._logic.check_release(aside.entry.key, order.way, mark.at_ms, order.signature)
+        except InvalidMessage as error:
+            self._partition.refuse(message, error, produce)
             return
-        del self.set_aside[entry.key]
-        self._write(entry.key, None)
-        partition.unwritten.write_soon(entry, message.offset() or 0)
-        try:
-            alone.apply([each for each in unread if each.offset() < mark.published], partition.discard)
-            alone.apply([each for each in unread if each.offset() >= mark.published], produce)
-            alone.show(partition.view, message.offset() or 0, message, produce)  # visible since the last one
-        finally:
-            self._logic.see(partition.view)
-        again = alone.quarantine.set_aside.get(entry.key)
-        for each in records:
-            if again is None or again.mark is None or each.offset() < again.mark.through:
-                produce(QUARANTINE, None, kept_key(entry.key, each), partition.number)
-        if again is not None:
-            self.set_aside[entry.key] = again
-            return
-        produce(QUARANTINE, None, entry.key, partition.number)
+        self.note(aside, structs.replace(mark, releasing=Releasing(order.way.decode(), at_ms, message.offset() or 0)))
+
+    @property
+    def releasing(self) -> bool:
+        """Is there something for `go_on`?"""
+        return any(each.mark is not None and each.mark.releasing is not None for each in self.set_aside.values())
+
+    def go_on(self, produce: Produce) -> None:
+        """A step of each release. Raises TransactionLost."""
+        for aside in list(self.set_aside.values()):
+            mark = aside.mark
+            if mark is None or mark.releasing is None:
+                continue
+            if aside.release is None:
+                aside.release = Release(aside, mark, mark.releasing, self._partition, self._logic, self._undo)
+            aside.release.go_on(self._recall, produce)
+
+    def released(self, entry: Entry[State], mark: Mark, order: Releasing, produce: Produce) -> None:
+        """It is set aside no more."""
         self._gate.forgive(entry.key)
-        partition.entries[entry.key] = entry
-        partition.wakes.plan_anew(entry)
-        trouble = Trouble(STATION_QUARANTINED, mark.reason, mark.at_ms, released_ms=message.timestamp()[1])
-        self.report(entry.key, entry.state, trouble, message.offset() or 0, produce)
+        trouble = Trouble(STATION_QUARANTINED, mark.reason, mark.at_ms, released_ms=order.at_ms)
+        self.report(entry.key, entry.state, trouble, order.offset, produce)
 
     # --- telling -----------------------------------------------------------------------------------------------------
 

@@ -92,5 +92,5 @@ class Listed:
     def source(self, partition: int, start: int, end: int) -> Iterable[Message]:
         return [each for each in self._records if start <= (each.offset() or 0) < end]
 
-    def kept(self, partition: int, source: str) -> Iterable[tuple[bytes, Kept]]:
+    def kept(self, partition: int, source: str) -> Iterable[Sequence[tuple[bytes, Kept | None]]]:
         return ()

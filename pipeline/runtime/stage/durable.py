@@ -57,6 +57,8 @@ class DurableStage(Generic[State]):
         self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         """Rises with everything that gets done; the watchdog looks at it."""
+        self.before_joining: Callable[[], None] = lambda: None
+        """Called by `open` in a thread when the topics are there, and nobody reads yet."""
         self._background = Background()
         self.failure = self._background.failure
         self._meters = StageMeters(config.name, meters, logic)
@@ -90,6 +92,7 @@ class DurableStage(Generic[State]):
         self._enter("restore")
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
+        await self._in_thread(self.before_joining)
         self._background.spawn(self._pulse())
         self._background.spawn(self._watch(TopicWatch(self.config, self.waits)))
         self.intake.open()
@@ -228,10 +231,25 @@ class DurableStage(Generic[State]):
         while True:
             await asyncio.sleep(self.config.checkpoint_s / 2)
             async with self._lock:
+                self._go_on_releasing()
                 now, write_s = time.monotonic(), self.config.state_write_s
                 if self._due() or any(each.overdue(now, write_s) for each in self._held.live.values()):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
+
+    def _go_on_releasing(self) -> None:
+        """A step of each release of a station; all others wait for it, so the next one comes with the next pulse."""
+        for partition in [each for each in self._held.live.values() if each.quarantine.releasing]:
+            if self._doomed:
+                return
+            self._enter("apply")
+            if self._uncommitted_since is None:
+                self._uncommitted_since = time.monotonic()
+            with self._guarded():
+                self._transaction.begin()
+                partition.go_on_releasing(self._transaction.produce)
+                self._transaction.serve()
+                self.progress += 1
 
     async def _watch(self, topics: TopicWatch) -> None:
         while True:

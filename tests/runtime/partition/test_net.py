@@ -9,7 +9,7 @@ import pytest
 from pipeline.runtime.partition.changelog import archive_key
 from pipeline.runtime.partition.dead_letters import BadRelease, DeadLetterFlood, FloodGate
 from pipeline.runtime.partition.quarantine import QUARANTINE
-from pipeline.wire.quarantine import MARK
+from pipeline.wire.quarantine import MARK, decode_mark
 from tests.runtime.counting import GROWS, OUTGROWS, RAISES, TICK_RAISES, Counting
 from tests.runtime.partition_log import PartitionLog, Produced
 
@@ -130,7 +130,7 @@ def test_a_key_that_is_set_aside_comes_back_as_if_nothing_had_been(script: str, 
     assert sorted(told(log, BAD)) == sorted(told(without, BAD))
     log.checkpoint()
     assert archive_key(BAD, MARK) not in log.changelog()
-    assert list(log.kept(0, "in")) == []
+    assert log.still_kept() == []
     log.crash()
     assert state(log, BAD) == state(without, BAD)
 
@@ -172,7 +172,11 @@ def test_a_state_record_that_cannot_be_read_sets_its_key_aside_and_afresh_begins
     assert log.partition.entries[GOOD].state.count == 7
     log.checkpoint()
     assert log.changelog()[BAD] == corrupt
-    assert [each.value() for _, each in log.kept(0, "in")] == [b"20", b"21", b"22", b"30", b"31", b"32", b"33"]
+    mark = decode_mark(log.changelog()[archive_key(BAD, MARK)])
+    assert mark.reason.startswith("the state record cannot be read: ")
+    assert mark.reason.endswith("its open sessions could not be held: they are shown as they were")
+    assert log.outputs("anomalies")[-1].value == b"STATION_QUARANTINED unknown"
+    assert [each.value() for each in log.still_kept()] == [b"20", b"21", b"22", b"30", b"31", b"32", b"33"]
     log.release(BAD)
     assert set(log.partition.quarantine.set_aside) == {BAD}, "its record is as unreadable as before"
     log.release(BAD, b"afresh")
@@ -212,7 +216,7 @@ def test_what_is_kept_outlasts_a_source_that_is_made_anew() -> None:
     log.release(BAD)
     assert log.partition.entries[BAD].state.count == 9 + 1 + 2 + 12
     log.checkpoint()
-    assert list(log.kept(0, "in")) == []
+    assert log.still_kept() == []
 
 
 def test_a_release_forgives_what_was_raised_before() -> None:

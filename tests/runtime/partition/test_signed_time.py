@@ -92,3 +92,38 @@ def test_a_restart_and_a_replay_believe_what_the_first_run_believed() -> None:
     stage.take(tick(903))
     assert stage.refused == ["NOT_SIGNED"] * 4
     assert states(stage) == [(1, "HELD"), (2, "FINAL")]
+
+
+def set_aside(*first: tuple[Any, bytes]) -> PartitionLog:
+    """Its state was above the bound, which is raised by now."""
+    stage = PartitionLog(Assembly(Rating(KEYS), Decoder(KEYS)), max_state_bytes=10)
+    stage.take(*first, *session())
+    stage.checkpoint()
+    stage.take(signed(tick(5)) if first else tick(5))
+    stage.checkpoint()
+    assert set(stage.partition.quarantine.set_aside) == {KEY}
+    stage.max_state_bytes = 900_000
+    stage.crash()
+    return stage
+
+
+def test_only_who_has_the_key_releases_a_station() -> None:
+    stage = set_aside(signed(tick(0)))
+    mark = stage.partition.quarantine.set_aside[KEY].mark
+    assert mark is not None
+    stage.release(KEY)
+    stage.release(KEY, b"", FORGER.sign_release(KEY, b"", mark.at_ms))
+    stage.release(KEY, b"", CONTROL.sign_release(KEY, b"", mark.at_ms - 1))
+    stage.release(KEY, b"afresh", CONTROL.sign_release(KEY, b"", mark.at_ms))
+    stage.release(KEY, b"", CONTROL.sign_release(b"CP-2", b"", mark.at_ms))
+    assert stage.refused == ["NOT_SIGNED"] + ["BAD_SIGNATURE"] * 4
+    assert set(stage.partition.quarantine.set_aside) == {KEY}
+    stage.release(KEY, b"", CONTROL.sign_release(KEY, b"", mark.at_ms))
+    assert stage.partition.quarantine.set_aside == {}
+    assert KEY in stage.partition.entries
+
+
+def test_a_release_from_before_there_were_signatures_still_counts() -> None:
+    stage = set_aside()
+    stage.release(KEY)
+    assert stage.partition.quarantine.set_aside == {}

@@ -21,7 +21,7 @@ from pipeline.domain.pricing.units import utc_text
 from pipeline.wire.session_facts import decode_session
 from pipeline.wire.tariffs import decode_tariffs
 
-CASES = sorted((Path(__file__).parents[1] / "golden" / "pricing").iterdir())
+CASES = sorted((Path(__file__).parents[2] / "golden" / "pricing").iterdir())
 
 
 def test_there_are_cases() -> None:
