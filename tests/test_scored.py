@@ -12,7 +12,7 @@ from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.edge.chargers.truth import HOUR, MINUTE, ChargingTruth, Stretch
 from pipeline.edge.faults import DELIVERY, KINDS
 from tests.scored import oracle, quirk_run
-from tests.scored.fleets import Emitted, Scored, plan_of, run
+from tests.scored.fleets import Emitted, Scored, fleet_config, run
 from tests.scored.quirk_score import Bounds, Tally, complaints, judge, out_of_bounds, seen
 from tests.scored.quirks import LAWS, Run, assemble, broken_laws, facts, pseudonym, station_said
 from tests.scored.score import EXPLAINS, Verdict, contradiction
@@ -25,7 +25,7 @@ DENSE = ",".join(f"{kind}={'0.1' if kind in DELIVERY else '0.07'}" for kind in K
 
 @pytest.fixture(scope="module")
 def scored() -> Scored:
-    return run(plan_of(1, DENSE, days=10))
+    return run(fleet_config(1, DENSE, days=10))
 
 
 def judged(scored: Scored) -> Verdict:

@@ -12,7 +12,7 @@ import pytest
 
 import pipeline.edge.chargers as chargers
 from pipeline.edge.chargers import documents
-from pipeline.edge.chargers.plan import ChargerPlan, frames, truth_line
+from pipeline.edge.chargers.fleet import ChargerFleetConfig, frames, truth_line
 from pipeline.edge.chargers.quirks import Said, clash, parse_quirks, protocols, say
 from pipeline.edge.chargers.registry import INCOMPATIBLE, QUIRKS
 from pipeline.edge.chargers.tape import INTERVAL, Protocol
@@ -52,7 +52,7 @@ def imported(file: Path) -> set[str]:
 
 def test_the_truth_knows_nothing_of_the_pipeline_and_quirks_know_nothing_of_its_rules() -> None:
     assert not {name for name in imported(FOLDER / "truth.py") if name.startswith("pipeline")}
-    modules = [file for file in FOLDER.glob("*.py") if file.name != "plan.py"]  # it only writes clock ticks
+    modules = [file for file in FOLDER.glob("*.py") if file.name != "fleet.py"]  # it only writes clock ticks
     assert len(modules) > 8
     for file in modules:
         assert not {name for name in imported(file) if name.startswith(("pipeline.domain", "pipeline.wire"))}, file
@@ -97,7 +97,7 @@ def test_the_truth_adds_up(index: int) -> None:
 
 
 def test_no_two_drivers_and_no_two_transactions_are_one() -> None:
-    every = list(ChargerPlan(protocol="ocpp1.6", stations=4).truths())
+    every = list(ChargerFleetConfig(protocol="ocpp1.6", stations=4).truths())
     assert len(every) == 24
     assert len({truth.token for truth in every}) == len({truth.transaction_id for truth in every}) == 24
 
