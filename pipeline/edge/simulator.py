@@ -20,7 +20,7 @@ import msgspec
 from pipeline.domain.events import ClockTicked, MeterRead, StationSeen
 from pipeline.edge import faults
 from pipeline.edge.faults import HOUR, MINUTE, SECOND, Manner, Meter, SimulatedEvent, Visit
-from pipeline.edge.fleet import Connector, Site, Station, fleet
+from pipeline.edge.fleet import SimulatedConnector, SimulatedSite, SimulatedStation, fleet
 from pipeline.edge.visits import arrivals, draw_visit, session_events
 
 Delivery = tuple[int, bytes | None, bytes]
@@ -121,7 +121,7 @@ def _minutes(lanes: Sequence[Iterator[Delivery]], start_us: int) -> Iterator[tup
         yield now, batch
 
 
-def _signs_of_life(config: FleetConfig, station: Station) -> Iterator[Delivery]:
+def _signs_of_life(config: FleetConfig, station: SimulatedStation) -> Iterator[Delivery]:
     """A boot and rare heartbeats."""
     encode, key = msgspec.json.Encoder().encode, station.station_id.encode()
     for at_us in range(config.start_us + station.latency_us, config.end_us, HEARTBEAT_US):
@@ -139,7 +139,12 @@ class _Lane:
     """One connector over the whole simulated time: visit after visit, each as events, each event as a delivery."""
 
     def __init__(
-        self, config: FleetConfig, site: Site, station: Station, connector: Connector, on_truth: Callable[[Truth], None]
+        self,
+        config: FleetConfig,
+        site: SimulatedSite,
+        station: SimulatedStation,
+        connector: SimulatedConnector,
+        on_truth: Callable[[Truth], None],
     ) -> None:
         name = f"{config.seed}/{station.station_id}/{connector.connector_id}"
         self.config, self.site, self.station, self.connector, self.on_truth = config, site, station, connector, on_truth
