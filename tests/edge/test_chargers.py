@@ -83,7 +83,7 @@ def test_the_truth_adds_up(index: int) -> None:
             assert session.end_us < following.start_us
             assert lifetime.at(following.start_us) == session.lifetime_mwh + session.energy_mwh
         for session in sessions:
-            assert sum(mwh for _, mwh in session.slots()) == session.energy_mwh
+            assert sum(mwh for _, mwh in session.quarters()) == session.energy_mwh
             assert session.stretches[0].from_us == session.start_us
             assert session.stretches[-1].to_us == session.end_us
             assert all(a.to_us == b.from_us for a, b in pairwise(session.stretches))

@@ -136,5 +136,5 @@ def truth_line(truth: ChargingTruth) -> dict[str, Any]:
         "energy_mwh": truth.energy_mwh,
         "charging_s": truth.charging_us // SECOND,
         "idle_s": truth.idle_us // SECOND,
-        "slots": truth.slots(),
+        "slots": truth.quarters(),
     }

@@ -17,7 +17,7 @@ import msgspec
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
-SLOT = 15 * MINUTE
+QUARTER = 15 * MINUTE
 WATT_US_PER_MWH = 3_600_000
 
 Activity = Literal["charging", "idle", "evse_pause"]
@@ -92,10 +92,10 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def stretch_at(self, at_us: int) -> Stretch:
         return next((stretch for stretch in self.stretches if at_us < stretch.to_us), self.stretches[-1])
 
-    def slots(self) -> tuple[tuple[int, int], ...]:
+    def quarters(self) -> tuple[tuple[int, int], ...]:
         """(start us UTC, mWh) of each quarter of an hour; they add up to the energy exactly."""
-        starts = range(self.start_us // SLOT * SLOT, self.end_us, SLOT)
-        return tuple((at, self.energy_between(max(at, self.start_us), min(at + SLOT, self.end_us))) for at in starts)
+        starts = range(self.start_us // QUARTER * QUARTER, self.end_us, QUARTER)
+        return tuple((at, self.energy_between(max(at, self.start_us), min(at + QUARTER, self.end_us))) for at in starts)
 
 
 @dataclass(frozen=True, slots=True)
