@@ -15,7 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.agents.assembly import Assembly
-from pipeline.domain import events, outputs, receipts, station
+from pipeline.domain import events, frames, outputs, receipts, station
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
@@ -171,7 +171,7 @@ def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "meter-events"], ids=lambda e: e.stem)
 def test_the_decoder_takes_what_the_schema_promises(example: Path) -> None:
     record = check(example.read_bytes())
-    assert isinstance(record, events.OcppFrame) == ("ocpp" in example.stem)
+    assert isinstance(record, frames.OcppFrame) == ("ocpp" in example.stem)
 
 
 @pytest.mark.parametrize("topic", ["sessions", "anomalies", "session-updates"])
@@ -216,7 +216,7 @@ def test_a_meter_event_has_the_fields_of_its_struct(struct: type[msgspec.Struct]
 
 
 def test_an_envelope_has_the_fields_of_its_struct() -> None:
-    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], events.OcppFrame) == []
+    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], frames.OcppFrame) == []
 
 
 @pytest.mark.parametrize(("topic", "part", "struct"), STRUCTS, ids=lambda value: getattr(value, "__name__", value))
