@@ -228,7 +228,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         settled=settled,
         clean=clean,
         gaps=gaps,
-        lags=[] if session.thinned else _lags(times, registers, bound, clean and is_rising),
+        lags=[] if session.thinned else _lags(session, times, registers, bound, clean and is_rising),
         unseen_us=judged.unseen_us + (sum(b - a for a, b in gaps) if gaps else 0),
         powers=powers,
         powers_between=between,
@@ -477,7 +477,9 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(times) if b - a > limit] if longest > limit else []
 
 
-def _lags(times: list[int], registers: list[int], bound: Bound, is_rising: bool) -> list[tuple[int, int]]:
+def _lags(
+    session: Session, times: list[int], registers: list[int], bound: Bound, is_rising: bool
+) -> list[tuple[int, int]]:
     """Where it is not known when energy flowed, although no reading is missing.
 
     Between a few readings that are far apart, and where the register stood still and then caught up. `is_rising`: it
@@ -493,7 +495,7 @@ def _lags(times: list[int], registers: list[int], bound: Bound, is_rising: bool)
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     step = max(bound.step_wh, resolution(set(registers), 3))
-    return lags(list(zip(times, registers, strict=True)), bound._replace(step_wh=step), longest)
+    return lags(list(zip(times, registers, strict=True)), bound._replace(step_wh=step), longest, session.folded_us)
 
 
 def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:
