@@ -14,7 +14,7 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating

@@ -6,7 +6,7 @@ import msgspec
 
 from pipeline import topics
 from pipeline.domain.metering.conservation import withdraw
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.rating import Rating
@@ -148,6 +148,8 @@ class Records:
         self, station: Station, session: Session, flags: tuple[str, ...], measured: Measured, outputs: list[Output]
     ) -> None:
         """Raises what the finished session shows and clears what stood while it was open."""
+        if not flags and not session.raised and measured.status != "aborted":
+            return  # nearly always
         connector = station.connector(session.connector_id)
         at = measured.until_us
         alerts = []

@@ -15,7 +15,7 @@ from itertools import pairwise
 import msgspec
 from msgspec import UnsetType, structs
 
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
