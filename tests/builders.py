@@ -15,7 +15,7 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import Alert, Quarantined, StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.publishing import Publishing

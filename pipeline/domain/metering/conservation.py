@@ -13,7 +13,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.domain.bounds import MOST_LEDGER
-from pipeline.domain.metering.measure import CLOSE_STARTS, Measured
+from pipeline.domain.metering.ends import CLOSE_STARTS
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.evidence import readings_of
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.signals import Signals
