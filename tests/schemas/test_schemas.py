@@ -22,7 +22,7 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.sites import availability
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.topics import LARGEST_RECORD, TOPICS
@@ -265,9 +265,9 @@ def test_schema_and_decoder_refuse_the_same(change: dict[str, object]) -> None:
 
 def test_what_the_simulator_sends_is_valid() -> None:
     validator = Draft202012Validator(schema_of("meter-events"))
-    plan = Plan(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
+    config = FleetConfig(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
     kinds: dict[str, int] = {}
-    for number, (_, _, value) in enumerate(simulate(plan)):
+    for number, (_, _, value) in enumerate(simulate(config)):
         event = json.loads(value)
         kinds[event["type"]] = kinds.get(event["type"], 0) + 1
         if kinds[event["type"]] <= 20 or number % 50 == 0:
@@ -279,8 +279,8 @@ def test_what_the_simulator_sends_is_valid() -> None:
 
 def test_what_the_pipeline_sends_is_valid() -> None:
     """Every output of a simulated day, and some of each topic at least."""
-    plan = Plan(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    config = FleetConfig(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
+    sites, tariffs = fleet_documents(config.seed, config.stations, config.sites)
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
     rating = Rating(
         keyring,
@@ -291,7 +291,7 @@ def test_what_the_pipeline_sends_is_valid() -> None:
     told = ("sessions", "receipts", "anomalies", "session-updates", "connector-status")
     validators = {topic: Draft202012Validator(schema_of(topic)) for topic in told}
     sent: Counter[str] = Counter()
-    for _, key, value in simulate(plan):
+    for _, key, value in simulate(config):
         for output in stage.feed(key, value):
             if output.topic in validators and output.value is not None:
                 sent[output.topic] += 1
