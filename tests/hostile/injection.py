@@ -22,11 +22,11 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from confluent_kafka import Message
-from pipeline.runtime.internal_errors import place
 
 import pipeline
 from pipeline.domain.station import Session
 from pipeline.domain.station_codec import decode_archived
+from pipeline.runtime.partition.internal_errors import place
 from tests.hostile.records import honest
 from tests.hostile.run import Records, Stalled, Told, limited, new_log, told
 from tests.runtime.partition_log import PartitionLog
