@@ -126,7 +126,7 @@ class Bench:
             self._take(told)
 
     def _take(self, step: Step) -> None:
-        for each in self.publishing.step(self.station, step):
+        for each in self.publishing.publish(self.station, step):
             match each:
                 case Revision(record):
                     LISTENER.of(self).session(record)

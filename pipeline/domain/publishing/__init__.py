@@ -46,7 +46,7 @@ class Publishing:
         rated = self.rating.rate(station, session)
         return strip(station, session, self.rating.session_id(station, session), rated), rated
 
-    def step(self, station: Station, step: Step) -> list[Published]:
+    def publish(self, station: Station, step: Step) -> list[Published]:
         """All that an event or passing time caused."""
         published: list[Published] = []
         for session, voided_id in step.voided:

@@ -22,18 +22,9 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
-        "bounds",
-        "currency",
-        "fed",
-        "fold",
-        "highest_wh",
-        "is_moved",
-        "is_plain",
-        "known",
-        "series",
-        "site_id",
+        "bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "is_plain", "known", "series", "site_id",
         "template",
-    )
+    )  # fmt: skip
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold

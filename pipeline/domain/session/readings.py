@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.bounds import MOST_LOOSE
 from pipeline.domain.events import MeterRead
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.levels import RIGHT
 from pipeline.domain.metering.thinning import thinned
 from pipeline.domain.session.admission import refusal
 from pipeline.domain.session.finding import find, is_on, on_connector, shell
@@ -131,7 +132,7 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
         touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, sent, event.state)
-        if session.suspect or abs(received - sent) > clock.RIGHT:  # it may become suspect
+        if session.suspect or abs(received - sent) > RIGHT:  # it may become suspect
             session.stamps = [*session.stamps, (sent, received)]
     return _insert(station, session, event, at)
 
