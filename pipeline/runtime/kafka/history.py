@@ -70,10 +70,10 @@ class KafkaHistory:
         for answer in answers:
             place = ck.TopicPartition(self._config.source, answer.partition)
             first, end = self._ask("first offset", reading, partial(self._reader.get_watermark_offsets, place, CALL_S))
-            oldest, view = decode_metadata(answer.metadata)
+            oldest, watermark = decode_metadata(answer.metadata)
             offset = None if answer.offset < 0 else answer.offset
             accepted = answer.metadata == ACCEPTED
-            found[answer.partition] = Committed(offset, oldest, first, view, end, source_id, accepted)
+            found[answer.partition] = Committed(offset, oldest, first, watermark, end, source_id, accepted)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
