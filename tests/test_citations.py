@@ -20,12 +20,13 @@ ROOT = Path(__file__).parents[1]
 SPEC = ROOT / "ops" / "spec"
 PAGE = re.compile(r"(?<![\w./-])((?:[\w-]+/)*[\w-]+\.md)\b")
 FILE = re.compile(r"(?<![\w./-])((?:pipeline|tests|ops|schemas)/[\w/.-]+\.(?:py|yaml|yml|sql|sh|json))\b")
-SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?)\b")
+SECTION = re.compile(r"((?:[\w-]+/)*[\w-]+\.md)[`)]?,?\s+(?:sections? )?(\d+(?:\.\d+)?(?: to \d+)?)\b")
 RULE = re.compile(r"(?<![\w/.-])([DI]\d{1,2})(?![\w-])")
 PROBLEM = re.compile(r"\bproblems? (\d+[a-z]?(?:(?:, | and | to )\d+[a-z]?)*)")
 DECISION = re.compile(r"\b(?:ops/)?decisions/(\d{4})")
 CODE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 FORM = ("Question", "Decision", "Why", "Instead of", "Consequences", "Shown by")
+TTL = re.compile(r"^TTL .* INTERVAL (\d+) MONTH", re.MULTILINE)
 HERE = "tests/test_citations.py"
 
 
@@ -89,7 +90,8 @@ def dangling(text: str) -> list[str]:
     wrong += [cited for cited in FILE.findall(text) if not (ROOT / cited).is_file()]
     wrong += [
         f"{cited} section {number}"
-        for cited, number in SECTION.findall(text)
+        for cited, several in SECTION.findall(text)
+        for number in numbers(several)
         if len(page(cited)) == 1 and headings(page(cited)[0]) and number not in headings(page(cited)[0])
     ]
     wrong += [rule for rule in RULE.findall(text) if rule not in rules()]
@@ -103,6 +105,7 @@ CASES = {
     "as in tests/domain/test_prices.py": "tests/domain/test_prices.py",
     "see pricing.md 5.9": "pricing.md section 5.9",
     "(ops/spec/architecture.md, section 77)": "ops/spec/architecture.md section 77",
+    "ops/spec/sessions.md, sections 5 to 8": "ops/spec/sessions.md section 8",
     "`ops/spec/sessions.md`, section 12": "ops/spec/sessions.md section 12",
     "by the carried remainder (D99)": "D99",
     "problems 40 to 42": "problem 42",
@@ -146,6 +149,30 @@ def test_the_specification_has_each_topic_with_its_identifiers_and_retention() -
         assert said[name][1].split(", ") == cleanup + [f"{days} day{'s' * (days > 1)}"] * bool(days), name
 
 
+def test_the_privacy_page_says_how_long_topics_and_tables_are_kept() -> None:
+    privacy = (SPEC / "privacy.md").read_text("utf-8").partition("\n## 2.")[2].partition("\n## 3.")[0]
+    kept = {
+        names: re.findall(r"\d+", kept)
+        for names, kept in re.findall(r"^\| (.+?) \| .* \| (.+?) \|$", privacy, re.MULTILINE)
+    }
+    files = {
+        path.stem: yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "schemas" / "topics").glob("*.yaml")
+    }
+    for names, days in kept.items():
+        held = [files[name]["config"].get("retention.ms") for name in re.findall(r"`([\w-]+)`", names) if name in files]
+        expected = [str(int(milliseconds) // 86_400_000) for milliseconds in held if milliseconds is not None]
+        assert days == expected or not expected, names
+    assert {"sessions", "receipts", "dead-letters"} <= {
+        name for names in kept for name in re.findall(r"`([\w-]+)`", names)
+    }
+    months = {
+        month
+        for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")
+        for month in TTL.findall(path.read_text("utf-8"))
+    }
+    assert months == set(kept["ClickHouse `charging`"])
+
+
 def test_the_specification_has_each_restriction_of_tariffs() -> None:
     schema = json.loads((ROOT / "schemas" / "messages" / "tariffs.v1.schema.json").read_text("utf-8"))
     section = (SPEC / "pricing.md").read_text("utf-8").partition("\n### 2.2 ")[2].partition("\n### ")[0]
@@ -170,6 +197,18 @@ def test_decisions_have_one_form_and_an_index() -> None:
         assert parts == [part for part in FORM if part in parts], path.name
         assert "Decision" in parts, path.name
     assert index == found
+
+
+def test_the_changelog_has_versions_newest_first_with_known_parts() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    versions = re.findall(r"^## (\S+)(?: \((\d{4}-\d{2}-\d{2})\))?$", changelog, re.MULTILINE)
+    assert versions[0] == ("Unreleased", "")
+    dates = [date for _, date in versions[1:]]
+    assert dates == sorted(dates, reverse=True)
+    assert all(dates)
+    parts = set(re.findall(r"^### (.+)$", changelog, re.MULTILINE))
+    known = {"Figures that change", "Security", "Added", "Changed", "Fixed"}
+    assert {part for part in parts if not part.startswith("Upgrade from ")} <= known
 
 
 def test_the_glossary_stays_short() -> None:

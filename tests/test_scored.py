@@ -17,6 +17,8 @@ from tests.scored.quirk_score import Bounds, Tally, complaints, judge, out_of_bo
 from tests.scored.quirks import LAWS, Run, assemble, broken_laws, facts, pseudonym, station_said
 from tests.scored.score import EXPLAINS, Verdict, contradiction
 
+pytestmark = pytest.mark.verify
+
 DENSE = ",".join(f"{kind}={'0.1' if kind in DELIVERY else '0.07'}" for kind in KINDS)
 """Every kind often enough that 1,500 sessions hold dozens of each."""
 

@@ -117,12 +117,12 @@ class Assembly:
     def _frame(self, state: Station, frame: OcppFrame, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         if frame.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        if frame.clock != state.clock:
-            self._follow(state, frame.clock)
         calls = _calls(state)
         if calls is None:
             calls = state.calls = Calls()
-        meaning = self._decoder.interpret(calls, frame)
+        meaning = self._decoder.interpret(calls, frame)  # what it refuses changes nothing
+        if frame.clock != state.clock:
+            self._follow(state, frame.clock)
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
         for event in meaning.events:

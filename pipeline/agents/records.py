@@ -163,7 +163,8 @@ class Records:
             connector.aborts = [*(t for t in connector.aborts[-4:] if at - t <= 60 * MINUTE), at]
             if len(connector.aborts) == 3:
                 alerts.append(self._rating.alert(station, "REPEATED_ABORTS", connector, None, at, True))
-        outputs.extend(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)) for alert in alerts)
+        for alert in alerts:
+            outputs.append(Output(ANOMALIES, station.station_id.encode(), encode_alert(alert)))
 
     def _void(self, station: Station, session: Session, voided_id: str, outputs: list[Output]) -> None:
         shown = self._rating.voided(station, session, voided_id, session.generation)

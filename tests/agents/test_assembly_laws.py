@@ -21,6 +21,8 @@ from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
+pytestmark = pytest.mark.verify
+
 KEYS = Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
 PLAN = Plan(
     seed=7, stations=60, sites=4, faults=parse_faults("all") | {"clock_skew": 0.05, "missing_stop": 0.05, "late": 0.05}

@@ -95,6 +95,8 @@ from tests.scored.quirks import LAWS
         ("no_power+loses_charging", "ocpp1.6", 319),
         # a price that changed while the register was not refreshed
         ("beat_60_min+rolls_back", "ocpp1.6", 700),
+        # a register that is refreshed too slowly to confirm what a lost status said
+        ("beat_60_min+link_down_readings_lost", "ocpp1.6", 984981),
         # no reading tells of a status that was lost while the link was down
         ("no_samples+link_down_readings_lost", "ocpp1.6", 506),
         # a Begin of the time of a reading with power; a Begin that is known beside a start of 0

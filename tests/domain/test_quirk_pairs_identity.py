@@ -61,6 +61,8 @@ from tests.scored.quirks import LAWS
         ("loses_start+one_late", "ocpp1.6", 915001),
         # a delay that is as long as the clock is ahead
         ("clock_ahead+link_down_readings_kept", "ocpp2.0.1", 915002),
+        # a stop whose register says nothing, with the tag of one of two sessions that share its id
+        ("stop_register_zero+shares_ids", "ocpp1.6", 988715),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],

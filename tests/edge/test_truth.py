@@ -50,6 +50,7 @@ def assembled(faults: str) -> tuple[dict[tuple[str, str], Truth], dict[tuple[str
 
 
 @pytest.mark.parametrize("faults", ["none", "duplicates=0.5,late=0.3,out_of_order=0.5"])
+@pytest.mark.verify
 def test_every_session_is_found_once_with_its_true_energy(faults: str) -> None:
     truths, found = assembled(faults)
     assert found.keys() == truths.keys()

@@ -24,6 +24,8 @@ from pipeline.embedded.quorum import BROKERS, EmbeddedQuorum
 from pipeline.topics import METER_EVENTS, SITES, TARIFFS
 from tests.integration.stack import Stack, started
 
+pytestmark = pytest.mark.verify
+
 ROWS = "SELECT session_id, version, content_hash FROM charging.sessions FINAL ORDER BY session_id"
 FINAL = (
     "SELECT session_id, revision, payable_incl_vat FROM charging.sessions_current "

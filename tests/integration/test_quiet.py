@@ -11,6 +11,8 @@ from pipeline import topics
 from pipeline.runtime.kafka.feed import Lease
 from tests.integration.stack import Stack, started
 
+pytestmark = pytest.mark.verify
+
 STALL_LIMIT_S = 5
 
 

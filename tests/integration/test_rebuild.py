@@ -21,6 +21,8 @@ from pipeline.topics import RECEIPTS, SESSIONS
 from pipeline.wire.receipts import decode_receipt
 from tests.integration.stack import Done, Stack, json_lines, started
 
+pytestmark = pytest.mark.verify
+
 PLAN = Plan(seed=3, stations=12, sites=2, sessions=2.0)
 
 

@@ -57,6 +57,8 @@ class Judgement(msgspec.Struct, kw_only=True, gc=False):
     codes: list[str] = []
     unseen_us: int = 0
     """Time in which nothing tells what flowed, beyond the gaps between readings."""
+    is_rising: bool = False
+    """It is known that no two of the registers are equal, unless perhaps the last two."""
     account: Account
 
 

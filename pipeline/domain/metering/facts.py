@@ -66,9 +66,12 @@ def _activity(session: Session, states: list[tuple[int, str]], is_contradicted: 
     if not states:
         return "the register: no status was reported"
     source = "states told with readings" if session.states else "StatusNotification"
-    changes = states[:1] + [after for before, after in pairwise(states) if after[1] != before[1]]
-    said = ", ".join([f"{state} {_iso(at)}" for at, state in changes[:FIRST]])
-    more = f" and {len(changes) - FIRST} more" if len(changes) > FIRST else ""
+    at, state = states[0]
+    said, more = f"{state} {_iso(at)}", ""
+    if len(states) > 1:
+        changes = states[:1] + [after for before, after in pairwise(states) if after[1] != before[1]]
+        said = ", ".join([f"{state} {_iso(at)}" for at, state in changes[:FIRST]])
+        more = f" and {len(changes) - FIRST} more" if len(changes) > FIRST else ""
     against = "; the register moved while idle was reported, and wins" if is_contradicted else ""
     return f"{source}: {said}{more}{against}"
 

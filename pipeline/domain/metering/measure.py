@@ -169,7 +169,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         codes.extend(code for code in judged.codes if code not in codes)
     started = since if since is not None else until
     times, registers = judged.times, judged.registers
-    read = times[:-1] if "STOP_REGISTER_MISSING" in codes else times
+    read, known = (times[:-1], registers[:-1]) if "STOP_REGISTER_MISSING" in codes else (times, registers)
     gaps = _gaps(session, read)
     if gaps:
         codes.append("GAP")
@@ -182,25 +182,25 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         codes.append("ABORTED")
     states = _states(station, session, connector, started, until)
     powers, between = stated_powers(columns, times, until)
-    known, shown = len(read), bound
-    if not clean:
-        shown = bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
+    shown = bound if clean else bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
     lost = NOTHING if session.thinned or session.states else unheard(readings, started, until)
+    is_rising = judged.is_rising or 0 not in map(sub, known[1:-1], known)
     observed = activity.observe(
-        states, read, registers[:known], powers[:known], between, started, until, shown, connector.beat_us, lost
+        states, read, known, powers[: len(known)], between, started, until, shown, connector.beat_us, lost, is_rising
     )
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
     if observed.is_unclear:
         codes.append("ACTIVITY_UNCLEAR")
     stretches = observed.stretches
-    idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle"))
+    is_idle = len(stretches) > 1 or stretches[0].activity == "idle"
+    idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle")) if is_idle else 0
     if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
         _bound_open_end(station, session, connector, judged, until, bound)
     if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
         judged.high_wh += 2  # fractions of a Wh, at both ends
         judged.unseen_us += max(bound.time_us(2), SECOND)
-    quality = tuple(sorted(set(codes) - NOT_QUALITY))
+    quality = tuple(sorted(set(codes) - NOT_QUALITY)) if codes else ()
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
     return Measured(
@@ -228,8 +228,8 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         settled=settled,
         clean=clean,
         gaps=gaps,
-        lags=[] if session.thinned else _lags(times, registers, bound),
-        unseen_us=judged.unseen_us + sum(b - a for a, b in gaps),
+        lags=[] if session.thinned else _lags(times, registers, bound, clean and is_rising),
+        unseen_us=judged.unseen_us + (sum(b - a for a, b in gaps) if gaps else 0),
         powers=powers,
         powers_between=between,
         account=judged.account,
@@ -326,9 +326,13 @@ def _bound(session: Session, connector: Connector, limits: Limits, columns: Colu
     if watts is None:
         seen = max(connector.highest_power_w, highest)
         watts = seen if seen > 0 else limits.unrated_w
-    sent = {*columns.registers, session.start_register_wh or 0, session.stop_register_wh or 0}
-    sent -= {ABSENT, 0}
-    step = max(limits.register_step_wh, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
+    step = limits.register_step_wh
+    registers = columns.registers
+    few = {*registers[:3]} - {ABSENT, 0}
+    if len(few) < 3 or resolution(few) > step:  # else more of them cannot make it coarser
+        sent = {*registers, session.start_register_wh or 0, session.stop_register_wh or 0}
+        sent -= {ABSENT, 0}
+        step = max(step, resolution(sent) if len(sent) > 2 else connector.resolution_wh)
     return Bound(watts * limits.tolerance_percent // 100, step, max(watts, highest))
 
 
@@ -381,7 +385,8 @@ def _clean(
     if max(steps, default=0) > bound.most_wh(LAG) + bound.step_wh:
         return None
     energy = stop - start
-    is_flat = 0 in steps and len(set(registers)) < len(registers)
+    flat = steps.count(0)
+    is_flat = flat > 0 and len(set(registers)) < len(registers)
     if is_flat and (_flat_under_power(columns) or _rises_without_power(columns)):
         return None
     if _short_of_power(powers, energy, until - started):
@@ -395,6 +400,7 @@ def _clean(
         start_register_wh=start,
         stop_register_wh=stop,
         account=_all_used(session, powers),
+        is_rising=flat == (0 in steps[-1:]),
     )
 
 
@@ -471,13 +477,16 @@ def _gaps(session: Session, times: list[int]) -> list[tuple[int, int]]:
     return [(a, b) for a, b in pairwise(times) if b - a > limit] if longest > limit else []
 
 
-def _lags(times: list[int], registers: list[int], bound: Bound) -> list[tuple[int, int]]:
+def _lags(times: list[int], registers: list[int], bound: Bound, is_rising: bool) -> list[tuple[int, int]]:
     """Where it is not known when energy flowed, although no reading is missing.
 
-    Between a few readings that are far apart, and where the register stood still and then caught up.
+    Between a few readings that are far apart, and where the register stood still and then caught up. `is_rising`: it
+    is known that it did not stand still before the end.
     """
     if len(times) < 5:
         return [(a, b) for a, b in pairwise(times) if b - a > SHORTEST_GAP]
+    if is_rising:
+        return []
     rising = registers[: registers.index(registers[-1]) + 1]  # at the end it stood still, and nothing came after it
     if len(set(rising)) == len(rising):
         return []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from pipeline.domain.events import BillDecided
 from pipeline.domain.metering.account import Account as Evidence
+from pipeline.domain.metering.account import LeftOut as Unused
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
@@ -84,7 +87,18 @@ def receipt_of(
 
 def account_of(account: Evidence) -> Account:
     """As it is published: without identifiers, and as bounded as the account itself."""
-    left_out = [
+    return Account(
+        used=account.used,
+        repeated=account.repeated,
+        left_out=_left_out(account.left_out) if account.left_out else (),
+        facts=tuple([Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())]),
+        hypotheses=_hypotheses(account.hypotheses) if account.hypotheses else (),
+        decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
+    )
+
+
+def _left_out(left_out: Mapping[str, Unused]) -> tuple[LeftOut, ...]:
+    return tuple(
         LeftOut(
             reason=reason,
             count=each.count,
@@ -92,16 +106,12 @@ def account_of(account: Evidence) -> Account:
             from_us=each.from_us,
             to_us=each.to_us,
         )
-        for reason, each in sorted(account.left_out.items())
-    ]
-    return Account(
-        used=account.used,
-        repeated=account.repeated,
-        left_out=tuple(left_out),
-        facts=tuple([Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())]),
-        hypotheses=tuple([Hypothesis(name=name, energy_wh=wh) for name, wh in sorted(account.hypotheses.items())]),
-        decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
+        for reason, each in sorted(left_out.items())
     )
+
+
+def _hypotheses(hypotheses: Mapping[str, int]) -> tuple[Hypothesis, ...]:
+    return tuple(Hypothesis(name=name, energy_wh=energy) for name, energy in sorted(hypotheses.items()))
 
 
 def _decided(event: BillDecided, outcome: str) -> Decided:
@@ -124,11 +134,16 @@ def _decided(event: BillDecided, outcome: str) -> Decided:
 
 def _stated(powers: list[int]) -> list[int | None] | UnsetType:
     """Most sessions state either all or nothing."""
-    if max(powers, default=ABSENT) < 0:
+    absent = powers.count(ABSENT)
+    if absent == len(powers):
         return UNSET
     stated: list[int | None] = [*powers]
-    place = -1
-    for _ in range(powers.count(ABSENT)):  # nearly always two: start and stop
+    for place in (0, -1):  # nearly always these two: start and stop
+        if stated[place] == ABSENT:
+            stated[place] = None
+            absent -= 1
+    place = 0
+    for _ in range(absent):
         place = powers.index(ABSENT, place + 1)
         stated[place] = None
     return stated

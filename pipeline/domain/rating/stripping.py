@@ -37,8 +37,10 @@ def strip(
     given_up = priced is None and session.decision == "waive"
     nothing = "0.0000" if given_up else None
     evidence, quality = measured.evidence, measured.quality
-    if priced is not None and evidence == "complete" and _price_changed_in([*measured.gaps, *measured.lags], priced):
+    gaps = [*measured.gaps, *measured.lags]
+    if gaps and priced is not None and evidence == "complete" and _price_changed_in(gaps, priced):
         evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
+    is_way = _is_way(measured)
     return StrippedSession(
         session_id=session_id,
         generation=session.generation,
@@ -58,8 +60,8 @@ def strip(
         unobserved_s=-(-measured.unseen_us // SECOND),
         estimated_wh=measured.estimated_wh,
         unattributed_wh=unattributed,
-        start_register_wh=measured.start_register_wh if _is_way(measured) else None,
-        stop_register_wh=measured.stop_register_wh if _is_way(measured) else None,
+        start_register_wh=measured.start_register_wh if is_way else None,
+        stop_register_wh=measured.stop_register_wh if is_way else None,
         max_power_w=measured.max_power_w,
         status=measured.status,
         evidence=evidence,

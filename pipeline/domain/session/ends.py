@@ -157,7 +157,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
 def _owner_of_another_charge(station: Station, session: Session, event: SessionEnded) -> Session | None:
     """A stop under the id of `session` by another tag (problem 6a): of the one open session without id that has this
     tag, if its register is nearer. Anybody else's tag ends `session` (problem 23)."""
-    if event.token is None or session.token in (None, event.token) or event.register_wh is None:
+    if event.token is None or session.token in (None, event.token) or not event.register_wh:
         return None
     owner = owner_of_stop(station, replace(event, transaction_id=None))
     if owner is None or owner.transaction or owner.token != event.token:

@@ -99,8 +99,8 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
         return False
     if None not in (stop.token, session.token) and stop.token != session.token:
         return False
-    if register is None:
-        return True
+    if not register or register == session.start_register_wh:
+        return True  # it was not read, or is frozen
     known = max(session.last_register_wh, session.start_register_wh or 0)
     if register < known - STEP_WH:
         return False

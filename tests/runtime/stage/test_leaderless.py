@@ -16,6 +16,8 @@ from pipeline.runtime.murmur import partition_of
 from tests.runtime.cluster import SecondBroker, settle_coordinators
 from tests.runtime.workers import APART, PARTITIONS, Arena, Record, numbers
 
+pytestmark = pytest.mark.verify
+
 AWAY_S = 8.0
 TRANSACTION_S = 6.0
 """Shorter: the broker has given up the transaction when the leader comes back."""
