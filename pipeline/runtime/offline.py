@@ -64,7 +64,6 @@ class Offline(Generic[State]):
                 yield from self._tick(value, sent_at_ms)
                 return
             state = self.states.get(key)
-            clock, wake = "", NEVER
             if state is None:
                 if key in self.set_aside:
                     raise InvalidMessage("STATION_QUARANTINED", self.set_aside[key])
@@ -72,7 +71,6 @@ class Offline(Generic[State]):
                 outputs = self._logic.apply(state, value, sent_at_ms)
                 self.states[key] = state
             else:
-                clock, wake = state.clock, state.wake_us
                 outputs = self._logic.apply(state, value, sent_at_ms)
         except ReferenceBehind:
             raise  # no error: it may come
@@ -83,7 +81,8 @@ class Offline(Generic[State]):
             self.refused += 1
             self.put_aside(key, error)
             raise InvalidMessage("INTERNAL_ERROR", place(error)) from error
-        if state.wake_us != wake or state.clock != clock or state.waits:  # else nothing is planned anew; nearly always
+        asleep = self._asleep.get(key)
+        if asleep is None or state.wake_us < asleep.scheduled or state.clock != asleep.clock:  # seldom, as in the stage
             self._plan(key, state)
         if outputs:
             yield from outputs
