@@ -1,4 +1,4 @@
-"""Reads partitions to the ends that they had at the beginning: for restores, recalls and commands that look at topics."""
+"""Reads partitions to the ends that they had at the beginning: for restores, recalls and commands that look at one."""
 
 from __future__ import annotations
 
