@@ -94,8 +94,8 @@ class Tracer:
 
 
 ENTRIES = frozenset({"apply", "tick", "release", "dump", "load", "create", "tally", "report"})
-"""Of Assembly: where the stage enters the domain for one station. What `tick_of`, `see` and `trust` raise is no
-station's fault: they are for a whole partition."""
+"""Of Assembly: where the stage enters the domain for one station; what `tick_of`, `see` and `trust` raise is no
+station's fault."""
 
 
 @contextmanager
