@@ -57,7 +57,7 @@ UPDATE_EVERY = MINUTE
 UNANSWERED = 30 * MINUTE
 
 SITES, TARIFFS, SIGNALS, DECISION = 1, 2, 4, 8
-"""What a held bill can wait for: reference data, in the order of domain.catalog.View, or somebody's decision."""
+"""What a held bill can wait for: reference data, in the order of a ReferenceWatermark, or somebody's decision."""
 
 
 CODEC_VERSION = 6
