@@ -254,15 +254,13 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
 def _forget_loose(station: Station, connector_id: int, at: int) -> None:
     """Readings that no session of the connector can own any more; `at`: the newest one, as sent."""
     loose = station.connector(connector_id).loose
-    oldest = min(
-        (
+    if loose and loose[TIME] < at - REORDER_WINDOW:
+        starts = (
             session.start_sent_us if session.started_at_us is not None else session.last_at_us - REORDER_WINDOW
             for _, session in station.each_session()
             if is_on(session, connector_id)
-        ),
-        default=at,
-    )
-    del loose[: place_of(loose, min(oldest, at - REORDER_WINDOW))]
+        )
+        del loose[: place_of(loose, min(min(starts, default=at), at - REORDER_WINDOW))]
     if len(loose) > MOST_LOOSE * STRIDE:
         _thin_loose(station, connector_id, loose)
 
