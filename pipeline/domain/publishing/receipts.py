@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -13,7 +14,10 @@ from pipeline.domain.metering.account import LeftOut as Unused
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import negated
+from pipeline.domain.publishing.published import Forms
 from pipeline.domain.receipts import (
     FORMAT,
     Account,
@@ -36,14 +40,15 @@ def receipt_of(
     measured: Measured,
     bill: Bill,
     customer: str | None,
-    software: str,
-    tariff: msgspec.Raw,
-    signals: list[msgspec.Raw],
+    forms: Forms,
 ) -> Receipt:
-    """The receipt of a final bill, without its hash. `tariff` and `signals` are encoded already."""
+    """The receipt of a final bill, without its hash."""
+    tariff = bill.basis.tariff
+    start_us = measured.times[0] if bill.locked_at_us is None else bill.locked_at_us
+    signals = [forms.slot(slot) for slot in _slots_used(tariff, bill.basis.signals, start_us, measured.until_us)]
     return Receipt(
         format=FORMAT,
-        software=software,
+        software=forms.software,
         kind="BILL",
         session_id=record.session_id,
         generation=record.generation,
@@ -66,7 +71,7 @@ def receipt_of(
         time_zone=bill.time_zone,
         tax_rate=bill.basis.tax_rate,
         tariff_hash=bill.tariff_hash,
-        tariff=tariff,
+        tariff=_encoded(tariff),
         signals=signals,
         currency=bill.currency,
         price_mode=bill.price_mode,
@@ -83,6 +88,24 @@ def receipt_of(
         reserved_from_us=UNSET if measured.reserved_from_us is None else measured.reserved_from_us,
         account=account_of(measured.account),
     )
+
+
+def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[Slot]:
+    names = _series(tariff)
+    if not names:
+        return []
+    last_us = start_us if tariff.price_mode == "LOCKED" else end_us
+    return [slot for name in names for slot in signals.during(name, start_us, last_us)]
+
+
+@lru_cache(maxsize=1024)
+def _series(tariff: Tariff) -> tuple[str, ...]:
+    return tariff.series
+
+
+@lru_cache(maxsize=1024)
+def _encoded(tariff: Tariff) -> msgspec.Raw:
+    return msgspec.Raw(tariff.document.encode())
 
 
 def account_of(account: Evidence) -> Account:
