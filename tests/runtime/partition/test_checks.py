@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from pipeline.runtime.changelog import LONGEST_KEY
-from pipeline.runtime.checks import TooLarge, check_key, check_value, fits
 
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import Output
+from pipeline.runtime.partition.changelog import LONGEST_KEY
+from pipeline.runtime.partition.checks import TooLarge, check_key, check_value, fits
 from pipeline.topics import LARGEST, LARGEST_RECORD
 
 
