@@ -267,6 +267,8 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     at, first = next((each for each in found.registers if each[1] > 0), found.registers[0])
     base.start_wh, base.fact = first, FIRST
     base.before_us = at - found.since_us
+    if base.before_us > AT_THE_END:
+        base.before_us += AT_THE_END  # a start without time is stamped when it comes
     base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
     if found.started_us is not None and at - found.since_us <= AT_THE_END:
         return base  # it was read at the start

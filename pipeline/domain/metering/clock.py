@@ -216,7 +216,7 @@ def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:
 def judge(station: Station, session: Session) -> bool:
     """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
     if not session.suspect:
-        if not _seems_right(station, session):
+        if not _only_seems_right(station, session):
             return False
         session.suspect = session.slow = True
     levels = session_levels(station, session)
@@ -231,7 +231,7 @@ def judge(station: Station, session: Session) -> bool:
     return (session.started_at_us, session.ended_at_us) != before
 
 
-def _seems_right(station: Station, session: Session) -> bool:
+def _only_seems_right(station: Station, session: Session) -> bool:
     """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
     late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
     if not late:
