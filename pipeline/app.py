@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import faust
@@ -45,9 +46,6 @@ UNSIGNED = (
     "the keyring has no key of purpose control, so whoever can write to meter-events moves time and waives bills; when "
     "all workers are of this version, add it with `chargeline keys complete FILE NEW`"
 )
-TICK_LASTS_MS = 5000
-"""A tick that the broker did not take within this time is superseded by younger ones."""
-
 ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
 OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
 """What the stages write, apart from their states and what every stage writes."""
@@ -126,9 +124,11 @@ def _tick(
     if keyring.control_key is None:
         log.warning(UNSIGNED)
     if settings.tick_ms:
-        ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
+        ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": tick.TICK_LASTS_MS})
         topic = stage.config.source
         control = Control(keyring.control_key, topic)
+        if keyring.control_key is not None:
+            stage.before_joining = partial(tick.sign_in, stage.config.client, topic, control)
         tick.attach(app, ticks, topic, stage.owned, settings.tick_ms / 1000, control, stage.waits, reference)
 
 

@@ -108,7 +108,7 @@ REFERENCE_REFUSED = Metric(
     name="reference_refused_total",
     labels=("stage", "topic"),
     meaning="Records of the reference topics that are wrong and therefore price nothing; the log names the offset.",
-    remedy="Publish with `chargeline sites|tariffs|prices publish`, which checks first; bills that lack it are held.",
+    remedy="Not zero: publish with `chargeline sites|tariffs|prices publish`, which checks; bills may be held.",
 )
 RECORDS_LOST = Metric(
     kind="counter",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.metrics import METRICS, PREFIX
+from pipeline.metrics import METRICS, PREFIX, Metric
 
 FILE = Path(__file__).parents[1] / "ops" / "alerts.yaml"
 RULES = [rule for group in yaml.safe_load(FILE.read_text("utf-8"))["groups"] for rule in group["rules"]]
@@ -17,6 +17,13 @@ LABELS = {PREFIX + metric.name: set(metric.labels) for metric in METRICS}
 
 def test_there_are_rules_and_each_has_a_name_of_its_own() -> None:
     assert len({rule["alert"] for rule in RULES}) == len(RULES) > 2
+
+
+@pytest.mark.parametrize(
+    "metric", [each for each in METRICS if each.remedy.startswith("Not zero")], ids=lambda m: m.name
+)
+def test_what_must_stay_zero_has_a_rule(metric: Metric) -> None:
+    assert any(re.search(rf"\b{PREFIX}{metric.name}\b", str(rule["expr"])) for rule in RULES)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule["alert"]))

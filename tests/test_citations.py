@@ -26,6 +26,7 @@ PROBLEM = re.compile(r"\bproblems? (\d+[a-z]?(?:(?:, | and | to )\d+[a-z]?)*)")
 DECISION = re.compile(r"\b(?:ops/)?decisions/(\d{4})")
 CODE = re.compile(r"\b[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+\b")
 FORM = ("Question", "Decision", "Why", "Instead of", "Consequences", "Shown by")
+TTL = re.compile(r"^TTL .* INTERVAL (\d+) MONTH", re.MULTILINE)
 HERE = "tests/test_citations.py"
 
 
@@ -146,6 +147,30 @@ def test_the_specification_has_each_topic_with_its_identifiers_and_retention() -
         assert (said[name][0] == "yes") == topic["identifiers"], name
         cleanup = ["compacted"] * ("compact" in topic["config"]["cleanup.policy"])
         assert said[name][1].split(", ") == cleanup + [f"{days} day{'s' * (days > 1)}"] * bool(days), name
+
+
+def test_the_privacy_page_says_how_long_topics_and_tables_are_kept() -> None:
+    privacy = (SPEC / "privacy.md").read_text("utf-8").partition("\n## 2.")[2].partition("\n## 3.")[0]
+    kept = {
+        names: re.findall(r"\d+", kept)
+        for names, kept in re.findall(r"^\| (.+?) \| .* \| (.+?) \|$", privacy, re.MULTILINE)
+    }
+    files = {
+        path.stem: yaml.safe_load(path.read_text("utf-8")) for path in (ROOT / "schemas" / "topics").glob("*.yaml")
+    }
+    for names, days in kept.items():
+        held = [files[name]["config"].get("retention.ms") for name in re.findall(r"`([\w-]+)`", names) if name in files]
+        expected = [str(int(milliseconds) // 86_400_000) for milliseconds in held if milliseconds is not None]
+        assert days == expected or not expected, names
+    assert {"sessions", "receipts", "dead-letters"} <= {
+        name for names in kept for name in re.findall(r"`([\w-]+)`", names)
+    }
+    months = {
+        month
+        for path in (ROOT / "schemas" / "clickhouse").glob("*.sql")
+        for month in TTL.findall(path.read_text("utf-8"))
+    }
+    assert months == set(kept["ClickHouse `charging`"])
 
 
 def test_the_specification_has_each_restriction_of_tariffs() -> None:

@@ -25,10 +25,6 @@ class View(NamedTuple):
     def covers(self, other: View) -> bool:
         return self.sites >= other.sites and self.tariffs >= other.tariffs and self.signals >= other.signals
 
-    def with_(self, other: View) -> View:
-        """The larger of each: what is visible never shrinks."""
-        return View(max(self.sites, other.sites), max(self.tariffs, other.tariffs), max(self.signals, other.signals))
-
 
 START = View()
 

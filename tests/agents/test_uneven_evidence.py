@@ -217,7 +217,6 @@ def test_uneven_evidence_has_one_bill(name: str) -> None:
 
 @settings(max_examples=200)
 @given(uneven())
-@pytest.mark.verify
 def test_any_uneven_evidence_has_one_bill(session: Session) -> None:
     # METER_STUCK: the stream bills energy by power; a document of `price` holds facts, and nobody judges them.
     assume(not is_stuck(session))
@@ -263,7 +262,6 @@ def test_the_running_cost_is_the_bill_of_the_session_ended_there(name: str) -> N
 
 @settings(max_examples=100)
 @given(uneven())
-@pytest.mark.verify
 def test_any_running_cost_is_the_bill_of_the_session_ended_there(session: Session) -> None:
     compared_running_costs(session)
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from pipeline.domain.events import MeterRead, SessionStarted, StationSeen, StatusReported
-from pipeline.domain.rating import folding
+from pipeline.domain.publishing import folding
 from pipeline.domain.station import STRIDE
 from pipeline.domain.station_codec import BLOCK
 from tests.builders import us

@@ -11,7 +11,7 @@ from random import Random
 import click
 
 from pipeline.cli.output import echo
-from tests.hostile.injection import inject, scene
+from tests.hostile.injection import Line, inject, scene
 from tests.hostile.run import attack
 
 
@@ -56,14 +56,15 @@ def _attacks(seed: int, records: int, each: int) -> int:
 
 def _injections(seed: int, lines: int, scenes: int) -> int:
     faults = done = 0
+    known: set[Line] = set()
     for number in range(seed, seed + scenes):
         found = scene(number)
-        chosen = list(found.lines)
+        chosen = sorted(found.lines.keys() - known)
+        known |= found.lines.keys()
         if 0 <= lines < len(chosen):
             chosen = Random(f"lines/{number}").sample(chosen, lines)  # noqa: S311 - a test, not a secret
-        echo(f"seed {number}: {len(chosen)} of {len(found.lines)} lines that {found.victim} reaches")
-        for line in chosen:
-            wrong = inject(found, line)
+        echo(f"seed {number}: {found.victim} reaches {len(found.lines)} lines; exceptions at {len(chosen)} new ones")
+        for _, wrong in inject(found, chosen):
             done += wrong is not None
             for fault in wrong or ():
                 faults += 1

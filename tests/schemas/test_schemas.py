@@ -15,14 +15,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.agents.assembly import Assembly
-from pipeline.domain import events, outputs, receipts, station
+from pipeline.domain import events, frames, outputs, receipts, station
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.sites import availability
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.topics import LARGEST_RECORD, TOPICS
@@ -171,7 +171,7 @@ def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "meter-events"], ids=lambda e: e.stem)
 def test_the_decoder_takes_what_the_schema_promises(example: Path) -> None:
     record = check(example.read_bytes())
-    assert isinstance(record, events.OcppFrame) == ("ocpp" in example.stem)
+    assert isinstance(record, frames.OcppFrame) == ("ocpp" in example.stem)
 
 
 @pytest.mark.parametrize("topic", ["sessions", "anomalies", "session-updates"])
@@ -216,7 +216,7 @@ def test_a_meter_event_has_the_fields_of_its_struct(struct: type[msgspec.Struct]
 
 
 def test_an_envelope_has_the_fields_of_its_struct() -> None:
-    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], events.OcppFrame) == []
+    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], frames.OcppFrame) == []
 
 
 @pytest.mark.parametrize(("topic", "part", "struct"), STRUCTS, ids=lambda value: getattr(value, "__name__", value))
@@ -265,9 +265,9 @@ def test_schema_and_decoder_refuse_the_same(change: dict[str, object]) -> None:
 
 def test_what_the_simulator_sends_is_valid() -> None:
     validator = Draft202012Validator(schema_of("meter-events"))
-    plan = Plan(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
+    config = FleetConfig(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
     kinds: dict[str, int] = {}
-    for number, (_, _, value) in enumerate(simulate(plan)):
+    for number, (_, _, value) in enumerate(simulate(config)):
         event = json.loads(value)
         kinds[event["type"]] = kinds.get(event["type"], 0) + 1
         if kinds[event["type"]] <= 20 or number % 50 == 0:
@@ -279,8 +279,8 @@ def test_what_the_simulator_sends_is_valid() -> None:
 
 def test_what_the_pipeline_sends_is_valid() -> None:
     """Every output of a simulated day, and some of each topic at least."""
-    plan = Plan(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    config = FleetConfig(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
+    sites, tariffs = fleet_documents(config.seed, config.stations, config.sites)
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
     rating = Rating(
         keyring,
@@ -291,7 +291,7 @@ def test_what_the_pipeline_sends_is_valid() -> None:
     told = ("sessions", "receipts", "anomalies", "session-updates", "connector-status")
     validators = {topic: Draft202012Validator(schema_of(topic)) for topic in told}
     sent: Counter[str] = Counter()
-    for _, key, value in simulate(plan):
+    for _, key, value in simulate(config):
         for output in stage.feed(key, value):
             if output.topic in validators and output.value is not None:
                 sent[output.topic] += 1

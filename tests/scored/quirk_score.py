@@ -47,7 +47,7 @@ class Seen:
 
     def idle_us(self, truth: ChargingTruth) -> int:
         """So near the idle time of this session can be told: each part of it has ends of its own."""
-        parts = sum(stretch.activity == "idle" for stretch in truth.stretches)
+        parts = sum(period.activity == "idle" for period in truth.periods)
         return max(parts, 1) * (self.interval_us + STATUS_US)
 
     def bracketed(self, truth: ChargingTruth) -> bool:

@@ -108,7 +108,7 @@ def _thinned(lags: list[tuple[int, int]]) -> list[tuple[int, int]]:
 
 def believed(station: Station, at: int, received: int) -> int:
     """When a message happened, by what is known of the clock now; for what no session keeps, such as a status."""
-    return believed_each(station, [(at, received)])[0]
+    return believed_each(station, [(at, received)])[0] if is_suspect(at, received) else at
 
 
 def believed_each(station: Station, told: Sequence[tuple[int, int]]) -> list[int]:
@@ -233,9 +233,10 @@ def judge(station: Station, session: Session) -> bool:
 
 def _only_seems_right(station: Station, session: Session) -> bool:
     """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
-    late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
-    if not late:
+    lags = session.start_received_us - session.start_sent_us, session.stop_received_us - session.stop_sent_us
+    if -RIGHT <= lags[0] <= RIGHT and -RIGHT <= lags[1] <= RIGHT:
         return False  # nearly always
+    late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
     levels = [level for level in levels_of(station.lags) if level.is_proven]
     found = [(_in_force(levels, received, lag), lag) for received, lag in late]
     return any(level is not None and level.offset_us and level.offset_us <= lag + RIGHT for level, lag in found)

@@ -20,7 +20,8 @@ from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Statio
 def book(connector: Connector, session: Session, measured: Measured) -> None:
     """Puts an ended session into the ledger, in place of what it had booked before."""
     before = session.booked
-    withdraw(connector, session)
+    if before is not None:
+        withdraw(connector, session)
     start, stop = measured.start_register_wh, measured.stop_register_wh
     if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
@@ -75,7 +76,8 @@ def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: i
         gaps.append((connector.closing_wh, low))
     if high < connector.opening_wh:
         gaps.append((high, connector.opening_wh))
-    connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
+    if gaps:
+        connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
     if len(connector.gaps) > MOST_LEDGER:
         _settle(connector)
     connector.opening_wh = min(connector.opening_wh, low)

@@ -229,7 +229,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         clean=clean,
         gaps=gaps,
         lags=[] if session.thinned else _lags(times, registers, bound, clean and is_rising),
-        unseen_us=judged.unseen_us + sum(b - a for a, b in gaps),
+        unseen_us=judged.unseen_us + (sum(b - a for a, b in gaps) if gaps else 0),
         powers=powers,
         powers_between=between,
         account=judged.account,

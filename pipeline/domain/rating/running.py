@@ -59,11 +59,15 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
     readings = session.readings
     running: Running | None = session.fold
-    if running is not None and running.is_plain and not session.slow and len(readings) - running.fed == STRIDE:
-        register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
-        if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
-            running.fed, running.highest_wh = len(readings), register
+    if running is not None and running.is_plain:
+        behind = len(readings) - running.fed
+        if not behind:
             return running
+        if behind == STRIDE and not session.slow:
+            register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
+            if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
+                running.fed, running.highest_wh = len(readings), register
+                return running
     started, start = session.started_at_us, session.start_register_wh
     is_moved = running is None and (session.suspect or len(station.connector(session.connector_id).loose) > 0)
     if is_moved or (running is not None and running.is_moved):

@@ -38,6 +38,8 @@ def refuse(station: Station, reason: str, detail: str) -> Step:
     return step
 
 
-def alert(step: Step, rule: str, connector: Connector, session: Session | None, at: int) -> None:
-    """Raises `rule` at the event time `at` (us UTC)."""
-    step.alerts.append((rule, connector, session, at, True))
+def alert(
+    step: Step, rule: str, connector: Connector, session: Session | None, at: int, *, raised: bool = True
+) -> None:
+    """Raises or clears a rule of publishing/rules.py at the event time `at` (us UTC)."""
+    step.alerts.append((rule, connector, session, at, raised))

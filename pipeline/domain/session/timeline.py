@@ -187,6 +187,9 @@ def note_report(connector: Connector, at: int, state: str, received: int) -> boo
 
 def note_number(session: Session, number: int) -> bool:
     """A sequence number was seen; False if it was before."""
+    if number == session.seq_next:
+        session.seq_next = number + 1  # nearly always
+        return True
     return note_numbers(session, number, number + 1)
 
 

@@ -57,6 +57,8 @@ class DurableStage(Generic[State]):
         self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
         """Rises with everything that gets done; the watchdog looks at it."""
+        self.before_joining: Callable[[], None] = lambda: None
+        """Called by `open` in a thread when the topics are there, and nobody reads yet."""
         self._background = Background()
         self.failure = self._background.failure
         self._meters = StageMeters(config.name, meters, logic)
@@ -90,6 +92,7 @@ class DurableStage(Generic[State]):
         self._enter("restore")
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
+        await self._in_thread(self.before_joining)
         self._background.spawn(self._pulse())
         self._background.spawn(self._watch(TopicWatch(self.config, self.waits)))
         self.intake.open()

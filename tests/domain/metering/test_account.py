@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.events import BillDecided
 from pipeline.domain.metering.account import FIRST, Account
-from pipeline.domain.rating.receipts import account_of
+from pipeline.domain.publishing.receipts import account_of
 from tests.builders import Bench, charging, us
 
 

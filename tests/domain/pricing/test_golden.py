@@ -21,12 +21,20 @@ from pipeline.domain.pricing.units import utc_text
 from pipeline.wire.session_facts import decode_session
 from pipeline.wire.tariffs import decode_tariffs
 
-CASES = sorted((Path(__file__).parents[1] / "golden" / "pricing").iterdir())
+CASES = sorted((Path(__file__).parents[2] / "golden" / "pricing").iterdir())
 
 
 def test_there_are_cases() -> None:
     """The worked examples of the pricing reference alone are 16."""
     assert len(CASES) >= 16
+
+
+def test_each_restriction_is_in_a_case_or_in_what_the_oracle_is_compared_with() -> None:
+    tests = Path(__file__).parents[1]
+    schema = json.loads((tests.parent / "schemas" / "messages" / "tariffs.v1.schema.json").read_bytes())
+    priced = [(case / "tariff.json").read_text("utf-8") for case in CASES]
+    tried = "\n".join([*priced, (tests / "domain" / "pricing_strategies.py").read_text("utf-8")])
+    assert [name for name in schema["$defs"]["restrictions"]["properties"] if f'"{name}"' not in tried] == []
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

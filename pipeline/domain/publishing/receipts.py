@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from pipeline.domain.events import BillDecided
 from pipeline.domain.metering.account import Account as Evidence
+from pipeline.domain.metering.account import LeftOut as Unused
 from pipeline.domain.metering.measure import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
+from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import negated
+from pipeline.domain.publishing.published import Forms
 from pipeline.domain.receipts import (
     FORMAT,
     Account,
@@ -33,14 +40,15 @@ def receipt_of(
     measured: Measured,
     bill: Bill,
     customer: str | None,
-    software: str,
-    tariff: msgspec.Raw,
-    signals: list[msgspec.Raw],
+    forms: Forms,
 ) -> Receipt:
-    """The receipt of a final bill, without its hash. `tariff` and `signals` are encoded already."""
+    """The receipt of a final bill, without its hash."""
+    tariff = bill.basis.tariff
+    start_us = measured.times[0] if bill.locked_at_us is None else bill.locked_at_us
+    signals = [forms.slot(slot) for slot in _slots_used(tariff, bill.basis.signals, start_us, measured.until_us)]
     return Receipt(
         format=FORMAT,
-        software=software,
+        software=forms.software,
         kind="BILL",
         session_id=record.session_id,
         generation=record.generation,
@@ -63,7 +71,7 @@ def receipt_of(
         time_zone=bill.time_zone,
         tax_rate=bill.basis.tax_rate,
         tariff_hash=bill.tariff_hash,
-        tariff=tariff,
+        tariff=_encoded(tariff),
         signals=signals,
         currency=bill.currency,
         price_mode=bill.price_mode,
@@ -82,9 +90,38 @@ def receipt_of(
     )
 
 
+def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[Slot]:
+    names = _series(tariff)
+    if not names:
+        return []
+    last_us = start_us if tariff.price_mode == "LOCKED" else end_us
+    return [slot for name in names for slot in signals.during(name, start_us, last_us)]
+
+
+@lru_cache(maxsize=1024)
+def _series(tariff: Tariff) -> tuple[str, ...]:
+    return tariff.series
+
+
+@lru_cache(maxsize=1024)
+def _encoded(tariff: Tariff) -> msgspec.Raw:
+    return msgspec.Raw(tariff.document.encode())
+
+
 def account_of(account: Evidence) -> Account:
     """As it is published: without identifiers, and as bounded as the account itself."""
-    left_out = [
+    return Account(
+        used=account.used,
+        repeated=account.repeated,
+        left_out=_left_out(account.left_out) if account.left_out else (),
+        facts=tuple([Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())]),
+        hypotheses=_hypotheses(account.hypotheses) if account.hypotheses else (),
+        decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
+    )
+
+
+def _left_out(left_out: Mapping[str, Unused]) -> tuple[LeftOut, ...]:
+    return tuple(
         LeftOut(
             reason=reason,
             count=each.count,
@@ -92,16 +129,12 @@ def account_of(account: Evidence) -> Account:
             from_us=each.from_us,
             to_us=each.to_us,
         )
-        for reason, each in sorted(account.left_out.items())
-    ]
-    return Account(
-        used=account.used,
-        repeated=account.repeated,
-        left_out=tuple(left_out),
-        facts=tuple([Origin(fact=fact, source=source) for fact, source in sorted(account.facts.items())]),
-        hypotheses=tuple([Hypothesis(name=name, energy_wh=wh) for name, wh in sorted(account.hypotheses.items())]),
-        decision=UNSET if account.decided is None else _decided(account.decided, account.outcome),
+        for reason, each in sorted(left_out.items())
     )
+
+
+def _hypotheses(hypotheses: Mapping[str, int]) -> tuple[Hypothesis, ...]:
+    return tuple(Hypothesis(name=name, energy_wh=energy) for name, energy in sorted(hypotheses.items()))
 
 
 def _decided(event: BillDecided, outcome: str) -> Decided:

@@ -37,7 +37,7 @@ class Frame(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ChargerPlan:
+class ChargerFleetConfig:
     """`quirks`: as of parse_quirks, for all stations; or `all`: one or two for each, drawn."""
 
     protocol: Protocol
@@ -50,7 +50,7 @@ class ChargerPlan:
     clock: str = ""
     """Named in each envelope; empty: not named."""
 
-    def told(self) -> Iterator[Said]:
+    def said(self) -> Iterator[Said]:
         """Station by station. Raises WrongUsage for quirks that cannot be had."""
         fixed = () if self.quirks == "all" else parse_quirks(self.quirks, self.protocol)
         for index in range(self.stations):
@@ -74,9 +74,9 @@ class ChargerPlan:
         return names if clash(names) is None else names[:1]
 
 
-def fleet_frames(told: Iterable[Said], clock: str = "") -> list[Frame]:
+def fleet_frames(stations: Iterable[Said], clock: str = "") -> list[Frame]:
     """All frames of a fleet by arrival; those of a tie stay in the order of their station."""
-    made = [frame for said in told for frame in frames(said.tape, clock)]
+    made = [frame for said in stations for frame in frames(said.tape, clock)]
     made.sort(key=itemgetter(0))
     return made
 
@@ -136,5 +136,5 @@ def truth_line(truth: ChargingTruth) -> dict[str, Any]:
         "energy_mwh": truth.energy_mwh,
         "charging_s": truth.charging_us // SECOND,
         "idle_s": truth.idle_us // SECOND,
-        "slots": truth.slots(),
+        "slots": truth.quarters(),
     }

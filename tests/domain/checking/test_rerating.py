@@ -22,8 +22,8 @@ from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import instant
 from pipeline.wire.recorded_sessions import decode_recorded
 from pipeline.wire.tariffs import decode_tariffs
-from tests.domain.pricing_strategies import sessions, tariffs
-from tests.domain.test_pricing_laws import as_tariff
+from tests.domain.pricing.strategies import sessions, tariffs
+from tests.domain.pricing.test_laws import as_tariff
 
 NIGHT = Calendar(start=22 * 60, end=6 * 60)
 START = instant("2025-06-13T19:30:00Z")

@@ -9,6 +9,7 @@ reading costs the same in a session of any length.
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import partial
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -22,21 +23,21 @@ from pipeline.domain.station import ABSENT, ENERGY, INTERVAL, KIND, STRIDE, TIME
 from pipeline.domain.station_codec import BLOCK, seal, unseal, values_in
 
 if TYPE_CHECKING:
-    from pipeline.domain.rating import Rating
+    from pipeline.domain.publishing import Publishing
 
 THINNED = "EVIDENCE_THINNED"
 LONG = 2 * BLOCK * STRIDE
 """Length of `readings` from which on there is something to do."""
 
 
-def keep_small(rating: Rating, station: Station, session: Session) -> None:
+def keep_small(publishing: Publishing, station: Station, session: Session) -> None:
     """To be called now and then for an open session."""
     readings = session.readings
     rows = len(readings) // STRIDE
     if rows > max(WHOLE, session.thin_at) and not session.suspect:
         begin, end = (_place_after(readings, at) for at in (session.folded_us, session.last_at_us - WHOLE_US))
         if end - begin >= WHOLE * STRIDE:
-            _fold(rating, station, session, begin, end)
+            _fold(publishing, station, session, begin, end)
     seal(session)
 
 
@@ -45,17 +46,19 @@ def _place_after(readings: Numbers, at: int) -> int:
     return bisect_right(range(len(readings) // STRIDE), at, key=lambda row: readings[row * STRIDE + TIME]) * STRIDE
 
 
-def _fold(rating: Rating, station: Station, session: Session, begin: int, end: int) -> None:
+def _fold(publishing: Publishing, station: Station, session: Session, begin: int, end: int) -> None:
     """Thins the readings between these indexes."""
     whole = session.readings
     part = whole[begin:end]
-    running = follow(rating.terms, station, session)  # made anew after a restart: what stays must not depend on that
+    # made anew after a restart: what stays must not depend on that
+    running = follow(publishing.terms, station, session)
     thin = thinned(part, _bounds(station, session), None if running is None else set(running.bounds))
     dropped = values_in(part) - values_in(thin)
     earlier = whole[max(begin - WHOLE // 2 * STRIDE, 0) : begin]
     later = whole[end : end + BLOCK * STRIDE]
-    before = _judged(rating, station, session, earlier + part + later, 0)
-    if INTERVAL in part[KIND::STRIDE] or before != _judged(rating, station, session, earlier + thin + later, dropped):
+    judged = partial(_judged, publishing, station, session)
+    before = judged(earlier + part + later, 0)
+    if INTERVAL in part[KIND::STRIDE] or before != judged(earlier + thin + later, dropped):
         if len(whole) <= MOST_READINGS * STRIDE:
             session.thin_at = len(whole) // STRIDE + WHOLE
             return
@@ -71,15 +74,15 @@ def _fold(rating: Rating, station: Station, session: Session, begin: int, end: i
 
 
 def _judged(
-    rating: Rating, station: Station, session: Session, readings: Numbers, unkept: int
+    publishing: Publishing, station: Station, session: Session, readings: Numbers, unkept: int
 ) -> tuple[StrippedSession, Account]:
     """All that would be published if the session had had these readings only, and had begun with the first of them."""
     trial = replace(session, readings=readings, sealed=[], fold=None, unkept=unkept, last_at_us=readings[TIME - STRIDE])
     if readings[TIME] != session.readings[TIME] and readings[ENERGY] != ABSENT:
         trial.started_at_us = trial.start_sent_us = readings[TIME]
         trial.start_register_wh = readings[ENERGY]
-    rated = rating.rate(station, trial)
-    return rated.record, rated.measured.account
+    record, rated = publishing.draft(station, trial)
+    return record, rated.measured.account
 
 
 def _bounds(station: Station, session: Session) -> list[int]:

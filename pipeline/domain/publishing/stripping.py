@@ -5,40 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pipeline.domain import anomalies
 from pipeline.domain.bounds import LONGEST_SESSION_US
-from pipeline.domain.limits import Limits
 from pipeline.domain.metering.measure import Measured, seconds
 from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.tariff import CannotPrice
-from pipeline.domain.sites.site import Site
+from pipeline.domain.publishing.rules import flags
+from pipeline.domain.rating import Rated, is_billable
 from pipeline.domain.station import SECOND, Session, Station
 
-NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
-"""AFIREV: a session of less than two minutes or half a kWh is not billable."""
 
-
-def strip(
-    station: Station,
-    session: Session,
-    session_id: str,
-    site: Site | None,
-    measured: Measured,
-    bill: Bill | CannotPrice,
-    unattributed: int,
-    limits: Limits,
-) -> StrippedSession:
+def strip(station: Station, session: Session, session_id: str, rated: Rated) -> StrippedSession:
     """Nothing of the session is copied that is not named here. `session_id` is what it is published under."""
+    measured, bill, site, limits, unattributed = rated
     energy, until = measured.energy_wh, measured.until_us
     lasted = _lasted(measured)
     priced = bill if isinstance(bill, Bill) else None
     given_up = priced is None and session.decision == "waive"
     nothing = "0.0000" if given_up else None
     evidence, quality = measured.evidence, measured.quality
-    if priced is not None and evidence == "complete" and _price_changed_in([*measured.gaps, *measured.lags], priced):
+    gaps = [*measured.gaps, *measured.lags]
+    if gaps and priced is not None and evidence == "complete" and _price_changed_in(gaps, priced):
         evidence = "estimated"  # problem 9: how the energy spreads over the prices is an assumption
+    is_way = _is_way(measured)
     return StrippedSession(
         session_id=session_id,
         generation=session.generation,
@@ -58,13 +47,13 @@ def strip(
         unobserved_s=-(-measured.unseen_us // SECOND),
         estimated_wh=measured.estimated_wh,
         unattributed_wh=unattributed,
-        start_register_wh=measured.start_register_wh if _is_way(measured) else None,
-        stop_register_wh=measured.stop_register_wh if _is_way(measured) else None,
+        start_register_wh=measured.start_register_wh if is_way else None,
+        stop_register_wh=measured.stop_register_wh if is_way else None,
         max_power_w=measured.max_power_w,
         status=measured.status,
         evidence=evidence,
         quality=quality,
-        flags=anomalies.flags(measured, limits),
+        flags=flags(measured, limits),
         billable=is_billable(session, measured),
         stop_reason=session.stop_reason,
         driver=session.analytics_token,
@@ -83,14 +72,6 @@ def strip(
         else spread(measured.times, measured.registers, measured.activity, until),
         clock=station.clock,
     )
-
-
-def strip_voided(
-    station: Station, session: Session, voided_id: str, session_id: str, generation: int
-) -> StrippedSession:
-    """Closes the provisional id under which `session` was shown before its start was known; now it is `session_id`."""
-    place = station.station_id, max(session.connector_id, 0), station.clock
-    return nothing_of(voided_id, generation, place, session.ended_at_us, session_id)
 
 
 def nothing_of(
@@ -126,12 +107,6 @@ def nothing_of(
         superseded_by=superseded_by,
         clock=place[2],
     )
-
-
-def is_billable(session: Session, measured: Measured) -> bool:
-    """Long enough and with enough energy to be charged for; an abort costs nothing, not even a start fee."""
-    energy = measured.energy_wh
-    return session.ended() and energy is not None and energy >= NOT_BILLED_WH and _lasted(measured) >= NOT_BILLED_US
 
 
 def _is_way(measured: Measured) -> bool:

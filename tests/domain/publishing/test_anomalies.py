@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from pipeline.domain.anomalies import RULES, flags
 from pipeline.domain.limits import DC, Limits
 from pipeline.domain.metering.measure import Measured
+from pipeline.domain.publishing.rules import RULES, flags
 from pipeline.domain.station import DAY, HOUR, MINUTE
 
 LIMITS = Limits(power_type="DC", rating_w=50_000, expected_us=DC.expected_us, longest_idle_us=HOUR)

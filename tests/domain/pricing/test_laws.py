@@ -24,8 +24,8 @@ from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import US_PER_S
 from pipeline.wire.bills import bill_document
 from pipeline.wire.tariffs import decode_tariffs
-from tests.domain.pricing_oracle import MINUTE_US, oracle
-from tests.domain.pricing_strategies import sessions, tariffs
+from tests.domain.pricing.oracle import MINUTE_US, oracle
+from tests.domain.pricing.strategies import sessions, tariffs
 
 many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
-from tests.domain.pricing_oracle import DAY_NAMES, MINUTE_US
+from tests.domain.pricing.oracle import DAY_NAMES, MINUTE_US
 
 HOUR_US = 60 * MINUTE_US
 # Changes of the clock (UTC): Berlin autumn and spring, New York spring, Lord Howe (half an hour); and a plain Friday.
