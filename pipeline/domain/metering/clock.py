@@ -108,7 +108,7 @@ def believed_each(station: Station, told: Sequence[tuple[int, int]]) -> list[int
 def judge(station: Station, session: Session) -> bool:
     """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
     if not session.suspect:
-        if not _seems_right(station, session):
+        if not _only_seems_right(station, session):
             return False
         session.suspect = session.slow = True
     levels = session_levels(station, session)
@@ -123,7 +123,7 @@ def judge(station: Station, session: Session) -> bool:
     return (session.started_at_us, session.ended_at_us) != before
 
 
-def _seems_right(station: Station, session: Session) -> bool:
+def _only_seems_right(station: Station, session: Session) -> bool:
     """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
     lags = session.start_received_us - session.start_sent_us, session.stop_received_us - session.stop_sent_us
     if -RIGHT <= lags[0] <= RIGHT and -RIGHT <= lags[1] <= RIGHT:

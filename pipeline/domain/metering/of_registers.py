@@ -152,9 +152,10 @@ def _closing(found: Evidence, way: Way, base: Baseline, bound: Bound, codes: lis
     stop = found.stop_wh + way.dropped_wh
     if base.raised_wh and found.stop_wh < base.raised_wh:
         stop = found.stop_wh + base.raised_wh  # session-relative, too
-    if stop >= last - bound.step_wh:
+    is_frozen = way.dropped_wh > 0 and found.stop_wh == found.start_wh  # what fell since does not end just there
+    if stop >= last - bound.step_wh and not is_frozen:
         return max(stop, way.points[0][1])
-    if stop >= last - small(bound) and stop >= way.points[0][1]:
+    if stop >= last - small(bound) and not is_frozen and stop >= way.points[0][1]:
         if any(register > stop + bound.step_wh for _, register in way.points):
             codes.append("ROLLBACK_IGNORED")
             way.unseen.append((found.until_us, found.until_us))
