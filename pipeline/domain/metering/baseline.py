@@ -156,7 +156,7 @@ def _leads_to_first(found: Evidence, samples: list[Point], bound: Bound, start_w
     watts = [power for told_us, power in found.powers if told_us >= at]
     watts += [_rate_w((at, register), after) for after in later[:1]]
     off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
-    return min(abs(off), register - start_wh) <= bound.step_wh
+    return min(abs(off), register - start_wh) < bound.step_wh  # that stop itself may be a step short
 
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:

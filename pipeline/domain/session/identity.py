@@ -116,6 +116,8 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
         return False
     if not register or register == session.start_register_wh:
         return True  # it was not read, or is frozen
+    if stop.transaction_id is not None and stop.token is not None and stop.token == session.token:
+        return True  # both names are its own, and a register may have been reset
     known = max(session.last_register_wh, session.start_register_wh or 0)
     if register < known - STEP_WH:
         return False
