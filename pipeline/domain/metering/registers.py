@@ -217,14 +217,15 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
     ]
 
 
-def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
+def lags(points: list[Point], bound: Bound, longer_than: int, folded_us: int) -> list[tuple[int, int]]:
     """(from, to): the register stood still for so long and then rose by more than flows between two readings, or by
     more than a step if it is refreshed on a beat of its own.
 
-    When that energy flowed is not known.
+    When that energy flowed is not known. Up to `folded_us` readings were left out, so they show no beat.
     """
     found = []
-    is_fresh = not beat(points) or moves_each_time(points)
+    whole = [point for point in points if point[0] > folded_us]
+    is_fresh = not beat(whole) or moves_each_time(whole)
     for index, (before, after) in enumerate(pairwise(points)):
         if after[1] - before[1] <= bound.step_wh + (bound.most_wh(after[0] - before[0]) if is_fresh else 0):
             continue
