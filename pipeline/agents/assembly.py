@@ -137,7 +137,7 @@ class Assembly:
 
     def _records(self, state: Station, told: Told, value: bytes) -> list[Output]:
         if isinstance(told, Step):
-            published = self._publishing.step(state, told)
+            published = self._publishing.publish(state, told)
             return records_of(state.station_id, published, value) if published else []
         return [] if told is None else [live_record(self._publishing, state, told)]
 
