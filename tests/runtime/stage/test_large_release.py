@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import confluent_kafka as ck
+import pytest
 
 from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.offline import Offline
@@ -45,6 +46,7 @@ def late(port: int) -> float:
     return counts[0] - counts[1]
 
 
+@pytest.mark.verify
 def test_a_large_release_loses_nothing_and_delays_nobody(arena: Arena) -> None:
     port = free_port()
     arena.start("a", probe_port=port)
