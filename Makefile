@@ -8,10 +8,12 @@ SEED ?= 1
 # What another program of this machine put here must not reach our interpreter.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help install test lint demo chaos bench cost lock advisories
+.PHONY: help install test verify coverage lint demo chaos bench cost lock advisories
 help:
 	@echo "make demo            a simulated fleet, from meter events to priced sessions in ClickHouse"
-	@echo "make test            the whole gate: lint, types, contracts, tests"
+	@echo "make test            before each commit: lint, types, contracts, tests; at most ten minutes on two cores"
+	@echo "make verify          what takes longer: chaos, drills, attacks, scored fleets, the wheel; .ci/run runs both"
+	@echo "make coverage        branches that the tests of make test take; fails for an unlisted module below 80 %"
 	@echo "make lint            only ruff, mypy and import-linter"
 	@echo "make chaos [SEED=n]  kill, pause and restart everything under load; FAULTS=all or some, SCALE=mini: less"
 	@echo "make bench           throughput and latency against the limit and the peers; writes build/bench.json"
@@ -41,12 +43,24 @@ lint: install
 	$(BIN)/lint-imports
 
 # Two halves beside each other: one mostly computes and then waits for its broker, the other mostly waits for its own.
-BESIDE := tests/agents tests/domain tests/schemas tests/wire tests/test_scored.py tests/runtime
+BESIDE := tests/agents tests/domain tests/schemas tests/wire tests/runtime
 
 test: lint
-	@$(BIN)/pytest -q $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
-	  $(BIN)/pytest $(BESIDE:%=--ignore=%); rest=$$?; \
+	@$(BIN)/pytest -q -m "not verify" $(BESIDE) > .pytest-beside.log 2>&1 & beside=$$!; \
+	  $(BIN)/pytest -m "not verify" $(BESIDE:%=--ignore=%); rest=$$?; \
 	  wait $$beside; found=$$?; cat .pytest-beside.log; exit $$((rest + found))
+
+# One after the other: these load the machine on purpose and watch what that does.
+verify: install
+	$(BIN)/pytest -m verify
+
+coverage: install
+	@mkdir -p build
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -m "not verify"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage json --quiet -o build/coverage.json
+	$(BIN)/python -m tests.coverage build/coverage.json
 
 demo: install
 	$(BIN)/chargeline demo

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import faust
@@ -25,13 +27,13 @@ from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Station
 from pipeline.kafka_config import client_config
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig, StageConfig
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.reference import ReferenceReader
-from pipeline.runtime.sink import Sink
-from pipeline.runtime.stage import DurableStage
-from pipeline.runtime.transport import faust_app
-from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.kafka.config import SinkConfig, StageConfig
+from pipeline.runtime.kafka.reference import ReferenceReader
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.process.transport import faust_app
+from pipeline.runtime.process.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.stage.durable import DurableStage
+from pipeline.runtime.stage.sink import Sink
 from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.topics import Topic
@@ -44,9 +46,6 @@ UNSIGNED = (
     "the keyring has no key of purpose control, so whoever can write to meter-events moves time and waives bills; when "
     "all workers are of this version, add it with `chargeline keys complete FILE NEW`"
 )
-TICK_LASTS_MS = 5000
-"""A tick that the broker did not take within this time is superseded by younger ones."""
-
 ASSEMBLED = (topics.SESSION_UPDATES, topics.SESSIONS, topics.RECEIPTS, topics.ANOMALIES, topics.CONNECTOR_STATUS)
 OCCUPIED = (topics.PRICE_SIGNALS, topics.ANOMALIES)
 """What the stages write, apart from their states and what every stage writes."""
@@ -91,18 +90,15 @@ def _occupy(settings: Settings, secrets: Secrets, meters: Meters, phases: Phases
 
 
 def assemble_config(settings: Settings) -> StageConfig:
-    outputs = sorted(topics.BY_SOURCE)
-    return _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED, outputs)
+    config = _config(settings, "assemble", topics.METER_EVENTS, topics.STATION_STATE, ASSEMBLED)
+    return replace(config, outputs=sorted(topics.BY_SOURCE), reads=REFERENCE_TOPICS)
 
 
-def _config(
-    settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic], outputs: Sequence[str] = ()
-) -> StageConfig:
+def _config(settings: Settings, name: str, source: Topic, changelog: Topic, writes: Sequence[Topic]) -> StageConfig:
     return StageConfig(
         name=name,
         topics=[source.name],
         changelog=changelog.name,
-        outputs=outputs,
         writes=[topic.name for topic in (*writes, topics.DEAD_LETTERS, topics.REJECTIONS, topics.QUARANTINE)]
         + [source.name] * bool(settings.tick_ms),
         group=f"{settings.group}-{name}",
@@ -118,6 +114,7 @@ def _config(
         max_state_bytes=settings.station_state_bytes,
         key_errors=settings.station_errors,
         release_keys=settings.release_stations,
+        reference_wait_s=settings.reference_wait_s,
     )
 
 
@@ -127,9 +124,11 @@ def _tick(
     if keyring.control_key is None:
         log.warning(UNSIGNED)
     if settings.tick_ms:
-        ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": TICK_LASTS_MS})
+        ticks = Producer(dict(stage.config.client) | {"message.timeout.ms": tick.TICK_LASTS_MS})
         topic = stage.config.source
         control = Control(keyring.control_key, topic)
+        if keyring.control_key is not None:
+            stage.before_joining = partial(tick.sign_in, stage.config.client, topic, control)
         tick.attach(app, ticks, topic, stage.owned, settings.tick_ms / 1000, control, stage.waits, reference)
 
 

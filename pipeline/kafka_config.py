@@ -12,7 +12,7 @@ from pipeline.settings import Settings
 from pipeline.topics import LARGEST_RECORD
 
 PARTITIONER = "murmur2_random"
-"""Kafka's own: librdkafka's default puts the same key elsewhere than the Java clients do (design.md, section 2)."""
+"""Kafka's own: librdkafka's default puts the same key elsewhere (ops/spec/architecture.md, section 2)."""
 
 RECORD_OVERHEAD = 242_880
 """Headers of a dead letter and what Kafka adds: with it a batch of one largest record is 5 MiB."""

@@ -1,6 +1,6 @@
 """Every metric of the pipeline. What is not in METRICS does not exist; a test checks that each one is used.
 
-Labels never hold an identifier. `python -m pipeline.metrics` prints the list as the table of the README.
+Labels never hold an identifier. `python -m pipeline.metrics` prints the list as the table of ops/metrics.md.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ REFERENCE_REFUSED = Metric(
     name="reference_refused_total",
     labels=("stage", "topic"),
     meaning="Records of the reference topics that are wrong and therefore price nothing; the log names the offset.",
-    remedy="Publish with `chargeline sites|tariffs|prices publish`, which checks first; bills that lack it are held.",
+    remedy="Not zero: publish with `chargeline sites|tariffs|prices publish`, which checks; bills may be held.",
 )
 RECORDS_LOST = Metric(
     kind="counter",

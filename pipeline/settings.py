@@ -57,6 +57,8 @@ class Settings:
     """The same error of ours at so many stations stops the worker: the release is wrong, not they."""
     station_state_bytes: int = 900_000
     """A station whose state is larger is set aside; at most 5,000,000."""
+    reference_wait_s: int = 60
+    """A clock tick may name reference data that is not there for so long; after that `/readyz` is 503."""
     sink_batch_rows: int = 20_000
     sink_batch_ms: int = 1000
     web_host: str = "127.0.0.1"
@@ -98,7 +100,7 @@ class Settings:
                 continue
             setting = known.get(name)
             if setting is None:
-                faults.append(f"{name}: no such setting; see README, Settings")
+                faults.append(f"{name}: no such setting; see ops/settings.md")
                 continue
             try:
                 values[setting.name] = _parse(str(setting.type), text)

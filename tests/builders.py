@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from pipeline.agents.records import FORMS
 from pipeline.domain.events import (
     MeterRead,
     SessionEnded,
@@ -14,16 +15,18 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import Measured
-from pipeline.domain.outputs import StrippedSession
+from pipeline.domain.metering.measured import Measured
+from pipeline.domain.outputs import Alert, Quarantined, StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
+from pipeline.domain.publishing import Publishing
+from pipeline.domain.publishing.published import Revision
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.site import Connector, Site
 from pipeline.domain.sites.site import Station as SiteStation
 from pipeline.domain.station import SECOND, Session, Station, Step
-from pipeline.domain.station_codec import decode_archived, encode_archived
+from pipeline.domain.station_codec import decode_archived
 from pipeline.runtime.offline import MemoryArchive
 from tests.invariants import LISTENER
 
@@ -37,7 +40,7 @@ def us(seconds: float) -> int:
 
 @dataclass(slots=True)
 class Bench:
-    """One station under test; keeps what it told: refusals, alerts, revisions."""
+    """One station under test; keeps what was published of it: refusals, alerts, revisions."""
 
     rating_w: int | None = 22_000
     station: Station = field(default_factory=lambda: Station("CP-1", archive=MemoryArchive()))
@@ -45,6 +48,7 @@ class Bench:
     alerts: list[tuple[str, bool]] = field(default_factory=list)
     records: list[StrippedSession] = field(default_factory=list)
     rating: Rating = field(init=False)
+    publishing: Publishing = field(init=False)
 
     def __post_init__(self) -> None:
         sites = []
@@ -59,6 +63,7 @@ class Bench:
                 )
             )  # fmt: skip
         self.rating = Rating(KEYS, sites)
+        self.publishing = Publishing(self.rating, FORMS)
 
     # --- what the station says ---------------------------------------------------------------------------------------
 
@@ -121,17 +126,15 @@ class Bench:
             self._take(told)
 
     def _take(self, step: Step) -> None:
-        self.refused += [part.reason for part in step.quarantined]
-        self.alerts += [(rule, raised) for rule, _, _, _, raised in step.alerts]
-        for session, _ in step.rated:
-            record = self.rating.rate(self.station, session).record
-            session.revision += 1
-            self.records.append(record)
-            LISTENER.of(self).session(record)
-        for name, session in step.archived:
-            self.station.archive.put(name.encode(), encode_archived(session))
-        for name in step.forgotten:
-            self.station.archive.drop(name.encode())
+        for each in self.publishing.publish(self.station, step):
+            match each:
+                case Revision(record):
+                    LISTENER.of(self).session(record)
+                    self.records += [record] if record.status != "void" else []
+                case Alert(rule=rule, state=state):
+                    self.alerts.append((rule, state == "raised"))
+                case Quarantined(reason):
+                    self.refused.append(reason)
 
     # --- what is known of it -----------------------------------------------------------------------------------------
 
@@ -141,9 +144,9 @@ class Bench:
 
     def rated(self, tx: str = "t1") -> tuple[StrippedSession, Measured]:
         """The session as it stands now."""
-        record, measured, _ = self.rating.rate(self.station, self.session(tx))
+        record, rated = self.publishing.draft(self.station, self.session(tx))
         LISTENER.of(self).session(record)
-        return record, measured
+        return record, rated.measured
 
     def result(self, tx: str = "t1") -> StrippedSession:
         return self.rated(tx)[0]

@@ -14,9 +14,9 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.occupancy import Occupancy
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
-from pipeline.runtime import internal_errors
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
+from pipeline.runtime.partition import internal_errors
 from tests import invariants
 from tests.containers import clickhouse_container, kafka_container, why_not
 from tests.endpoint import owner_url

@@ -232,7 +232,7 @@ def test_the_image_is_built_from_what_the_checkout_has() -> None:
     text = (ROOT / "ops" / "container" / "Dockerfile").read_text("utf-8")
     copied = [line.split()[1] for line in text.splitlines() if line.startswith("COPY ")]
     allowed = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
-    assert copied == ["ops/container/requirements.txt", "pyproject.toml", "pipeline", "schemas"]
+    assert copied == ["ops/container/requirements.txt", "pyproject.toml", "README.md", "pipeline", "schemas"]
     assert all((ROOT / path).exists() and f"!{path}" in allowed for path in copied)
     assert "--require-hashes -r ops/container/requirements.txt" in text
     assert re.search(r"^USER [1-9]\d*:[1-9]\d*$", text, re.MULTILINE)

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -77,6 +78,14 @@ def test_the_build_backend_is_pinned_because_nothing_is_built_in_isolation() -> 
 def test_tests_run_what_production_runs() -> None:
     runtime, dev = pins(RUNTIME), pins(DEV)
     assert {name: dev.get(name) for name in runtime} == runtime
+
+
+def test_the_hooks_before_a_commit_are_those_of_make_lint_and_fetch_nothing() -> None:
+    repositories = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text("utf-8"))["repos"]
+    assert [each["repo"] for each in repositories] == ["local"]
+    recipe = (ROOT / "Makefile").read_text("utf-8").partition("\nlint: install\n")[2].partition("\n\n")[0]
+    wanted = [line.strip().replace("$(BIN)", ".venv/bin") for line in recipe.splitlines()]
+    assert [hook["entry"] for hook in repositories[0]["hooks"]] == wanted
 
 
 def test_a_second_install_installs_nothing() -> None:

@@ -1,4 +1,4 @@
-"""The README says what is so: its snippets run, and what it names (commands, settings, paths, codes) exists.
+"""README and the pages below it say what is so: snippets run, and what they name (commands, settings, paths) exists.
 
 A snippet stands after `<!-- test: <name> -->` and is the file ops/examples/<name>, so that it can be run as it is.
 """
@@ -11,18 +11,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from pipeline import cli
-from pipeline.domain.metering import measure
+from pipeline.cli.explaining import explained
+from pipeline.domain.metering import measured
+from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.settings import PREFIX, Settings
 from pipeline.topics import TOPICS
 from tests.integration.stack import REPOSITORY, Stack, chargeline, started
 
-README = (REPOSITORY / "README.md").read_text("utf-8")
+PAGES = ("README.md", "ops/connecting.md", "ops/settings.md", "ops/interpretation.md", "ops/performance.md")
+README, CONNECTING, SETTINGS, INTERPRETATION, _ = (REPOSITORY.joinpath(page).read_text("utf-8") for page in PAGES)
+TEXT = "\n".join(REPOSITORY.joinpath(page).read_text("utf-8") for page in PAGES)
 EXAMPLES = sorted((REPOSITORY / "ops" / "examples").iterdir())
 FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNIPPET = re.compile(r"^<!-- test: (\S+) -->\n```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -34,8 +39,8 @@ TIMEOUT_S = 60
 
 def code_spans() -> list[str]:
     """What stands in backticks, and every line of the fenced blocks."""
-    lines = [line for block in FENCED.findall(README) for line in block.splitlines()]
-    return CODE.findall(FENCED.sub("", README)) + lines
+    lines = [line for block in FENCED.findall(TEXT) for line in block.splitlines()]
+    return CODE.findall(FENCED.sub("", TEXT)) + lines
 
 
 def section(title: str) -> str:
@@ -63,10 +68,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 def test_each_snippet_is_a_file_that_runs_and_each_file_is_shown() -> None:
-    shown = dict(SNIPPET.findall(README))
+    shown = dict(SNIPPET.findall(TEXT))
     assert sorted(shown) == [example.name for example in EXAMPLES]
     for example in EXAMPLES:
-        assert shown[example.name] == example.read_text("utf-8"), f"README shows another {example.name}"
+        assert shown[example.name] == example.read_text("utf-8"), f"the page shows another {example.name}"
 
 
 def test_the_producer_s_session_reaches_the_analyst(stack: Stack) -> None:
@@ -126,6 +131,33 @@ def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own example
 
 
+def test_the_page_shows_the_account_that_a_dispute_asks_for(tmp_path: Path) -> None:
+    frames = [
+        (start := "2025-06-16T19:40:00Z", [2, "1", "StartTransaction", {
+            "connectorId": 1, "idTag": "04A1B2C3", "meterStart": 99_998_000, "timestamp": start}]),
+        (start, [3, "1", {"idTagInfo": {"status": "Accepted"}, "transactionId": 7}]),
+        (pause := "2025-06-16T20:25:00Z", [2, "2", "StatusNotification", {
+            "connectorId": 1, "errorCode": "NoError", "status": "SuspendedEV", "timestamp": pause}]),
+        (stop := "2025-06-16T20:40:00Z", [2, "3", "StopTransaction", {
+            "transactionId": 7, "meterStop": 2_500, "timestamp": stop}]),
+    ]  # fmt: skip
+    log = tmp_path / "my-log.ndjson"
+    log.write_text("".join(
+        json.dumps({"station_id": "CP-1", "received_at": at, "frame": frame,
+                    "direction": "cp->csms" if frame[0] == 2 else "csms->cp"}) + "\n"
+        for at, frame in frames
+    ))  # fmt: skip
+    done = chargeline("assemble", log, "--explain")
+    assert done.returncode == 0, done.stderr
+    shown = re.search(r"^\$ \S+ assemble --explain .*\n((?:.*\n)+?)```", CONNECTING, re.MULTILINE)
+    assert shown is not None
+    (row,) = map(json.loads, done.stdout.splitlines())
+    name = len(row["session_id"])  # by a key of this run
+    assert [line[name * (not at) :] for at, line in enumerate(explained(row))] == [
+        line[name * (not at) :] for at, line in enumerate(shown[1].splitlines())
+    ]
+
+
 # --- names
 
 
@@ -162,19 +194,19 @@ def test_every_make_target_exists() -> None:
 
 
 def test_the_table_of_settings_is_that_of_the_code() -> None:
-    rows = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| *(.*?) *\|", section("Settings"), re.MULTILINE))
+    rows = dict(re.findall(rf"^\| `{PREFIX}(\w+)` \| *(.*?) *\|", SETTINGS, re.MULTILINE))
     known = {each.name.upper(): each.default for each in fields(Settings)}
     assert rows.keys() == known.keys()
     for name, default in known.items():
         assert rows[name].strip("`") == ("" if default is None else str(default)), name
-    assert set(re.findall(rf"{PREFIX}(\w+)", README)) <= known.keys()
+    assert set(re.findall(rf"{PREFIX}(\w+)", TEXT)) <= known.keys()
 
 
 def test_every_path_exists() -> None:
     tops = "|".join(sorted(each.name for each in REPOSITORY.iterdir() if each.is_dir() and each.name[0] != "."))
     tops = tops.replace("build|", "")  # there or not, with whatever was run
     named = {path for span in code_spans() for path in re.findall(rf"(?<![\w./-])(?:{tops})/[\w./<>*-]*", span)}
-    named |= set(re.findall(r"\]\((?!https?:|#)([^)#]+)", README))
+    named |= set(re.findall(r"\]\((?!https?:|#)([^)#]+)", TEXT))
     assert len(named) > 15
     for path in named:
         pattern = re.sub(r"<[^>]*>", "*", path.rstrip("/."))
@@ -191,22 +223,26 @@ def test_every_folder_of_the_package_is_named_and_no_other(package: str, begins:
     assert set(re.findall(r"`(\w+)/`", sentence[0])) == packages
 
 
+def test_the_number_of_quirks_is_that_of_the_registry() -> None:
+    assert f"{len(QUIRKS)} quirks" in " ".join(README.split())
+
+
 def test_every_topic_and_view_exists() -> None:
     views = set()
     for migration in (REPOSITORY / "schemas" / "clickhouse").glob("*.sql"):
         views |= set(re.findall(r"CREATE VIEW IF NOT EXISTS (\w+)", migration.read_text("utf-8")))
-    analysts = re.search(r"^\*\*Analysts\*\*.*?\n\n", README, re.MULTILINE | re.DOTALL)
+    analysts = re.search(r"^## Analysts\n\n.*?\n\n", CONNECTING, re.MULTILINE | re.DOTALL)
     assert analysts is not None
     named = set(CODE.findall(analysts[0]))
     assert {"sessions_current", "charging"} <= named
     assert {name for name in named if re.fullmatch(r"[a-z_]+", name)} <= views | {"charging"}
-    assert {"meter-events", "anomalies"} <= set(CODE.findall(section("Connect"))) & TOPICS.keys()
+    assert {"meter-events", "anomalies"} <= set(CODE.findall(CONNECTING)) & TOPICS.keys()
 
 
 def test_the_table_of_quality_codes_covers_the_code() -> None:
-    table = section("Interpretation").partition("### Quality codes")[2]
+    table = INTERPRETATION.partition("## Quality codes")[2]
     listed = {code for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for code in CODE.findall(row)}
-    used = measure.INCOMPLETE | measure.ESTIMATED | frozenset(measure.HELD_BY)
+    used = measured.INCOMPLETE | measured.ESTIMATED | frozenset(measured.HELD_BY)
     for folder in ("domain", "wire"):
         for module in (REPOSITORY / "pipeline" / folder).rglob("*.py"):
             if "pricing" in module.parts or "checking" in module.parts:
@@ -215,4 +251,4 @@ def test_the_table_of_quality_codes_covers_the_code() -> None:
                 if QUALITY_LINE.search(line):
                     used |= set(QUALITY_CODE.findall(line))
     assert len(used) > 20
-    assert used - measure.NOT_QUALITY - {"STOP"} == listed, "closed by its stop, a session has no problem"
+    assert used - measured.NOT_QUALITY - {"STOP"} == listed, "closed by its stop, a session has no problem"

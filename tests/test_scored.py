@@ -9,13 +9,15 @@ import pytest
 
 from pipeline.domain.outputs import StrippedSession
 from pipeline.edge.chargers.registry import QUIRKS
-from pipeline.edge.chargers.truth import HOUR, MINUTE, ChargingTruth, Stretch
+from pipeline.edge.chargers.truth import HOUR, MINUTE, ChargingPeriod, ChargingTruth
 from pipeline.edge.faults import DELIVERY, KINDS
 from tests.scored import oracle, quirk_run
-from tests.scored.fleets import Emitted, Scored, plan_of, run
+from tests.scored.fleets import Emitted, Scored, fleet_config, run
 from tests.scored.quirk_score import Bounds, Tally, complaints, judge, out_of_bounds, seen
 from tests.scored.quirks import LAWS, Run, assemble, broken_laws, facts, pseudonym, station_said
 from tests.scored.score import EXPLAINS, Verdict, contradiction
+
+pytestmark = pytest.mark.verify
 
 DENSE = ",".join(f"{kind}={'0.1' if kind in DELIVERY else '0.07'}" for kind in KINDS)
 """Every kind often enough that 1,500 sessions hold dozens of each."""
@@ -23,7 +25,7 @@ DENSE = ",".join(f"{kind}={'0.1' if kind in DELIVERY else '0.07'}" for kind in K
 
 @pytest.fixture(scope="module")
 def scored() -> Scored:
-    return run(plan_of(1, DENSE, days=10))
+    return run(fleet_config(1, DENSE, days=10))
 
 
 def judged(scored: Scored) -> Verdict:
@@ -224,8 +226,8 @@ def test_the_oracle_prices_a_session_worked_by_hand() -> None:
     """11 kW from 14:30 to 15:30 UTC, 15:30 to 16:30 in Berlin, then half an hour idle: 5.5 kWh at 0.30, 5.5 at 0.60."""
     begin = 1_772_461_800 * 1_000_000  # 2026-03-02T14:30:00Z
     parts = (
-        Stretch(from_us=begin, to_us=begin + HOUR, from_w=11_000, to_w=11_000, activity="charging"),
-        Stretch(from_us=begin + HOUR, to_us=begin + HOUR + 30 * MINUTE, activity="idle"),
+        ChargingPeriod(from_us=begin, to_us=begin + HOUR, from_w=11_000, to_w=11_000, activity="charging"),
+        ChargingPeriod(from_us=begin + HOUR, to_us=begin + HOUR + 30 * MINUTE, activity="idle"),
     )
     truth = ChargingTruth(
         station_id="S",
@@ -236,7 +238,7 @@ def test_the_oracle_prices_a_session_worked_by_hand() -> None:
         start_us=begin,
         end_us=parts[-1].to_us,
         lifetime_mwh=0,
-        stretches=parts,
+        periods=parts,
     )
     assert oracle.cost(truth) == 16_500 + 33_000 + 30_000
     assert list(oracle.bounds(truth)) == [begin + 30 * MINUTE]

@@ -1,6 +1,6 @@
 """meter-events -> decode, assemble, rate -> sessions, session-updates, anomalies, dead-letters: a poll at a time.
 
-What a record means is in assembly.py, when it is committed in runtime/stage.py.
+What a record means is in assembly.py, when it is committed in runtime/stage/durable.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterable
 import faust
 
 from pipeline.domain.station import Station
-from pipeline.runtime.feed import Poll
-from pipeline.runtime.stage import DurableStage
+from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.stage.durable import DurableStage
 
 
 def attach(app: faust.App, stage: DurableStage[Station]) -> None:

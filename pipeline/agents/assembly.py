@@ -1,4 +1,6 @@
-"""What the durable stage carries from `meter-events`: decode, assemble, make records (records.py). No I/O, no clock.
+"""What the durable stage carries from `meter-events`: decode, assemble, publish, encode (records.py).
+
+No I/O, no clock.
 
 One Assembly per worker. Its state per station is domain.station.Station; closed sessions wait in the archive.
 """
@@ -10,49 +12,48 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import metrics, topics
-from pipeline.agents.records import ANOMALIES, STATION_QUARANTINED, Records, dead_letter
+from pipeline.agents.records import FORMS, dead_letter, live_record, records_of
 from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
-from pipeline.domain.catalog import View
-from pipeline.domain.events import LIVE, ClockTicked, MeterRead, OcppFrame, StatusReported
+from pipeline.domain.catalog import ReferenceWatermark
+from pipeline.domain.events import LIVE, ClockTicked, MeterRead, StatusReported
+from pipeline.domain.frames import OcppFrame
 from pipeline.domain.metering.conservation import Tally, tally
 from pipeline.domain.outputs import Quarantined
+from pipeline.domain.publishing import Publishing
+from pipeline.domain.publishing.alerts import Course
 from pipeline.domain.rating import Rating
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.readings import read_meter
 from pipeline.domain.session.ticks import tick
 from pipeline.domain.sites.occupancy import WHOLE_STATION, changes, fall_silent, silent_at
-from pipeline.domain.station import SECOND, Connector, Session, Station
-from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
+from pipeline.domain.station import CODEC_VERSION, SECOND, Session, Station, Step, Told
+from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
-from pipeline.runtime.logic import View as Seen
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble, Watermark
 from pipeline.wire.connector_status import encode_change
+from pipeline.wire.control import Control
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import KEEP_US, Calls, deadline_us, expire
-from pipeline.wire.sessions import encode_alert
 
 TICK_AHEAD = 5 * SECOND
 """A live tick further ahead of the broker's clock than this is refused: it would close sessions too early."""
 
 AHEAD = "more than a day ahead of the broker's clock: set the clock of its producer"
-RELEASED = "BILL_RELEASED"
 CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
 class Assembly:
-    """Implements runtime.logic.Logic[Station]."""
+    """Implements runtime.logic.Logic[Station], WithReference and WithLedger."""
 
-    codec_version = 6
-    """2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what
-    keeps long sessions small and the generation; what older ones wrote is read with defaults."""
-    readable_versions = frozenset({1, 2, 3, 4, 5, 6})
+    codec_version = CODEC_VERSION
+    readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
-    def __init__(self, rating: Rating, decoder: Decoder, reference: Reference | None = None) -> None:
-        self._rating = rating
-        self._records = Records(rating)
-        self._live = self._records.live
+    def __init__(
+        self, rating: Rating, decoder: Decoder, reference: Reference | None = None, publishing: Publishing | None = None
+    ) -> None:
+        self._publishing = publishing or Publishing(rating, FORMS)
         self._terms = rating.terms
         self._reference = reference or Given()
         self._decoder = decoder
@@ -71,15 +72,8 @@ class Assembly:
 
     def report(self, key: bytes, state: Station | None, trouble: Trouble) -> Sequence[Output]:
         station = Station(key.decode()) if state is None else state
-        at_us = trouble.at_ms * 1000
-        alert = self._rating.alert(station, trouble.rule, Connector(WHOLE_STATION), None, at_us, True)
-        alert = msgspec.structs.replace(alert, value=trouble.reason)
-        held: Sequence[Output] = ()
-        if trouble.released_ms is not None:
-            alert = msgspec.structs.replace(alert, state="cleared", at_us=trouble.released_ms * 1000)
-        elif state is not None and trouble.rule == STATION_QUARANTINED:
-            held = self._records.hold(state, trouble.rule)
-        return [Output(ANOMALIES, key, encode_alert(alert)), *held]
+        published = self._publishing.trouble(station, trouble.rule, trouble.reason, course_of(trouble))
+        return records_of(station.station_id, published)
 
     def tally(self, state: Station) -> Tally:
         return tally(state)
@@ -111,21 +105,21 @@ class Assembly:
         if type(event) is MeterRead:
             told = read_meter(state, event)
             if type(told) is Session:  # nearly always, or nothing at all
-                return [self._live(state, told)]
-            return None if told is None else self._records.of(state, told, value)
-        outputs = self._records.of(state, advance(state, event), value)
+                return [live_record(self._publishing, state, told)]
+            return None if told is None else self._records(state, told, value)
+        outputs = self._records(state, advance(state, event), value)
         self._occupancy(state, outputs, (event.connector_id,) if type(event) is StatusReported else ())
         return outputs or None
 
     def _frame(self, state: Station, frame: OcppFrame, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         if frame.station_id != state.station_id:
             raise InvalidMessage("WRONG_KEY", "the record's key is not the station_id of its content")
-        if frame.clock != state.clock:
-            self._follow(state, frame.clock)
         calls = _calls(state)
         if calls is None:
             calls = state.calls = Calls()
-        meaning = self._decoder.interpret(calls, frame)
+        meaning = self._decoder.interpret(calls, frame)  # what it refuses changes nothing
+        if frame.clock != state.clock:
+            self._follow(state, frame.clock)
         state.wake_us = min(state.wake_us, max(state.seen_us, 0) + KEEP_US)
         outputs: list[Output] = []
         for event in meaning.events:
@@ -133,13 +127,19 @@ class Assembly:
             if known_us > sent_at_ms * 1000 + AHEAD_US and event.clock == LIVE:  # as in apply
                 meaning.quarantined.append(Quarantined("CLOCK_WRONG", AHEAD))
                 continue
-            outputs.extend(self._records.of(state, advance(state, event), value))
+            outputs.extend(self._records(state, advance(state, event), value))
         for part in meaning.quarantined:
             state.received += 1
             state.quarantined += 1
-            outputs.append(dead_letter(state, value, part.reason, part.detail))
+            outputs.append(dead_letter(state.station_id, value, part.reason, part.detail))
         self._occupancy(state, outputs, [each.connector_id for each in meaning.events if type(each) is StatusReported])
         return outputs or None
+
+    def _records(self, state: Station, told: Told, value: bytes) -> list[Output]:
+        if isinstance(told, Step):
+            published = self._publishing.publish(state, told)
+            return records_of(state.station_id, published, value) if published else []
+        return [] if told is None else [live_record(self._publishing, state, told)]
 
     @staticmethod
     def _follow(state: Station, clock: str) -> None:
@@ -147,21 +147,16 @@ class Assembly:
         state.wake_us = 0
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        event = self._decode(value)
-        if not isinstance(event, ClockTicked):
-            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the station_id")
-        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
-            raise InvalidMessage(
-                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
-            )
-        signed = self._decoder.control.check(event)
-        return Tick(event.clock, event.time_us, event.reference or (), signed)
+        return tick_of(self._decode(value), "station_id", append_time_ms, self._decoder.control)
 
     def trust(self, unsigned: bool) -> bool:
         return self._decoder.control.trust(unsigned)
 
-    def see(self, view: Seen) -> None:
-        wanted = View(*view)
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        self._decoder.control.check_release(key, way, at_ms, signature)
+
+    def see(self, watermark: Watermark) -> None:
+        wanted = ReferenceWatermark(*watermark)
         if not self._reference.reached.covers(wanted):
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):
@@ -171,23 +166,7 @@ class Assembly:
         self._terms.see(wanted)
 
     def release(self, state: Station) -> Sequence[Output] | None:
-        """A released bill is a revision of its own; of closed sessions the archive keeps all readings until then."""
-        outputs: list[Output] = []
-        for session_id, (_, name) in list(state.held.items()):
-            session = next((each for _, each in state.each_session() if each.session_id == session_id), None)
-            if session is not None:
-                self._records.rate(state, session, RELEASED, outputs)
-                continue
-            kept = state.archive.get(name.encode())
-            if kept is None:
-                state.wait(session_id, 0)
-                continue
-            session = decode_archived(kept)
-            before = session.revision
-            self._records.rate(state, session, RELEASED, outputs)
-            if session.revision != before:
-                state.archive.put(name.encode(), encode_archived(session, whole=session_id in state.held))
-        return outputs or None
+        return records_of(state.station_id, self._publishing.release(state)) or None
 
     def tick(self, state: Station, tick_: Tick) -> Sequence[Output] | None:
         step = tick(state, tick_.time_us, self._terms.limits)
@@ -195,7 +174,7 @@ class Assembly:
         if calls is not None:
             expire(calls, tick_.time_us)
             state.wake_us = min(state.wake_us, deadline_us(calls) or NEVER)
-        outputs = self._records.of(state, step, b"")
+        outputs = self._records(state, step, b"")
         fall_silent(state, tick_.time_us, self._silent_us(state))
         self._occupancy(state, outputs, ())
         return outputs or None
@@ -213,6 +192,21 @@ class Assembly:
 
     def _silent_us(self, station: Station) -> int:
         return self._terms.limits(station.station_id, WHOLE_STATION).silent_us
+
+
+def tick_of(event: object, key: str, append_time_ms: int, control: Control) -> Tick:
+    """As runtime.logic.Logic.tick_of, of a decoded record without a key; `key` names what keys are otherwise."""
+    if not isinstance(event, ClockTicked):
+        raise InvalidMessage("KEY_MISSING", f"only clock ticks have no key; set the key to the {key}")
+    if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
+        raise InvalidMessage(
+            "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
+        )
+    return Tick(event.clock, event.time_us, event.reference or (), control.check(event))
+
+
+def course_of(trouble: Trouble) -> Course:
+    return Course(trouble.at_ms * 1000, None if trouble.released_ms is None else trouble.released_ms * 1000)
 
 
 def _calls(station: Station) -> Calls | None:

@@ -11,18 +11,15 @@ from collections.abc import Sequence
 import msgspec
 
 from pipeline import topics
-from pipeline.agents.assembly import TICK_AHEAD
-from pipeline.domain.anomalies import RULES
+from pipeline.agents.assembly import course_of, tick_of
 from pipeline.domain.events import LIVE, ClockTicked
-from pipeline.domain.limits import UNKNOWN
 from pipeline.domain.outputs import Alert
 from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.publishing.alerts import of_silence, of_site_in_trouble
 from pipeline.domain.sites import outages
-from pipeline.domain.sites.availability import SiteState, note, publish
-from pipeline.domain.sites.occupancy import WHOLE_STATION
+from pipeline.domain.sites.availability import CODEC_VERSION, SiteState, note, publish
 from pipeline.errors import InvalidMessage
-from pipeline.metrics import Meters
-from pipeline.runtime.logic import Archive, Output, Tick, Trouble, View
+from pipeline.runtime.logic import Archive, Output, Tick, Trouble
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.control import Control
 from pipeline.wire.price_signals import encode_slot, slot_key
@@ -34,8 +31,8 @@ PRICE_SIGNALS, ANOMALIES = topics.PRICE_SIGNALS.name, topics.ANOMALIES.name
 class Occupancy:
     """Implements runtime.logic.Logic[SiteState]."""
 
-    codec_version = 1
-    readable_versions = frozenset({1})
+    codec_version = CODEC_VERSION
+    readable_versions = frozenset(range(1, CODEC_VERSION + 1))
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -47,36 +44,15 @@ class Occupancy:
         return SiteState(key.decode())
 
     def report(self, key: bytes, state: SiteState | None, trouble: Trouble) -> Sequence[Output]:
-        """An alert about the site, under its name: which of its stations it was is not known."""
-        site_id, at_us = key.decode(), trouble.at_ms * 1000
-        rule = RULES[trouble.rule]
-        alert = Alert(
-            alert_id=self._keyring.keyed_id(trouble.rule, site_id, "", str(at_us)),
-            rule=trouble.rule,
-            state="raised" if trouble.released_ms is None else "cleared",
-            severity=rule.severity,
-            station_id=site_id,
-            connector_id=WHOLE_STATION,
-            site_id=site_id,
-            at_us=at_us if trouble.released_ms is None else trouble.released_ms * 1000,
-            raised_at_us=at_us,
-            value=trouble.reason,
-            detail=rule.meaning,
-            clock=state.clock if state is not None else LIVE,
-        )
-        return [Output(ANOMALIES, key, encode_alert(alert))]
+        """An alert about the site, under its name."""
+        course, clock = course_of(trouble), LIVE if state is None else state.clock
+        return [_record(of_site_in_trouble(self._keyring, key.decode(), clock, trouble.rule, trouble.reason, course))]
 
     def dump(self, state: SiteState) -> bytes:
         return self._encoder.encode(state)
 
     def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> SiteState:
         return self._decoder.decode(value)
-
-    def tally(self, state: SiteState) -> Sequence[int]:
-        return ()
-
-    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
-        """A site has no ledger."""
 
     def apply(self, state: SiteState, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         change = decode_status(value)
@@ -88,51 +64,23 @@ class Occupancy:
         return None
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        event = decode_status(value)
-        if not isinstance(event, ClockTicked):
-            raise InvalidMessage("KEY_MISSING", "only clock ticks have no key; set the key to the site_id")
-        if event.clock == LIVE and event.time_us > append_time_ms * 1000 + TICK_AHEAD:
-            raise InvalidMessage(
-                "TICK_AHEAD", "a live tick more than 5 s ahead of the broker's clock; set the clock of its host"
-            )
-        return Tick(event.clock, event.time_us, signed=self._control.check(event))
+        return tick_of(decode_status(value), "site_id", append_time_ms, self._control)._replace(watermark=())
 
     def trust(self, unsigned: bool) -> bool:
         return self._control.trust(unsigned)
 
-    def see(self, view: View) -> None:
-        """Needs no reference data."""
-
-    def release(self, state: SiteState) -> Sequence[Output] | None:
-        return None
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        self._control.check_release(key, way, at_ms, signature)
 
     def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
         now = tick.time_us
         slot = publish(state, now)
         outputs = [] if slot is None else [Output(PRICE_SIGNALS, slot_key(slot), encode_slot(slot))]
         for silence in outages.watch(state, now):
-            alert = self._alert(state, silence)
-            outputs.append(Output(ANOMALIES, alert.station_id.encode(), encode_alert(alert)))
+            outputs.append(_record(of_silence(self._keyring, state.site_id, state.clock, silence)))
         state.wake_us = min(state.wake_us, outages.due(state, now))
         return outputs or None
 
-    def _alert(self, site: SiteState, silence: outages.Silence) -> Alert:
-        """With an identity that follows from what the topic holds, so that every worker would make the same."""
-        rule = RULES[silence.rule]
-        missing = silence.silent
-        return Alert(
-            alert_id=self._keyring.keyed_id(silence.rule, site.site_id, silence.station_id, str(silence.since_us)),
-            rule=silence.rule,
-            state="raised" if silence.raised else "cleared",
-            severity=rule.severity,
-            station_id=silence.station_id,
-            connector_id=WHOLE_STATION,
-            site_id=site.site_id,
-            at_us=silence.at_us,
-            raised_at_us=silence.since_us,
-            value=f"{len(missing)} of {silence.stations} stations" if silence.stations else "",
-            threshold=rule.threshold(UNKNOWN),
-            detail=rule.meaning,
-            evidence=missing,
-            clock=site.clock,
-        )
+
+def _record(alert: Alert) -> Output:
+    return Output(ANOMALIES, alert.station_id.encode(), encode_alert(alert))

@@ -1,6 +1,6 @@
 """connector-status -> availability per site and slot -> price-signals: a poll at a time.
 
-What a record means is in occupancy.py, when it is committed in runtime/stage.py.
+What a record means is in occupancy.py, when it is committed in runtime/stage/durable.py.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import AsyncIterable
 import faust
 
 from pipeline.domain.sites.availability import SiteState
-from pipeline.runtime.feed import Poll
-from pipeline.runtime.stage import DurableStage
+from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.stage.durable import DurableStage
 
 
 def attach(app: faust.App, stage: DurableStage[SiteState]) -> None:

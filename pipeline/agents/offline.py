@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from pipeline.agents.assembly import Assembly
-from pipeline.agents.records import SESSIONS
+from pipeline.agents.records import FORMS, SESSIONS
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pseudonyms import Keyring
+from pipeline.domain.publishing import Publishing
+from pipeline.domain.publishing.receipts import account_of
 from pipeline.domain.rating import Rated, Rating
-from pipeline.domain.rating.receipts import account_of
 from pipeline.domain.receipts import Account
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_archived
@@ -24,22 +25,22 @@ from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.wire.dead_letters import reason_of
 from pipeline.wire.meter_events import Decoder
-from pipeline.wire.sessions import decode_session, encode_facts
+from pipeline.wire.sessions import decode_session
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Explaining(Rating):
-    """A Rating that keeps the account of the evidence of each session, as it was judged last."""
+class Explaining(Publishing):
+    """Keeps the account of the evidence of each session, as it was judged last."""
 
-    def __init__(self, rating: Rating) -> None:
-        self.keyring, self.catalog, self.terms = rating.keyring, rating.catalog, rating.terms
-        self.accounts: dict[str, Account] = {}
+    def __init__(self, rating: Rating, accounts: dict[str, Account]) -> None:
+        super().__init__(rating, FORMS)
+        self._accounts = accounts
 
-    def rate(self, station: Station, session: Session) -> Rated:
-        rated = super().rate(station, session)
-        self.accounts[rated.record.session_id] = account_of(rated.measured.account)
-        return rated
+    def draft(self, station: Station, session: Session) -> tuple[StrippedSession, Rated]:
+        record, rated = super().draft(station, session)
+        self._accounts[record.session_id] = account_of(rated.measured.account)
+        return record, rated
 
 
 class OfflineSessions:
@@ -51,13 +52,11 @@ class OfflineSessions:
     def __init__(self, rating: Rating, keyring: Keyring, *, explain: bool = False) -> None:
         self.refused: Counter[str] = Counter()
         self._ids: dict[str, str] = {}
-        self._accounts: dict[str, Account] | None = None
-        if explain:
-            rating = explaining = Explaining(rating)
-            self._accounts = explaining.accounts
-        self._rating = rating
         self._latest: dict[str, StrippedSession] = {}
-        self.stage: Offline[Station] = Offline(Assembly(rating, Decoder(keyring, self._ids)))
+        self._accounts: dict[str, Account] | None = {} if explain else None
+        self._publishing = Publishing(rating, FORMS) if self._accounts is None else Explaining(rating, self._accounts)
+        logic = Assembly(rating, Decoder(keyring, self._ids), publishing=self._publishing)
+        self.stage: Offline[Station] = Offline(logic)
 
     def feed(self, key: bytes | None, value: bytes) -> None:
         """The next record of `meter-events`; a key of None is a tick for every station."""
@@ -98,12 +97,9 @@ class OfflineSessions:
 
     def _show(self, station: Station, session: Session) -> None:
         """What the log has not emitted yet: an open session, or one whose late evidence waits for a tick."""
-        record = self._rating.rate(station, session).record
-        _, content_hash = encode_facts(record)
-        if content_hash != session.content_hash:
-            self._latest[record.session_id] = msgspec.structs.replace(
-                record, revision=session.revision + 1, content_hash=content_hash
-            )
+        record = self._publishing.preview(station, session)
+        if record is not None:
+            self._latest[record.session_id] = record
 
 
 def row(record: StrippedSession, transaction_id: str | None) -> dict[str, object]:

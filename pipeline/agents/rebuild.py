@@ -1,181 +1,32 @@
-"""What a rebuild corrects: the sessions and bills that stand, against those that the log gives today. No I/O.
-
-The rule of the file: what says the same stays. A bill that differs is taken back whole and made anew, as after late
-evidence, and the state of the stage is told of it: whatever comes later takes back the bill that stands, and no other.
-"""
+"""Topics -> what stands of sessions and bills, and what a rebuild corrects of it -> records. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
 
-from msgspec import structs
-
-from pipeline.agents.records import RECEIPTS, SESSIONS
-from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.rating.stripping import nothing_of
-from pipeline.domain.receipts import Billed, Receipt, claims_of
-from pipeline.domain.station import LATENESS_HORIZON, Session, Station
-from pipeline.domain.station_codec import decode_archived, encode_archived, encode_station
+from pipeline.agents.records import FORMS, RECEIPTS, SESSIONS, records_of
+from pipeline.domain.publishing import rebuilding
+from pipeline.domain.publishing.rebuilding import Correction, Standing
 from pipeline.runtime.logic import Output
-from pipeline.wire.receipts import credit_record, decode_receipt, reissued, standing
-from pipeline.wire.sessions import decode_session, encode_facts, with_revision
-
-REBUILT = "REBUILT"
-Change = Literal["changed", "credited", "new", "facts"]
-"""Of the bill: another one, none any more, one where there was none; `facts`: only of the session."""
+from pipeline.wire.receipts import decode_receipt
+from pipeline.wire.sessions import decode_session
 
 
-@dataclass(slots=True)
-class Told:
-    """The latest record of each session, and its bill that no credit has taken back."""
-
-    sessions: dict[str, StrippedSession] = field(default_factory=dict)
-    bills: dict[str, Receipt] = field(default_factory=dict)
+class Told(Standing):
+    """Fed with records."""
 
     def take(self, topic: str, value: bytes | None, source: str) -> None:
         """The next record of `sessions` or `receipts`; others are passed over. Raises InvalidMessage."""
         if topic == SESSIONS and value is not None:
-            record = decode_session(value)
-            known = self.sessions.get(record.session_id)
-            if known is None or _version(known) <= _version(record):
-                self.sessions[record.session_id] = record
+            self.session(decode_session(value))
         elif topic == RECEIPTS and value is not None:
-            receipt = decode_receipt(value, source)
-            bill = self.bills.get(receipt.session_id)
-            if isinstance(receipt, Receipt):
-                self.bills[receipt.session_id] = receipt
-            elif bill is not None and bill.hash == receipt.bill_hash:
-                del self.bills[receipt.session_id]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Correction:
-    """Of one session: what stands, what the log gives, and the records that put it right."""
-
-    session_id: str
-    change: Change
-    before: StrippedSession | None
-    after: StrippedSession
-    former: Receipt | None
-    bill: Receipt | None
-    outputs: tuple[Output, ...]
-    content_hash: str
-    billed: Billed | None
+            self.receipt(decode_receipt(value, source))
 
 
 def corrections(stands: Told, rebuilt: Told) -> Iterator[Correction]:
     """Of every session that either knows, in order of its id."""
-    for session_id in sorted(stands.sessions.keys() | rebuilt.sessions.keys()):
-        before, after = stands.sessions.get(session_id), rebuilt.sessions.get(session_id)
-        if before is None or before.status != "void" or after is not None:
-            found = _correction(session_id, before, after, stands.bills.get(session_id), rebuilt.bills.get(session_id))
-            if found is not None:
-                yield found
+    return rebuilding.corrections(FORMS, stands, rebuilt)
 
 
-def _correction(
-    session_id: str,
-    before: StrippedSession | None,
-    after: StrippedSession | None,
-    former: Receipt | None,
-    bill: Receipt | None,
-) -> Correction | None:
-    generation, revision = (1, 0) if before is None else _version(before)
-    if after is None:
-        assert before is not None  # noqa: S101 - the id is of one of the two
-        place = before.station_id, before.connector_id, before.clock
-        after = nothing_of(session_id, generation, place, before.ended_at_us, None)
-    is_same_bill = (None if former is None else claims_of(former)) == (None if bill is None else claims_of(bill))
-    if is_same_bill and before is not None:
-        _, content_hash = encode_facts(_unpublished(after, generation))
-        if content_hash == before.content_hash:
-            return None
-    after = _unpublished(after, generation + 1)
-    facts, content_hash = encode_facts(after)
-    revision += 1
-    outputs = [Output(SESSIONS, session_id.encode(), with_revision(facts, content_hash, revision, REBUILT))]
-    billed = None if former is None else standing(former)
-    if not is_same_bill:
-        if former is not None and billed is not None:
-            credit = credit_record(billed, after, revision, REBUILT, former.customer)
-            outputs.append(Output(RECEIPTS, *credit))
-            billed = None
-        if bill is not None:
-            key, value, billed = reissued(bill, after.generation, revision)
-            outputs.append(Output(RECEIPTS, key, value))
-    return Correction(
-        session_id=session_id,
-        change=_change(is_same_bill, former, bill),
-        before=before,
-        after=structs.replace(after, revision=revision),
-        former=former,
-        bill=bill,
-        outputs=tuple(outputs),
-        content_hash=content_hash,
-        billed=billed,
-    )
-
-
-def take_over(station: Station, rebuilt: Station | None, found: Mapping[str, Correction]) -> dict[bytes, bytes]:
-    """The state records of `station` in which a corrected session is now as it was published; b"" is the main one.
-
-    A session that the stage does not have is taken from `rebuilt`, with its evidence: a late message finds it there.
-    What neither has any more is beyond the lateness horizon, and no message reaches it.
-    """
-    written: dict[bytes, bytes] = {}
-    missing = set(found)
-    for _, session in station.each_session():
-        if session.session_id in found:
-            _mark(session, found[session.session_id])
-            missing.discard(session.session_id)
-            written[b""] = b""
-    for name, session in _archived(station):
-        if session.session_id in found:
-            _mark(session, found[session.session_id])
-            missing.discard(session.session_id)
-            written[name] = encode_archived(session, whole=True)
-    for name, session in _ended(rebuilt) if missing and rebuilt is not None else ():
-        if session.session_id in missing:
-            _mark(session, found[session.session_id])
-            session.booked = None  # the ledger of the stage's connector does not have it
-            written[name] = encode_archived(session, whole=True)
-            written[b""] = b""
-            station.forget_at_us = min(station.forget_at_us, (session.ended_at_us or 0) + LATENESS_HORIZON)
-            station.wake_us = 0
-    if b"" in written:
-        written[b""] = encode_station(station)
-    return written
-
-
-def _ended(station: Station) -> Iterator[tuple[bytes, Session]]:
-    for key, session in station.each_session():
-        if session.ended():
-            yield key.encode(), session
-    yield from _archived(station)
-
-
-def _archived(station: Station) -> Iterator[tuple[bytes, Session]]:
-    return ((name, decode_archived(value)) for name, value in station.archive.items())
-
-
-def _mark(session: Session, correction: Correction) -> None:
-    session.generation, session.revision = _version(correction.after)
-    session.content_hash, session.billed = correction.content_hash, correction.billed
-
-
-def _change(is_same_bill: bool, former: Receipt | None, bill: Receipt | None) -> Change:
-    if is_same_bill:
-        return "facts"
-    if former is None:
-        return "new"
-    return "credited" if bill is None else "changed"
-
-
-def _unpublished(record: StrippedSession, generation: int) -> StrippedSession:
-    return structs.replace(record, generation=generation, revision=0, revision_reason="", content_hash="")
-
-
-def _version(record: StrippedSession) -> tuple[int, int]:
-    return record.generation, record.revision
+def outputs(correction: Correction) -> list[Output]:
+    return records_of(correction.after.station_id, correction.published)

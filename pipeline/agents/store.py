@@ -8,8 +8,8 @@ import faust
 from confluent_kafka import Message
 
 from pipeline import topics
-from pipeline.runtime.feed import Poll
-from pipeline.runtime.sink import Sink
+from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.stage.sink import Sink
 from pipeline.storage.rows import Rejection
 from pipeline.storage.writer import Writer
 from pipeline.wire import dead_letters

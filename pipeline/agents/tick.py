@@ -15,17 +15,21 @@ from functools import partial
 
 import faust
 import msgspec
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.agents.reference import Reference
 from pipeline.domain.events import LIVE, ClockTicked
 from pipeline.kafka_rights import Right
-from pipeline.runtime.retry import Waits
-from pipeline.runtime.troubles import Troubles
+from pipeline.runtime.kafka.config import Client
+from pipeline.runtime.kafka.retry import CALL_S, Waits
+from pipeline.runtime.kafka.troubles import Troubles
 from pipeline.wire.control import Control
 
 log = logging.getLogger(__name__)
 
+TICK_LASTS_MS = 5000
+"""A tick that the broker did not take within this time is superseded by younger ones."""
 STEP_US = 2_000_000
 BEHIND_US = 10_000_000
 SLOW = (
@@ -59,6 +63,24 @@ class HostClock:
             self._troubles.told(name, SLOW.format(behind_s=behind_us / 1e6, what=what))
         else:
             self._troubles.over(name)
+
+
+def sign_in(client: Client, topic: str, control: Control) -> None:
+    """Makes a signed tick the first record of each partition that never had one, so that no unsigned one counts there.
+
+    Blocks; to be called before the group is joined. A partition that has records is as it is (ops/decisions/0017).
+    """
+    admin, latest = AdminClient(dict(client)), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as in history.py
+    producer = Producer(dict(client) | {"message.timeout.ms": TICK_LASTS_MS})
+    try:
+        places = [TopicPartition(topic, number) for number in admin.list_topics(topic, CALL_S).topics[topic].partitions]
+        for place, answer in admin.list_offsets(dict.fromkeys(places, latest)).items():
+            if answer.result(CALL_S).offset == 0:
+                tick = ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000)
+                producer.produce(topic, control.sign(msgspec.json.encode(tick)), None, place.partition)
+        producer.flush(CALL_S)
+    except (KafkaException, TimeoutError) as error:  # the ticks of each second say the same a little later
+        log.warning("%s: the first ticks were not written: %s", topic, error)
 
 
 def attach(

@@ -80,7 +80,7 @@ class LazyGroup(click.Group):
 def chargeline(debug: bool) -> None:
     """Billing-grade monitoring of EV charging sessions: meter events in Kafka become priced sessions in ClickHouse.
 
-    Settings are environment variables CHARGELINE_*, see README; options win over them. `chargeline demo` shows
+    Settings are environment variables CHARGELINE_*, see ops/settings.md; options win over them. `chargeline demo` shows
     everything at once.
     """
 

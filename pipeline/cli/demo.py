@@ -20,6 +20,7 @@ import click
 
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
+from pipeline.app import STAGES
 from pipeline.cli.keys import write_keyring
 from pipeline.cli.options import print_json
 from pipeline.cli.output import echo
@@ -32,7 +33,7 @@ from pipeline.cli.up import Platform, curl, exports, running
 from pipeline.edge.backlog import Backlog
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.producer import produce, signed
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import Unavailable
 from pipeline.kafka_config import client_config, producer_config
 from pipeline.settings import PREFIX, Settings
@@ -71,7 +72,7 @@ def command(
     and strips sessions, one knows the occupancy of the sites, one stores sessions in ClickHouse. No Docker and no
     system Java are needed.
     """
-    plan = Plan(seed=seed, stations=stations, faults=parse_faults(faults))
+    config = FleetConfig(seed=seed, stations=stations, faults=parse_faults(faults))
     with ExitStack() as stack:
         folder = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chargeline-demo-")))
         platform = stack.enter_context(running(folder, kafka_port=kafka_port, clickhouse_port=clickhouse_port))
@@ -79,13 +80,13 @@ def command(
         if not keys.exists():
             write_keyring(keys)
             echo(f"made pseudonym keys for this demo alone: {keys}", err=True)
-        write_documents(plan, folder)
+        write_documents(config, folder)
         workers = stack.enter_context(_workers(platform.settings, folder))
-        with progress(f"simulating {plan.clock}", unit="events") as shown:
+        with progress(f"simulating {config.clock}", unit="events") as shown:
             source = topics.METER_EVENTS.name
-            records = signed(simulate(plan), control(replace(platform.settings, keys_file=keys), source))
+            records = signed(simulate(config), control(replace(platform.settings, keys_file=keys), source))
             report = produce(records, source, producer_config(platform.settings), shown.advance)
-        tell(report, plan.clock, "acknowledged by Kafka", as_json=False, err=as_json)
+        tell(report, config.clock, "acknowledged by Kafka", as_json=False, err=as_json)
         _wait(platform.settings, workers)
         question = Question(zone="UTC")
         sections = read(platform.settings, question)
@@ -126,7 +127,7 @@ def _workers(settings: Settings, folder: Path) -> Iterator[Workers]:
         f"{PREFIX}TARIFFS_FILE": str(folder / "tariffs.json"),
     }
     try:
-        for stage in ("assemble", "occupy", "store"):
+        for stage in STAGES:
             with (folder / f"{stage}.log").open("ab") as log:
                 workers.processes[stage] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "pipeline", "worker", "--stage", stage],

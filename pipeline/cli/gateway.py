@@ -25,7 +25,7 @@ from pipeline.gateway.records import RecordWriter
 from pipeline.gateway.server import Gateway, Options
 from pipeline.kafka_config import producer_config
 from pipeline.metrics import Meters
-from pipeline.runtime.probes import ProbeServer
+from pipeline.runtime.process.probes import ProbeServer
 from pipeline.settings import Settings
 from pipeline.topics import LARGEST_RECORD, METER_EVENTS
 

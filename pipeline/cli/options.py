@@ -30,11 +30,12 @@ def settings(**overrides: object) -> Settings:
 
 
 def schemas(kind: str) -> Path:
-    """The folder schemas/`kind` of the checkout that this package was installed from (editable). Raises WrongUsage."""
-    folder = Path(__file__).parents[2] / "schemas" / kind
-    if not folder.is_dir():
-        raise WrongUsage(f"{folder} not found: install from a checkout, with `make install` or `pip install -e .`")
-    return folder
+    """The folder schemas/`kind`: inside an installed wheel, or beside this package in a checkout. Raises WrongUsage."""
+    package = Path(__file__).parents[1]
+    for folder in (package / "schemas" / kind, package.parent / "schemas" / kind):
+        if folder.is_dir():
+            return folder
+    raise WrongUsage(f"{folder} not found: this is neither a checkout nor an installed wheel; `make install`")
 
 
 def print_json(value: object) -> None:

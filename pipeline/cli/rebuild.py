@@ -11,7 +11,7 @@ import click
 
 from pipeline import topics
 from pipeline.agents.assembly import Assembly
-from pipeline.agents.rebuild import Change, Correction, Told, corrections, take_over
+from pipeline.agents.rebuild import Told, corrections, outputs
 from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import add
 from pipeline.app import assemble_config
@@ -19,17 +19,18 @@ from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import keyring, rating, sites_option, tariffs_option
+from pipeline.domain.publishing.rebuilding import Change, Correction, take_over
 from pipeline.domain.rating import Rating
 from pipeline.domain.station import Station
 from pipeline.edge.reading import partitions, read_topic, reader, watermarks
 from pipeline.errors import InvalidMessage, WrongUsage
-from pipeline.runtime.changelog import StateRecord, archive_key, decode_state, encode_state, split_key
+from pipeline.runtime.kafka.reference import Record
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
-from pipeline.runtime.partition import SIGNED
-from pipeline.runtime.ports import Committed
-from pipeline.runtime.reference import Record
-from pipeline.runtime.rewrite import Rewrite
+from pipeline.runtime.partition.changelog import StateRecord, archive_key, decode_state, encode_state, split_key
+from pipeline.runtime.partition.partition import SIGNED
+from pipeline.runtime.partition.ports import Committed
+from pipeline.runtime.stage.rewrite import Rewrite
 from pipeline.settings import Settings
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import MARK
@@ -105,7 +106,7 @@ def rebuild(found: Settings, rewrite: Rewrite) -> tuple[Mapping[int, Committed],
 
 def _outputs(rebuilt: Rebuilt) -> Iterator[Output]:
     for correction in rebuilt.found.values():
-        yield from correction.outputs
+        yield from outputs(correction)
 
 
 def _reference(found: Settings) -> Iterator[Record]:

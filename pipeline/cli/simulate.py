@@ -24,13 +24,13 @@ from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import control
 from pipeline.edge.chargers import documents as charger_documents
-from pipeline.edge.chargers.plan import ChargerPlan, deliveries, fleet_frames, truth_line
+from pipeline.edge.chargers.fleet import ChargerFleetConfig, deliveries, fleet_frames, truth_line
 from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.faults import KINDS, parse_faults
 from pipeline.edge.fleet import fleet_documents
 from pipeline.edge.producer import Record, Report, limited_rate, paced, produce, signed
-from pipeline.edge.simulator import DEFAULT_START, Plan, Truth, ignore, simulate
+from pipeline.edge.simulator import DEFAULT_START, FleetConfig, Truth, ignore, simulate
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_config import producer_config
 from pipeline.topics import METER_EVENTS
@@ -101,7 +101,7 @@ def command(
     fleet: Events | Chargers
     if protocol == "events":
         _refuse_given("quirks", "events have faults; choose a --protocol of OCPP")
-        plan = Plan(
+        config = FleetConfig(
             seed=seed,
             stations=stations,
             sites=sites,
@@ -110,12 +110,12 @@ def command(
             sessions=sessions,
             faults=parse_faults(faults),
         )
-        fleet = Events(plan)
+        fleet = Events(config)
     else:
         _refuse_given("faults", "chargers have quirks; choose --quirks")
         _refuse_given("sites", "virtual chargers stand at one site")
         fleet = Chargers(
-            ChargerPlan(
+            ChargerFleetConfig(
                 protocol=PROTOCOLS[protocol],
                 quirks=quirks,
                 seed=seed,
@@ -149,42 +149,42 @@ def _refuse_given(option: str, why: str) -> None:
 class Events:
     """A fleet of canonical events."""
 
-    plan: Plan
+    config: FleetConfig
 
     @property
     def clock(self) -> str:
-        return self.plan.clock
+        return self.config.clock
 
     def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
-        return simulate(self.plan, _truth_writer(truth) if truth is not None else ignore)
+        return simulate(self.config, _truth_writer(truth) if truth is not None else ignore)
 
     def write_documents(self, folder: Path) -> None:
-        write_documents(self.plan, folder)
+        write_documents(self.config, folder)
 
 
 @dataclass(frozen=True, slots=True)
 class Chargers:
     """A fleet of virtual chargers. `with_ticks`: on a clock of its own."""
 
-    plan: ChargerPlan
+    config: ChargerFleetConfig
     with_ticks: bool
 
     @property
     def clock(self) -> str:
-        return f"sim-{self.plan.seed}"
+        return f"sim-{self.config.seed}"
 
     def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
         """What happens is written first, before any quirk acts."""
         if truth is not None:
-            for each in self.plan.truths():
+            for each in self.config.truths():
                 truth.write(msgspec.json.encode(truth_line(each)) + b"\n")
         if self.with_ticks:
-            return deliveries(fleet_frames(self.plan.told(), self.clock), self.clock)
-        made = fleet_frames(self.plan.told())
+            return deliveries(fleet_frames(self.config.said(), self.clock), self.clock)
+        made = fleet_frames(self.config.said())
         return ((frame.due_us, frame.station_id.encode(), frame.value) for frame in made)
 
     def write_documents(self, folder: Path) -> None:
-        site = charger_documents.site(said.tape for said in self.plan.told())
+        site = charger_documents.site(said.tape for said in self.config.said())
         _write_documents(folder, [site], [charger_documents.tariff()])
 
 
@@ -236,8 +236,8 @@ def _truth_writer(out: IO[bytes]) -> Callable[[Truth], None]:
     return write
 
 
-def write_documents(plan: Plan, folder: Path) -> None:
-    _write_documents(folder, *fleet_documents(plan.seed, plan.stations, plan.sites))
+def write_documents(config: FleetConfig, folder: Path) -> None:
+    _write_documents(folder, *fleet_documents(config.seed, config.stations, config.sites))
 
 
 def _write_documents(folder: Path, sites: Sequence[object], tariffs: Sequence[object]) -> None:

@@ -9,6 +9,7 @@ import click
 from pipeline.cli.options import json_option, kafka_option, print_json, settings
 from pipeline.cli.output import echo, echo_line
 from pipeline.cli.progress import progress
+from pipeline.cli.reference import control
 from pipeline.edge.quarantine import SetAside, set_aside
 from pipeline.edge.quarantine import release as send_release
 from pipeline.errors import WrongUsage
@@ -42,7 +43,7 @@ def quarantined(kafka: str | None, as_json: bool) -> None:
 @click.option("--afresh", is_flag=True, help="Without its state, whose record cannot be read: open sessions are lost.")
 @kafka_option
 def release(station_id: str, afresh: bool, kafka: str | None) -> None:
-    """Apply what was kept of STATION_ID, in order, and go on with it.
+    """Apply what was kept of STATION_ID, in order, and go on with it. Signed with the keyring of CHARGELINE_KEYS_FILE.
 
     Start a release that mends the cause first, or what raised raises again: then the station stays set aside, and
     nothing is lost. The release is an event in the station's topic, so a replay repeats it.
@@ -52,7 +53,7 @@ def release(station_id: str, afresh: bool, kafka: str | None) -> None:
     if not aside:
         raise WrongUsage(f"{station_id} is not set aside; see `chargeline stations quarantined`")
     for each in aside:
-        send_release(producer_config(chosen), each, b"afresh" if afresh else b"")
+        send_release(producer_config(chosen), each, b"afresh" if afresh else b"", control(chosen, each.source))
         echo(f"{station_id}: {each.records} records are applied as soon as the stream has read the release")
 
 

@@ -22,6 +22,7 @@ from pipeline.cli.options import json_option, print_json, schemas, settings
 from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
 from pipeline.cli.topics import create_topics
+from pipeline.embedded import jars
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.embedded.kafka_secured import ADMIN, Credentials, create
@@ -94,6 +95,9 @@ def running(
             ours.mkdir(parents=True, exist_ok=True)
             ours.chmod(0o700)  # a former version left it open; `data` itself may be anybody's
         with progress("starting") as steps:
+            if not jars.FOLDER.exists():  # an installed wheel; `make install` has fetched them for a checkout
+                steps.note("fetching Kafka, once")
+                jars.install()
             steps.note("Kafka")
             credentials = _credentials(data, secure)
             kafka = stack.enter_context(EmbeddedKafka(data / "kafka", kafka_port, credentials=credentials))

@@ -27,7 +27,7 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One stretch of one dimension at one unit price (pricing.md 6.1). Decimals are strings; null is unknown."""
+    """One stretch of one dimension at one unit price (ops/spec/pricing.md 6.1). Decimals are text; null is unknown."""
 
     kind: str
     dimension: str = ""
@@ -88,7 +88,7 @@ class StrippedSession(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     status: Status
     evidence: Evidence
     quality: tuple[str, ...]
-    """Codes of the field problems, see README "Quality codes"."""
+    """Codes of the field problems, see ops/interpretation.md, Quality codes."""
     flags: tuple[str, ...]
     """Anomaly rules that this session broke."""
     billable: bool

@@ -1,7 +1,7 @@
 """Keyed one-way names for everything that identifies a driver or links records; one key per purpose.
 
 Keys are random, at least 256 bits, and never derived from each other: a derivable key could not be destroyed
-(privacy.md 3.3). There is no default key. Nothing in this file does I/O: the keyring arrives as bytes.
+(ops/spec/privacy.md, section 3). There is no default key. Nothing in this file does I/O: the keyring arrives as bytes.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
 """Receipts: what the billing party gets of a session, and what a dispute can be settled with years later.
 
 A Receipt holds every fact that its bill rests on, so that `chargeline verify` repeats it from the file alone. A bill is
-never edited: a session whose bill changed takes the former one back with a Credit and is billed anew (pricing.md D25);
-a revision with the same bill leaves the former one standing. Neither holds a token or a transaction id; `customer` is a
-pseudonym of the purpose billing.
+never edited: a session whose bill changed takes the former one back with a Credit and is billed anew
+(ops/spec/pricing.md D25); a revision with the same bill leaves the former one standing. Neither holds a token or a
+transaction id; `customer` is a pseudonym of the purpose billing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
+from hashlib import sha256
 from operator import attrgetter
 from typing import Literal
 
@@ -205,25 +206,15 @@ class Credit(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknown
 
 
 NOT_CLAIMED = frozenset(
-    {
-        "format",
-        "software",
-        "kind",
-        "generation",
-        "revision",
-        "quality",
-        "times_us",
-        "registers_wh",
-        "activity",
-        "signals",
-        "hash",
-    }
-    | {"powers_w", "powers_between", "account"}
+    {"format", "software", "kind", "generation", "revision", "hash"}
+    | {"quality", "times_us", "registers_wh", "activity", "signals", "powers_w", "powers_between", "account"}
     | {"tariff"}  # its hash is claimed
 )
 """Where two receipts may differ and still be one bill: what it was made from, by what, and what only warns."""
 _NAMES = [name for name in Receipt.__struct_fields__ if name not in NOT_CLAIMED and name != "reserved_from_us"]
 _CLAIMED = attrgetter(*_NAMES)
+_CLAIMS_BYTES = 16
+_ENCODER = msgspec.json.Encoder()
 
 
 def claims_of(receipt: Receipt) -> tuple[object, ...]:
@@ -235,8 +226,12 @@ def claims_of(receipt: Receipt) -> tuple[object, ...]:
     return *claims, receipt.reserved_from_us
 
 
-def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
-    """What is kept of a receipt whose content has this sha256; `claims` is the hash of its claims."""
+def claims_hash(receipt: Receipt) -> bytes:
+    return sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
+
+
+def billed(receipt: Receipt, digest: bytes) -> Billed:
+    """What is kept of a receipt whose content has this sha256."""
     return Billed(
         revision=receipt.revision,
         hash=digest,
@@ -247,7 +242,7 @@ def billed(receipt: Receipt, digest: bytes, claims: bytes) -> Billed:
         payable_excl=receipt.payable_excl_vat,
         payable_incl=receipt.payable_incl_vat,
         tax=receipt.tax,
-        claims=claims,
+        claims=claims_hash(receipt),
         customer=receipt.customer,
         generation=receipt.generation,
     )

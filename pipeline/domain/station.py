@@ -1,7 +1,8 @@
 """The state of a station: its sessions with all their evidence, its connectors, its counters.
 
 The rule of this file: values only, nothing is decided here. Times are integer microseconds UTC, energy integer Wh.
-State is mutable and slotted, because the hot path changes it with every meter event.
+State is mutable and slotted, because the hot path changes it with every meter event. The file is longer than 300 lines
+because CODEC_VERSION stands beside all that it versions: one look tells whether a change alters the durable layout.
 """
 
 from __future__ import annotations
@@ -56,7 +57,15 @@ UPDATE_EVERY = MINUTE
 UNANSWERED = 30 * MINUTE
 
 SITES, TARIFFS, SIGNALS, DECISION = 1, 2, 4, 8
-"""What a held bill can wait for: reference data, in the order of domain.catalog.View, or somebody's decision."""
+"""What a held bill can wait for: reference data, in the order of a ReferenceWatermark, or somebody's decision."""
+
+
+CODEC_VERSION = 6
+"""Of the layout of `Station` and all that it holds, as it is stored in the changelog of station-state.
+
+2 added what held bills wait for, 3 what a bill claims, 4 quotes, 5 receive times and kinds of readings, 6 what keeps
+long sessions small and the generation; what older versions wrote is read with defaults (station_codec.py).
+"""
 
 
 class Session(msgspec.Struct, array_like=True, gc=False):

@@ -10,9 +10,9 @@ from confluent_kafka.admin import AdminClient
 from pipeline.edge.reading import TIMEOUT_S, Properties, partitions, read_topic, watermarks
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_rights import Right, said
-from pipeline.runtime.changelog import ACCEPTED, archive_key
-from pipeline.runtime.kafka_topics import topic_id
-from pipeline.runtime.restore import SOURCE
+from pipeline.runtime.kafka.topics import topic_id
+from pipeline.runtime.partition.changelog import ACCEPTED, archive_key
+from pipeline.runtime.partition.restore import SOURCE
 
 _MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS})
 

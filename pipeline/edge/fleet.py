@@ -26,31 +26,31 @@ EXPECTED_DURATION_S: Mapping[int, int] = {11_000: 36_000, 22_000: 28_800, 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Connector:
+class SimulatedConnector:
     connector_id: int
     power_type: PowerType
     max_power_w: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Station:
+class SimulatedStation:
     """`interval_s`: seconds between readings. `numbered`: sends a seqNo with each event, as OCPP 2.0.1 does."""
 
     station_id: str
     interval_s: int
     latency_us: int
     numbered: bool
-    connectors: tuple[Connector, ...]
+    connectors: tuple[SimulatedConnector, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Site:
+class SimulatedSite:
     site_id: str
     name: str
     time_zone: str
     country: str
     tariff_id: str
-    stations: tuple[Station, ...]
+    stations: tuple[SimulatedStation, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def driver_token(seed: int, driver: int) -> str:
     return f"{zlib.crc32(f'{seed}/driver/{driver}'.encode()):08X}"
 
 
-def fleet(seed: int, stations: int, sites: int) -> list[Site]:
+def fleet(seed: int, stations: int, sites: int) -> list[SimulatedSite]:
     """`stations` spread over `sites`; even sites are fast-charging hubs, odd ones destinations with mostly AC."""
     made = []
     for number in range(sites):
@@ -94,7 +94,7 @@ def fleet(seed: int, stations: int, sites: int) -> list[Site]:
         hub = number % 2 == 0
         members = range(number, stations, sites)
         made.append(
-            Site(
+            SimulatedSite(
                 site_id=f"SITE-{number + 1:03d}",
                 name=f"{'Hub' if hub else 'Destination'} {zone.rpartition('/')[2]} {number + 1}",
                 time_zone=zone,
@@ -106,16 +106,16 @@ def fleet(seed: int, stations: int, sites: int) -> list[Site]:
     return made
 
 
-def _station(seed: int, index: int, place: int, hub: bool) -> Station:
+def _station(seed: int, index: int, place: int, hub: bool) -> SimulatedStation:
     random = Random(f"{seed}/station/{index}")  # noqa: S311 - a simulation, not a secret
     fast = place % 3 != 2 if hub else place % 4 == 1  # each site of two stations or more has both kinds
     power_w = random.choice(DC_POWER_W if fast else AC_POWER_W)
-    return Station(
+    return SimulatedStation(
         station_id=f"SIM-{index + 1:05d}",
         interval_s=random.choice((10, 15, 30) if fast else (30, 60, 60)),
         latency_us=random.randrange(80_000, 900_000),
         numbered=index % 2 == 1,
-        connectors=tuple(Connector(number, "DC" if fast else "AC", power_w) for number in (1, 2)),
+        connectors=tuple(SimulatedConnector(number, "DC" if fast else "AC", power_w) for number in (1, 2)),
     )
 
 
@@ -132,7 +132,7 @@ def fleet_documents(seed: int, stations: int, sites: int) -> tuple[list[dict[str
     return [_site_document(site) for site in made], tariffs
 
 
-def _site_document(site: Site) -> dict[str, Any]:
+def _site_document(site: SimulatedSite) -> dict[str, Any]:
     return {
         "site_id": site.site_id,
         "name": site.name,

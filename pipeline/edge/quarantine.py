@@ -14,8 +14,9 @@ from pipeline.edge.producer import BY_KEY, Report, sending
 from pipeline.edge.reading import Properties, read_topic
 from pipeline.errors import Unavailable
 from pipeline.topics import CONNECTOR_STATUS, METER_EVENTS, QUARANTINE
+from pipeline.wire.control import Control
 from pipeline.wire.dead_letters import headers_of
-from pipeline.wire.quarantine import RELEASE, SEPARATOR, Mark, decode_mark
+from pipeline.wire.quarantine import RELEASE, SEPARATOR, SIGNATURE, Mark, decode_mark
 
 SOURCES = (METER_EVENTS.name, CONNECTOR_STATUS.name)
 """Where stations and sites can be set aside."""
@@ -59,11 +60,13 @@ def set_aside(config: Properties, on_progress: Callable[[int], None] = lambda re
     return sorted(found.values(), key=lambda each: (each.mark.at_ms, each.key))
 
 
-def release(config: Properties, aside: SetAside, way: bytes) -> None:
-    """`way` as in wire.quarantine.WAYS. Raises Unavailable."""
+def release(config: Properties, aside: SetAside, way: bytes, control: Control) -> None:
+    """`way` as in wire.quarantine.WAYS; `control` is of its source. Raises Unavailable."""
+    key = aside.key.encode()
+    signature = control.sign_release(key, way, aside.mark.at_ms)
     report = Report()
     with sending(aside.source, config, report) as send:
-        send(aside.key.encode(), None, BY_KEY, {RELEASE: way})
+        send(key, None, BY_KEY, {RELEASE: way} | ({SIGNATURE: signature} if signature else {}))
     if report.failed:
         raise Unavailable(f"topic {aside.source}: the release was refused: {report.first_error}")
 

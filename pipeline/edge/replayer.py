@@ -25,7 +25,8 @@ from typing import IO, Literal, NamedTuple, cast
 import msgspec
 import orjson
 
-from pipeline.domain.events import LIVE, ClockTicked, OcppFrame
+from pipeline.domain.events import LIVE, ClockTicked
+from pipeline.domain.frames import OcppFrame
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import LARGEST_RECORD
 from pipeline.wire.meter_events import check

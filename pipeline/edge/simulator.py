@@ -1,4 +1,4 @@
-"""A seeded fleet as a stream of `meter-events` records: the same plan gives the same bytes, on any machine.
+"""A seeded fleet as a stream of `meter-events` records: the same FleetConfig gives the same bytes, on any machine.
 
 Every connector is a lane of its own with its own random numbers, lazily generated; lanes are merged minute by minute by
 arrival, and a clock tick of the simulation's own clock ends each minute. What truly happened goes to `on_truth`, one
@@ -20,7 +20,7 @@ import msgspec
 from pipeline.domain.events import ClockTicked, MeterRead, StationSeen
 from pipeline.edge import faults
 from pipeline.edge.faults import HOUR, MINUTE, SECOND, Manner, Meter, SimulatedEvent, Visit
-from pipeline.edge.fleet import Connector, Site, Station, fleet
+from pipeline.edge.fleet import SimulatedConnector, SimulatedSite, SimulatedStation, fleet
 from pipeline.edge.visits import arrivals, draw_visit, session_events
 
 Delivery = tuple[int, bytes | None, bytes]
@@ -36,7 +36,7 @@ DEFAULT_START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class FleetConfig:
     """`sessions`: mean arrivals per connector and day; those who find it taken drive on. `faults`: see parse_faults."""
 
     seed: int = 1
@@ -87,19 +87,19 @@ def ignore(truth: Truth) -> None:
     """For callers that do not score."""
 
 
-def simulate(plan: Plan, on_truth: Callable[[Truth], None] = ignore) -> Iterator[Delivery]:
-    """All records of the plan by arrival, clock ticks included; the last ones close whatever is still open."""
+def simulate(config: FleetConfig, on_truth: Callable[[Truth], None] = ignore) -> Iterator[Delivery]:
+    """All records of the fleet by arrival, clock ticks included; the last ones close whatever is still open."""
     lanes: list[Iterator[Delivery]] = []
-    for site in fleet(plan.seed, plan.stations, plan.sites):
+    for site in fleet(config.seed, config.stations, config.sites):
         for station in site.stations:
-            lanes.append(_signs_of_life(plan, station))
-            lanes += [_Lane(plan, site, station, each, on_truth).deliveries() for each in station.connectors]
-    encode, now = msgspec.json.Encoder().encode, plan.start_us
-    for now, batch in _minutes(lanes, plan.start_us):
+            lanes.append(_signs_of_life(config, station))
+            lanes += [_Lane(config, site, station, each, on_truth).deliveries() for each in station.connectors]
+    encode, now = msgspec.json.Encoder().encode, config.start_us
+    for now, batch in _minutes(lanes, config.start_us):
         yield from batch
-        yield now, None, encode(ClockTicked(time_us=now, clock=plan.clock))
+        yield now, None, encode(ClockTicked(time_us=now, clock=config.clock))
     for tick_us in range(now + HOUR, now + FINAL_TICKS_US + HOUR, HOUR):
-        yield tick_us, None, encode(ClockTicked(time_us=tick_us, clock=plan.clock))
+        yield tick_us, None, encode(ClockTicked(time_us=tick_us, clock=config.clock))
 
 
 def _minutes(lanes: Sequence[Iterator[Delivery]], start_us: int) -> Iterator[tuple[int, list[Delivery]]]:
@@ -121,28 +121,33 @@ def _minutes(lanes: Sequence[Iterator[Delivery]], start_us: int) -> Iterator[tup
         yield now, batch
 
 
-def _signs_of_life(plan: Plan, station: Station) -> Iterator[Delivery]:
+def _signs_of_life(config: FleetConfig, station: SimulatedStation) -> Iterator[Delivery]:
     """A boot and rare heartbeats."""
     encode, key = msgspec.json.Encoder().encode, station.station_id.encode()
-    for at_us in range(plan.start_us + station.latency_us, plan.end_us, HEARTBEAT_US):
+    for at_us in range(config.start_us + station.latency_us, config.end_us, HEARTBEAT_US):
         event = StationSeen(
             station_id=station.station_id,
             event_time_us=at_us,
             received_time_us=at_us + station.latency_us,
-            clock=plan.clock,
-            what="boot" if at_us == plan.start_us + station.latency_us else "heartbeat",
+            clock=config.clock,
+            what="boot" if at_us == config.start_us + station.latency_us else "heartbeat",
         )
         yield event.received_time_us, key, encode(event)
 
 
 class _Lane:
-    """One connector through the whole plan: visit after visit, each as events, each event as a delivery."""
+    """One connector over the whole simulated time: visit after visit, each as events, each event as a delivery."""
 
     def __init__(
-        self, plan: Plan, site: Site, station: Station, connector: Connector, on_truth: Callable[[Truth], None]
+        self,
+        config: FleetConfig,
+        site: SimulatedSite,
+        station: SimulatedStation,
+        connector: SimulatedConnector,
+        on_truth: Callable[[Truth], None],
     ) -> None:
-        name = f"{plan.seed}/{station.station_id}/{connector.connector_id}"
-        self.plan, self.site, self.station, self.connector, self.on_truth = plan, site, station, connector, on_truth
+        name = f"{config.seed}/{station.station_id}/{connector.connector_id}"
+        self.config, self.site, self.station, self.connector, self.on_truth = config, site, station, connector, on_truth
         self.random = Random(name)  # noqa: S311 - a simulation, not a secret
         # Its own, so that faults of delivery leave the visits as they are.
         self.fault_random = Random(name + "/faults")  # noqa: S311 - a simulation, not a secret
@@ -156,14 +161,14 @@ class _Lane:
         self.last_due_us = 0
 
     def deliveries(self) -> Iterator[Delivery]:
-        plan, kind, number, free_us = self.plan, self.connector.power_type, 0, 0
-        per_day = plan.sessions * (1.5 if kind == "DC" else 0.5)
-        for arrival_us in arrivals(self.random, kind, self.zone, plan.start_us, plan.end_us, per_day):
+        config, kind, number, free_us = self.config, self.connector.power_type, 0, 0
+        per_day = config.sessions * (1.5 if kind == "DC" else 0.5)
+        for arrival_us in arrivals(self.random, kind, self.zone, config.start_us, config.end_us, per_day):
             if arrival_us < free_us:
                 continue  # taken: the driver goes elsewhere
             number += 1
-            visit = draw_visit(self.random, plan.seed, self.station, self.connector, self.zone, arrival_us, number)
-            content, kinds = faults.draw(self.fault_random, self.plan.faults)
+            visit = draw_visit(self.random, config.seed, self.station, self.connector, self.zone, arrival_us, number)
+            content, kinds = faults.draw(self.fault_random, self.config.faults)
             if content == "clock_skew":  # while a queue waits nobody could tell a wrong clock from the outage
                 content = content if self.last_due_us < visit.start_us - MINUTE else None
                 kinds = tuple(kind for kind in kinds if kind != "late")
@@ -185,7 +190,7 @@ class _Lane:
         if content is not None and content in faults.BEHAVIOUR:
             changes.append(faults.BEHAVIOUR[content](visit, self.fault_random))
             applied.append(content)
-        events = session_events(visit, self.meter, self.station, self.connector, self.plan.clock)
+        events = session_events(visit, self.meter, self.station, self.connector, self.config.clock)
         if content is not None and content in faults.EVIDENCE:
             change = faults.EVIDENCE[content](events, visit, self.meter, self.fault_random)
             if change is not None:
@@ -237,7 +242,7 @@ class _Lane:
                 station_id=visit.station_id,
                 connector_id=visit.connector_id,
                 transaction_id=visit.transaction_id,
-                clock=self.plan.clock,
+                clock=self.config.clock,
                 site_id=self.site.site_id,
                 power_type=visit.power_type,
                 energy_wh=energy_wh,

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from pipeline.domain.events import MeterRead, SessionEnded, SessionStarted, StatusReported
 from pipeline.edge.faults import HOUR, SECOND, Meter, SimulatedEvent, Visit
-from pipeline.edge.fleet import Car, Connector, PowerType, Station, draw_car, driver_token
+from pipeline.edge.fleet import Car, PowerType, SimulatedConnector, SimulatedStation, draw_car, driver_token
 
 DRIVERS = 2_000
 WATT_US_PER_WH = 3_600_000_000
@@ -56,7 +56,13 @@ def arrivals(
 
 
 def draw_visit(
-    random: Random, seed: int, station: Station, connector: Connector, zone: ZoneInfo, start_us: int, number: int
+    random: Random,
+    seed: int,
+    station: SimulatedStation,
+    connector: SimulatedConnector,
+    zone: ZoneInfo,
+    start_us: int,
+    number: int,
 ) -> Visit:
     """The `number`-th visit of a connector: a car of the population, from its state of charge to its target."""
     car, fast = draw_car(random), connector.power_type == "DC"
@@ -81,7 +87,7 @@ def draw_visit(
     )
 
 
-def _peak_w(connector: Connector, car: Car) -> int:
+def _peak_w(connector: SimulatedConnector, car: Car) -> int:
     return min(connector.max_power_w, car.dc_w if connector.power_type == "DC" else car.ac_w)
 
 
@@ -96,7 +102,7 @@ def _idle_s(random: Random, fast: bool, charge_end_us: int, zone: ZoneInfo) -> f
 
 
 def session_events(
-    visit: Visit, meter: Meter, station: Station, connector: Connector, clock: str
+    visit: Visit, meter: Meter, station: SimulatedStation, connector: SimulatedConnector, clock: str
 ) -> Iterator[SimulatedEvent]:
     """What the connector says about one visit, by time; once it has ended, its true energy is on `meter`."""
     events = _events(visit, meter, station, connector, clock)
@@ -112,7 +118,9 @@ def _numbered(events: Iterator[SimulatedEvent]) -> Iterator[SimulatedEvent]:
         yield event
 
 
-def _events(visit: Visit, meter: Meter, station: Station, connector: Connector, clock: str) -> Iterator[SimulatedEvent]:
+def _events(
+    visit: Visit, meter: Meter, station: SimulatedStation, connector: SimulatedConnector, clock: str
+) -> Iterator[SimulatedEvent]:
     station_id, connector_id, transaction_id = visit.station_id, visit.connector_id, visit.transaction_id
     shown_wh, interval_us = meter.shown_wh, station.interval_s * SECOND
     battery_wh, taper = visit.car.battery_wh, TAPER[visit.power_type]

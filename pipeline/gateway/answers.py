@@ -62,7 +62,8 @@ class Answers:
 
 def transaction_id(secret: bytes, station: str, start: Payload) -> int:
     """The id of a StartTransaction.req: 1 to 2**31 - 1, and the same for the same start, also after a restart and from
-    another gateway; see ops/decisions/0007. The message id is not part of it: a retry may change it (ocpp.md, 1.1)."""
+    another gateway; see ops/decisions/0007. The message id is not part of it: a retry may change it
+    (ops/spec/sessions.md, section 3)."""
     try:
         began: object = micros(start["timestamp"])[0]
     except ValueError:

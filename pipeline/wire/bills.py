@@ -64,7 +64,7 @@ def billed_volumes(bill: Bill) -> dict[str, Mapping[str, str]]:
 
 
 def line_document(line: Line) -> dict[str, Any]:
-    """A line with its instants as ISO 8601, in the words of pricing.md 6.1."""
+    """A line with its instants as ISO 8601, in the words of ops/spec/pricing.md 6.1."""
     fields = msgspec.structs.asdict(line)
     from_us, to_us = fields.pop("from_us"), fields.pop("to_us")
     return {

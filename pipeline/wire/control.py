@@ -1,6 +1,7 @@
-"""Who may move time and money: clock ticks and decisions about bills carry a keyed signature (ops/decisions/0017).
+"""Who may move time and money: clock ticks, decisions about bills and releases of stations carry a keyed signature.
 
-Whoever can write to a topic can write a tick or a decision; only who has the key of purpose `control` can sign one.
+Whoever can write to a topic can write a tick or a decision; only who has the key of purpose `control` can sign one
+(ops/decisions/0017).
 """
 
 from __future__ import annotations
@@ -38,15 +39,26 @@ class Control:
         if self._key is None:
             return value
         event = msgspec.json.decode(value, type=ClockTicked | SignedDecision)
-        event.signature = self._signature(self._key, event)
+        event.signature = self._signature(self._key, _content(event))
         return msgspec.json.encode(event)
 
     def check(self, event: ClockTicked | SignedDecision) -> bool:
         """Is it signed? Raises InvalidMessage: BAD_SIGNATURE, or NOT_SIGNED where it must be."""
+        return self._check(event.signature, _content(event))
+
+    def sign_release(self, key: bytes, way: bytes, at_ms: int) -> bytes:
+        """Of the station that was set aside at this broker time (wire/quarantine.py); empty without a key."""
+        return b"" if self._key is None else self._signature(self._key, _release(key, way, at_ms)).encode()
+
+    def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
+        """Raises InvalidMessage as `check`. One that was signed for an earlier time is a wrong one."""
+        self._check(signature.decode(errors="replace"), _release(key, way, at_ms))
+
+    def _check(self, signature: str, content: bytes) -> bool:
         if self._key is None:
             return False
-        if event.signature:
-            if hmac.compare_digest(event.signature.encode(), self._signature(self._key, event).encode()):
+        if signature:
+            if hmac.compare_digest(signature.encode(), self._signature(self._key, content).encode()):
                 return True
             raise InvalidMessage("BAD_SIGNATURE", "not made with the key of purpose control of this keyring")
         if not self._unsigned_counts:
@@ -55,10 +67,17 @@ class Control:
             )
         return False
 
-    def _signature(self, key: bytes, event: ClockTicked | SignedDecision) -> str:
-        """Over the topic and the content in our own spelling, so that other white space is the same content."""
-        content = msgspec.json.encode(structs.replace(event, signature=""))
+    def _signature(self, key: bytes, content: bytes) -> str:
         return hmac.digest(key, b"control\0" + self._topic + b"\0" + content, "sha256").hex()
+
+
+def _content(event: ClockTicked | SignedDecision) -> bytes:
+    """In our own spelling, so that other white space is the same content."""
+    return msgspec.json.encode(structs.replace(event, signature=""))
+
+
+def _release(key: bytes, way: bytes, at_ms: int) -> bytes:
+    return b"release\0%s\0%s\0%d" % (key, way, at_ms)
 
 
 def plain(event: SignedDecision) -> BillDecided:

@@ -1,7 +1,7 @@
 """The one place where identifiers leave events: every decoded event passes `conceal`, whatever it was decoded from.
 
 Words that a station may choose freely are cut to the lists of domain/events.py here too, since free text can carry
-an identifier.
+an identifier. What becomes of each field is in ops/spec/privacy.md, section 1.
 """
 
 from __future__ import annotations

@@ -14,13 +14,13 @@ from pipeline.domain.events import (
     ChargeEvent,
     ClockTicked,
     MeterRead,
-    OcppFrame,
     SessionAuthorized,
     SessionEnded,
     SessionStarted,
     StationSeen,
     StatusReported,
 )
+from pipeline.domain.frames import OcppFrame
 from pipeline.domain.pseudonyms import Keyring
 from pipeline.errors import InvalidMessage
 from pipeline.wire import ocpp

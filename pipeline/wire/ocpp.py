@@ -12,19 +12,8 @@ from typing import Final, assert_never
 
 import msgspec
 
-from pipeline.domain.events import (
-    Call,
-    CallError,
-    CallResult,
-    CallResultError,
-    ChargeEvent,
-    OcppFrame,
-    Send,
-    SessionConfirmed,
-    SessionStarted,
-    Sign,
-    StationSeen,
-)
+from pipeline.domain.events import ChargeEvent, SessionConfirmed, SessionStarted, Sign, StationSeen
+from pipeline.domain.frames import Call, CallError, CallResult, CallResultError, OcppFrame, Send
 from pipeline.errors import InvalidMessage
 from pipeline.wire import ocpp16, ocpp201
 from pipeline.wire.calls import (

@@ -8,8 +8,10 @@ partition of the source's number. Header values are UTF-8 text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
+from msgspec import field
 
 from pipeline.errors import InvalidMessage
 
@@ -18,10 +20,26 @@ Headers = Sequence[tuple[str, bytes]]
 SEPARATOR = b"\x00"
 MARK = SEPARATOR
 """Name of the mark among the archive records of its key; no state has an archive record of this name."""
-RELEASE = "release"
-"""Header of the record without a value that releases its key; its value is one of WAYS."""
+RELEASE, SIGNATURE = "release", "signature"
+"""Headers of the record without a value that releases its key: one of WAYS, and who may (wire/control.py)."""
 WAYS = (b"", b"afresh")
 """Go on with the state as it was recorded, or with an empty one because the record cannot be read."""
+
+
+class Order(NamedTuple):
+    """To release a key, as it is sent."""
+
+    way: bytes
+    signature: bytes = b""
+
+
+class Releasing(msgspec.Struct, frozen=True):
+    """An order that is being carried out."""
+
+    way: str
+    at_ms: int
+    offset: int
+    """Broker time and source offset of the order."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -34,12 +52,14 @@ class Mark(msgspec.Struct, frozen=True):
     """Source offset below which the outputs of its records are out: applied again, these tell nothing."""
     through: int
     """Source offset below which its records are in the state record."""
-    view: tuple[int, ...] = ()
-    """The reference data that was visible then."""
+    watermark: tuple[int, ...] = field(name="view", default=())
+    """How much of the reference data was visible then."""
+    releasing: Releasing | None = None
+    """It is being released: its records are applied, a part of them may be applied already."""
 
 
 class Kept:
-    """A record or a tick (without a key) of the source as it was read; implements runtime.ports.Message."""
+    """A record or a tick (without a key) of the source as it was read; implements runtime.partition.ports.Message."""
 
     __slots__ = ("_at_ms", "_key", "_offset", "_value")
 
@@ -90,10 +110,8 @@ def headers_of(source: str, record: Kept, kind: str = "") -> Headers:
     return [("topic", source.encode()), *numbers, ("kind", kind.encode())]
 
 
-def decode_kept(
-    key: bytes, value: bytes, headers: Iterable[tuple[str, bytes | None]], source: str
-) -> tuple[bytes, Kept] | None:
-    """The key that is set aside and one of its records; None: a mark, or of another source.
+def decode_kept(key: bytes, value: bytes, headers: Iterable[tuple[str, bytes | None]], source: str) -> Kept | None:
+    """A record of the key that is set aside; None: a mark, or of another source.
 
     Raises InvalidMessage for what is none of ours.
     """
@@ -103,13 +121,13 @@ def decode_kept(
         return None
     try:
         is_tick = found["kind"] == b"tick"
-        return owner, Kept(None if is_tick else owner, value, int(found["offset"]), int(found["at_ms"]))
+        return Kept(None if is_tick else owner, value, int(found["offset"]), int(found["at_ms"]))
     except (KeyError, ValueError) as error:
         raise InvalidMessage("MALFORMED_QUARANTINE", "a header is missing or no number") from error
 
 
-def release_of(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> bytes | None:
-    """How the record releases its key (one of WAYS); None: it is no release."""
-    if value is not None:
-        return None
-    return next((way for name, way in headers or () if name == RELEASE and way in WAYS), None)
+def release_of(value: bytes | None, headers: Iterable[tuple[str, bytes]] | None) -> Order | None:
+    """What the record orders for its key; None: it is no release."""
+    found = dict(headers or ()) if value is None else {}
+    way = found.get(RELEASE)
+    return Order(way, found.get(SIGNATURE, b"")) if way in WAYS else None

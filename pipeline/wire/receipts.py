@@ -13,16 +13,12 @@ from importlib.metadata import version
 from itertools import pairwise
 
 import msgspec
-from msgspec import UnsetType, structs
+from msgspec import UnsetType
 
-from pipeline.domain.metering.measure import Measured
-from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.signals import Signals, Slot
 from pipeline.domain.pricing.tariff import Tariff
-from pipeline.domain.rating.receipts import credit_of, receipt_of
-from pipeline.domain.receipts import FORMAT, Billed, Credit, Receipt, billed, claims_of
+from pipeline.domain.receipts import FORMAT, Credit, Receipt
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import parse
 from pipeline.wire.price_signals import encode_slot, read_slot
@@ -41,46 +37,7 @@ _TAIL = b',"hash":""}'
 _MWH = 1000
 _SESSION_ID = re.compile(r"[A-Z2-7]{26}")
 """As domain/pseudonyms.py makes them; it becomes a file name, so a forged one might be a path."""
-_CLAIMS_BYTES = 16
 _LONGEST_US = 366 * 86_400 * 1_000_000
-
-
-def bill_record(
-    record: StrippedSession, revision: int, measured: Measured, bill: Bill, customer: str | None
-) -> tuple[bytes, bytes, Billed]:
-    """Key and value of the receipt of a final bill, and what is to be kept to know it again and to take it back."""
-    tariff, ended = bill.basis.tariff, measured.until_us
-    start_us = measured.times[0] if bill.locked_at_us is None else bill.locked_at_us
-    slots = _slots_used(tariff, bill.basis.signals, start_us, ended)
-    receipt = receipt_of(
-        record, revision, measured, bill, customer, SOFTWARE, _encoded(tariff), [_encoded_slot(slot) for slot in slots]
-    )
-    value, digest = _sealed(receipt)
-    return key(record.session_id, revision, "BILL"), value, billed(receipt, digest, _claims(receipt))
-
-
-def credit_record(
-    former: Billed, record: StrippedSession, revision: int, reason: str, customer: str | None
-) -> tuple[bytes, bytes]:
-    """Key and value of the credit of a former bill."""
-    value, _ = _sealed(credit_of(former, record, revision, reason, customer, SOFTWARE))
-    return key(record.session_id, former.revision, "CREDIT"), value
-
-
-def standing(receipt: Receipt) -> Billed:
-    """What a state would keep of this bill."""
-    return billed(receipt, bytes.fromhex(receipt.hash), _claims(receipt))
-
-
-def reissued(receipt: Receipt, generation: int, revision: int) -> tuple[bytes, bytes, Billed]:
-    """The same bill under another version; as `bill_record`."""
-    again = structs.replace(receipt, generation=generation, revision=revision, software=SOFTWARE, hash="")
-    value, digest = _sealed(again)
-    return key(again.session_id, revision, "BILL"), value, billed(again, digest, _claims(again))
-
-
-def _claims(receipt: Receipt) -> bytes:
-    return sha256(_ENCODER.encode(claims_of(receipt))).digest()[:_CLAIMS_BYTES]
 
 
 def key(session_id: str, revision: int, kind: str) -> bytes:
@@ -171,7 +128,7 @@ def facts_of(receipt: Receipt) -> Facts:
     )
 
 
-def _sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
+def sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
     """The record with its hash as last field, and the hash."""
     written = bytearray()
     _ENCODER.encode_into(document, written)
@@ -182,24 +139,6 @@ def _sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
     return bytes(written), digest.digest()
 
 
-@lru_cache(maxsize=1024)
-def _encoded(tariff: Tariff) -> msgspec.Raw:
-    return msgspec.Raw(tariff.document.encode())
-
-
-def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[Slot]:
-    names = _series(tariff)
-    if not names:
-        return []
-    last_us = start_us if tariff.price_mode == "LOCKED" else end_us
-    return [slot for name in names for slot in signals.during(name, start_us, last_us)]
-
-
-@lru_cache(maxsize=1024)
-def _series(tariff: Tariff) -> tuple[str, ...]:
-    return tariff.series
-
-
 @lru_cache(maxsize=20_000)
-def _encoded_slot(slot: Slot) -> msgspec.Raw:
+def encoded_slot(slot: Slot) -> msgspec.Raw:
     return msgspec.Raw(encode_slot(slot))

@@ -1,4 +1,4 @@
-"""What is wrong, doubtful or worth knowing about a tariff document: codes of pricing.md section 7.
+"""What is wrong, doubtful or worth knowing about a tariff document: codes of ops/spec/pricing.md section 7.
 
 Faults that `wire/tariffs.py` refuses are errors here (a restriction that can never hold is a warning, as the reference
 has it, and no price is made from it all the same). Everything else is judged on the decoded tariff.

@@ -15,21 +15,21 @@ from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.metrics import Meters
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
 KEYS = Keyring({purpose: {"*": secrets.token_bytes(KEY_BYTES)} for purpose in PURPOSES})
-PLAN = Plan(
+FLEET = FleetConfig(
     seed=7, stations=60, sites=4, faults=parse_faults("all") | {"clock_skew": 0.05, "missing_stop": 0.05, "late": 0.05}
 )
 
 
 @pytest.fixture(scope="module")
 def rating() -> Rating:
-    sites, tariffs = fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)
+    sites, tariffs = fleet_documents(FLEET.seed, FLEET.stations, FLEET.sites)
     return Rating(
         KEYS, decode_sites(json.dumps(sites).encode(), "sites"), decode_tariffs(json.dumps(tariffs).encode(), "tariffs")
     )
@@ -37,7 +37,7 @@ def rating() -> Rating:
 
 @pytest.fixture(scope="module")
 def history() -> list[tuple[bytes | None, bytes]]:
-    return [(key, value) for _, key, value in simulate(PLAN)]
+    return [(key, value) for _, key, value in simulate(FLEET)]
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ def test_each_transaction_has_its_energy(log: tuple[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("seed", range(5))
+@pytest.mark.verify
 def test_arrival_shuffled_within_ten_minutes_changes_nothing(log: tuple[str, Path], seed: int) -> None:
     name, path = log
     chance = random.Random(seed)  # noqa: S311 - a shuffle, not a secret
@@ -104,6 +105,7 @@ def facts(sessions: OfflineSessions) -> list[dict[str, object]]:
     return [{k: v for k, v in row.items() if k not in skipped} for row in sessions.rows() if row["status"] != "void"]
 
 
+@pytest.mark.verify
 def test_each_frame_sent_twice_changes_nothing(log: tuple[str, Path]) -> None:
     name, path = log
     once = records(path)
@@ -112,6 +114,7 @@ def test_each_frame_sent_twice_changes_nothing(log: tuple[str, Path]) -> None:
     assert facts(assembled(twice)) == facts(assembled(once))
 
 
+@pytest.mark.verify
 def test_the_whole_log_replayed_again_changes_nothing(log: tuple[str, Path]) -> None:
     name, path = log
     once = records(path, final_ticks=True)
@@ -122,6 +125,7 @@ def test_the_whole_log_replayed_again_changes_nothing(log: tuple[str, Path]) -> 
 
 
 @pytest.mark.parametrize("part", [0.1, 0.35, 0.5, 0.77, 0.95])
+@pytest.mark.verify
 def test_a_log_cut_anywhere_and_continued_later_gives_the_same(
     log: tuple[str, Path], part: float, tmp_path: Path
 ) -> None:
@@ -137,6 +141,7 @@ def test_a_log_cut_anywhere_and_continued_later_gives_the_same(
     assert facts(together) == facts(assembled(whole))
 
 
+@pytest.mark.verify
 def test_a_state_that_was_stored_and_read_back_goes_on_as_if_nothing_had_happened(log: tuple[str, Path]) -> None:
     name, path = log
     sessions = OfflineSessions(Rating(KEYS), KEYS)
@@ -198,6 +203,7 @@ def test_times_are_those_of_the_log(reference_file: Callable[[str], Path]) -> No
     assert len(slots) == 4
 
 
+@pytest.mark.verify
 def test_a_damaged_day_ends_no_worker_and_loses_no_event(log: tuple[str, Path]) -> None:
     """Every third frame is damaged somewhere; what is understood of the rest stays conserved and never impossible."""
     chance = random.Random(11)  # noqa: S311 - damage, not a secret

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipeline.agents.tick import HostClock
 from pipeline.metrics import Meters
-from pipeline.runtime.troubles import Troubles
+from pipeline.runtime.kafka.troubles import Troubles
 
 SECOND_NS, SECOND_US = 1_000_000_000, 1_000_000
 START_S = 1_790_000_000

@@ -10,25 +10,25 @@ from pipeline.agents.assembly import Assembly
 from pipeline.agents.records import UPDATES
 from pipeline.domain.rating import Rating
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sessions import decode_update
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
-from tests.agents.test_assembly_laws import KEYS, PLAN
+from tests.agents.test_assembly_laws import FLEET, KEYS
 
 
 def updates() -> list[bytes]:
-    sites, tariffs = fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)
+    sites, tariffs = fleet_documents(FLEET.seed, FLEET.stations, FLEET.sites)
     rating = Rating(
         KEYS, decode_sites(json.dumps(sites).encode(), "sites"), decode_tariffs(json.dumps(tariffs).encode(), "tariffs")
     )
     stage = Offline(Assembly(rating, Decoder(KEYS)))
-    plan = Plan(seed=PLAN.seed, stations=PLAN.stations, sites=PLAN.sites, sessions=2.0, faults=PLAN.faults)
+    config = FleetConfig(seed=FLEET.seed, stations=FLEET.stations, sites=FLEET.sites, sessions=2.0, faults=FLEET.faults)
     return [
         output.value
-        for _, key, value in simulate(plan)
+        for _, key, value in simulate(config)
         for output in stage.feed(key, value)
         if output.topic == UPDATES and output.value is not None
     ]

@@ -64,8 +64,8 @@ Events = Iterable[SessionStarted | MeterRead | SessionEnded]
 
 def bounded(monkeypatch: pytest.MonkeyPatch, whole: int) -> None:
     """The bounds of long sessions as if `whole` readings were many; the last ten minutes stay as they are."""
-    monkeypatch.setattr("pipeline.domain.rating.folding.WHOLE", whole)
-    monkeypatch.setattr("pipeline.domain.rating.folding.WHOLE_US", 10 * MINUTE)
+    monkeypatch.setattr("pipeline.domain.publishing.folding.WHOLE", whole)
+    monkeypatch.setattr("pipeline.domain.publishing.folding.WHOLE_US", 10 * MINUTE)
     monkeypatch.setattr("pipeline.agents.records.LONG", whole * STRIDE)
     monkeypatch.setattr("pipeline.domain.station_codec.BLOCK", whole // 4)
 
@@ -188,7 +188,7 @@ def test_evidence_of_which_each_value_counts_is_kept_up_to_a_bound(field: str, m
     bounded(monkeypatch, 400)
     kept = told(events())
     assert kept.records == whole.records
-    monkeypatch.setattr("pipeline.domain.rating.folding.MOST_READINGS", 1000)
+    monkeypatch.setattr("pipeline.domain.publishing.folding.MOST_READINGS", 1000)
     (thinned,) = told(events()).sessions.values()
     (session,) = whole.sessions.values()
     assert "EVIDENCE_THINNED" in thinned.quality

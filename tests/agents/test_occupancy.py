@@ -20,7 +20,7 @@ from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
@@ -190,12 +190,12 @@ def test_another_site_has_its_own_availability(line: Line) -> None:
 
 
 def test_a_fleet_with_every_fault_tells_changes_only_and_nothing_of_its_drivers() -> None:
-    plan = Plan(seed=3, stations=20, sites=3, sessions=4, faults=parse_faults("all"))
-    sites, _ = fleet_documents(plan.seed, plan.stations, plan.sites)
+    config = FleetConfig(seed=3, stations=20, sites=3, sessions=4, faults=parse_faults("all"))
+    sites, _ = fleet_documents(config.seed, config.stations, config.sites)
     rating = Rating(KEYS, decode_sites(json.dumps(sites).encode(), "sites"))
     stage = Offline(Assembly(rating, Decoder(KEYS)))
     last: dict[tuple[str, int], dict[str, Any]] = {}
-    for _, key, value in simulate(plan):
+    for _, key, value in simulate(config):
         for output in stage.feed(key, value):
             if output.topic != CONNECTOR_STATUS:
                 continue
@@ -205,7 +205,7 @@ def test_a_fleet_with_every_fault_tells_changes_only_and_nothing_of_its_drivers(
             before = last.get(place)
             assert before is None or before["state"] != record["state"]
             assert before is None or before["since_us"] <= record["since_us"]
-            assert record["clock"] == plan.clock
+            assert record["clock"] == config.clock
             last[place] = record
     assert len(last) >= 20
     told = {place: record["state"] for place, record in last.items() if place[1]}

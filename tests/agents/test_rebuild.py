@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from pipeline.agents.assembly import Assembly
-from pipeline.agents.rebuild import Correction, Told, corrections, take_over
+from pipeline.agents.rebuild import Told, corrections, outputs
 from pipeline.agents.records import RECEIPTS
+from pipeline.domain.publishing.rebuilding import Correction, take_over
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.domain.station import Station
 from pipeline.domain.station_codec import decode_station
@@ -39,7 +40,7 @@ def only(found: Iterable[Correction]) -> Correction:
 
 
 def receipts(correction: Correction) -> list[Receipt | Credit]:
-    return [decode_receipt(each.value or b"", "output") for each in correction.outputs if each.topic == RECEIPTS]
+    return [decode_receipt(each.value or b"", "output") for each in outputs(correction) if each.topic == RECEIPTS]
 
 
 def test_what_says_the_same_is_left_alone() -> None:
@@ -67,7 +68,7 @@ def test_a_wrong_bill_is_taken_back_and_the_next_revision_takes_back_the_new_one
     after = stage()
     kept.archive = MemoryArchive()
     after.states[b"CP-1"] = kept
-    after._schedule(b"CP-1", kept)
+    after._plan(b"CP-1", kept)
     outputs = list(tell(after, late({19: 104_000})))
     revised = [decode_receipt(each.value or b"", "output") for each in outputs if each.topic == RECEIPTS]
     assert [(each.kind, each.generation, each.revision) for each in revised] == [("CREDIT", 2, 2), ("BILL", 2, 3)]

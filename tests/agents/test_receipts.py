@@ -25,7 +25,7 @@ from pipeline.wire.receipts import content_hash, decode_receipt, facts_of, signa
 from pipeline.wire.sessions import decode_session
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
-from tests.agents.test_assembly_laws import KEYS, PLAN
+from tests.agents.test_assembly_laws import FLEET, KEYS
 from tests.golden.state.older import as_written_by
 from tests.receipts import KEYRING, MOVES_ENERGY, READINGS, corrections, in_time, rating, receipts, story, tell
 
@@ -34,7 +34,7 @@ History = list[tuple[bytes | None, bytes]]
 
 @pytest.fixture(scope="module")
 def history() -> History:
-    return [(key, value) for _, key, value in simulate(PLAN)]
+    return [(key, value) for _, key, value in simulate(FLEET)]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def outputs(history: History) -> list[Output]:
 
 def assembled(history: History, reload_every: int = 0) -> list[Output]:
     """Receipts and sessions; `reload_every` so many records all state goes through its codec."""
-    sites, tariffs = fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)
+    sites, tariffs = fleet_documents(FLEET.seed, FLEET.stations, FLEET.sites)
     rating = Rating(
         KEYS, decode_sites(json.dumps(sites).encode(), "sites"), decode_tariffs(json.dumps(tariffs).encode(), "tariffs")
     )

@@ -14,9 +14,9 @@ from pipeline.agents.records import RECEIPTS, SESSIONS, UPDATES
 from pipeline.agents.reference import TOPICS, TopicReference
 from pipeline.domain.rating import Rating
 from pipeline.metrics import Meters
+from pipeline.runtime.kafka.reference import Record
 from pipeline.runtime.logic import ReferenceBehind
 from pipeline.runtime.offline import MemoryArchive, Offline
-from pipeline.runtime.reference import Record
 from pipeline.wire.meter_events import Decoder
 from tests.builders import KEYS, us
 

@@ -24,21 +24,21 @@ from pipeline.wire.receipts import decode_receipt, tariff_of
 from pipeline.wire.recorded_sessions import decode_recorded
 from pipeline.wire.sessions import decode_session
 from pipeline.wire.sites import decode_sites
-from tests.agents.test_assembly_laws import PLAN
+from tests.agents.test_assembly_laws import FLEET
 from tests.agents.test_quotes import FOLLOWS, LOCKED, quote, receipt_of, told
 from tests.agents.test_receipts import assembled
 from tests.receipts import SITES as STORY_SITES
 
 SITES = {
     site.site_id: site
-    for site in decode_sites(json.dumps(fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)[0]).encode(), "sites")
+    for site in decode_sites(json.dumps(fleet_documents(FLEET.seed, FLEET.stations, FLEET.sites)[0]).encode(), "sites")
 }
 
 
 @pytest.fixture(scope="module")
 def streamed() -> list[tuple[StrippedSession, bytes]]:
     """Sessions with final bills as the stream told them, and their receipts."""
-    outputs = assembled([(key, value) for _, key, value in simulate(PLAN)])
+    outputs = assembled([(key, value) for _, key, value in simulate(FLEET)])
     receipts = {each.key: each.value for each in outputs if each.topic == RECEIPTS and each.value is not None}
     sessions = [decode_session(each.value) for each in outputs if each.topic == SESSIONS and each.value is not None]
     keys = [(session, f"{session.session_id}:{session.revision}:BILL".encode()) for session in sessions]

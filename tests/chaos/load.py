@@ -20,7 +20,7 @@ from pipeline import topics
 from pipeline.domain.pseudonyms import control_key
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.producer import Record, produce, signed
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.kafka_config import producer_config
 from pipeline.settings import Settings
 from pipeline.topics import LARGEST_RECORD
@@ -38,8 +38,8 @@ SLICE_S = 0.02
 """Even, not in surges: between two of them everything would be committed, and a kill would hit workers at rest."""
 
 
-def plan_of(options: dict[str, Any]) -> Plan:
-    return Plan(
+def fleet_config(options: dict[str, Any]) -> FleetConfig:
+    return FleetConfig(
         seed=options["seed"],
         stations=options["stations"],
         sites=max(1, options["stations"] // 20),
@@ -117,9 +117,9 @@ def main(options: dict[str, Any]) -> None:
     threading.Thread(target=listen, daemon=True).start()
     source = topics.METER_EVENTS.name
     control = Control(control_key(Path(options["keys_file"]).read_bytes(), "keyring"), source)
-    plan = plan_of(options)
-    honest = _damaged(signed(simulate(plan), control))
-    load = _poisoned(honest, Path(options["poison"]), plan.seed, plan.clock) if options["poison"] else honest
+    config = fleet_config(options)
+    honest = _damaged(signed(simulate(config), control))
+    load = _poisoned(honest, Path(options["poison"]), config.seed, config.clock) if options["poison"] else honest
     records = _with_live(_paced(hurry, load, options["rate"]), options["live"])
     report = produce(records, source, producer_config(Settings(kafka=options["kafka"])))
     Path(options["report"]).write_bytes(msgspec.json.encode(report))

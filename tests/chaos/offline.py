@@ -17,9 +17,9 @@ from pipeline.cli.reference import keyring, rating
 from pipeline.domain.station_codec import encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.kafka_config import client_config
-from pipeline.runtime.changelog import archive_key, decode_state, split_key
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import Offline
+from pipeline.runtime.partition.changelog import archive_key, decode_state, split_key
 from pipeline.settings import Settings
 from pipeline.wire import dead_letters
 from pipeline.wire.meter_events import Decoder

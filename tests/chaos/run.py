@@ -26,7 +26,7 @@ from pipeline.cli.simulate import write_documents
 from pipeline.domain.pseudonyms import KEY_BYTES, NEEDED, PURPOSES
 from pipeline.edge.backlog import Backlog
 from pipeline.kafka_config import client_config
-from pipeline.runtime.rewrite import Rewrite
+from pipeline.runtime.stage.rewrite import Rewrite
 from pipeline.settings import PREFIX, Settings
 from tests.chaos.archive import Archive, told_gone
 from tests.chaos.faults import (
@@ -44,7 +44,7 @@ from tests.chaos.faults import (
 )
 from tests.chaos.figures import Findings, figures
 from tests.chaos.ground import ground
-from tests.chaos.load import LIVE_STATIONS, POISONERS, is_honest, plan_of
+from tests.chaos.load import LIVE_STATIONS, POISONERS, fleet_config, is_honest
 from tests.chaos.observer import Observer
 from tests.chaos.offline import records, told_by_stage, told_offline
 from tests.chaos.release import UPGRADED_FROM, Release, judged_anew
@@ -64,7 +64,7 @@ def chaos(scale: Scale, seed: int, folder: Path, faults: Sequence[str] = (KILLS,
     began = time.monotonic()
     needed = needs(faults)
     options = _options(scale, seed, folder, faults)
-    write_documents(plan_of(options), folder)
+    write_documents(fleet_config(options), folder)
     _write_keys(folder / "keys.json", seed, NEEDED if OLD_RELEASE in needed else PURPOSES)
     names = slots(REGULAR + 1)
     with ground(folder, needed, names, seed) as built:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from pipeline import topics
 from pipeline.domain.station import Station
 from pipeline.domain.station_codec import decode_station
-from pipeline.runtime.changelog import split_key
+from pipeline.runtime.partition.changelog import split_key
 from pipeline.settings import Settings, clickhouse_password
 from pipeline.storage.connection import connect
 from pipeline.wire.sessions import decode_alert, decode_session

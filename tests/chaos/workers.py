@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.runtime.phases import read_phases
+from pipeline.runtime.process.phases import read_phases
 from pipeline.settings import PREFIX
 from tests.chaos.scale import GRACE_S
 

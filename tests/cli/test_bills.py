@@ -18,7 +18,7 @@ from pipeline.edge.simulator import simulate
 from pipeline.storage.connection import connect
 from pipeline.storage.writer import ClickHouseWriter
 from pipeline.wire.sessions import decode_session
-from tests.agents.test_assembly_laws import PLAN
+from tests.agents.test_assembly_laws import FLEET
 from tests.agents.test_receipts import assembled
 from tests.storage.samples import HOUR_US, NOON_US, a_session
 
@@ -81,7 +81,7 @@ def test_held_bills_have_a_reason_an_age_and_no_amount(
 @pytest.fixture(scope="module")
 def records() -> dict[str, list[bytes]]:
     """Sessions and receipts of a simulated fleet with every fault."""
-    outputs = assembled([(key, value) for _, key, value in simulate(PLAN)])
+    outputs = assembled([(key, value) for _, key, value in simulate(FLEET)])
     return {
         topic: [each.value for each in outputs if each.topic == topic and each.value is not None]
         for topic in (SESSIONS, RECEIPTS)
@@ -91,7 +91,7 @@ def records() -> dict[str, list[bytes]]:
 @pytest.fixture
 def documents(tmp_path: Path) -> list[str]:
     """Options of what-if: the fleet's sites, and its tariffs with every price a tenth higher."""
-    sites, tariffs = fleet_documents(PLAN.seed, PLAN.stations, PLAN.sites)
+    sites, tariffs = fleet_documents(FLEET.seed, FLEET.stations, FLEET.sites)
     for tariff in tariffs:
         for element in tariff["elements"]:
             for component in element["price_components"]:

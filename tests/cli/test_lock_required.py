@@ -1,4 +1,4 @@
-"""Sites where the price may not change in a session: what does not keep it is no price there (pricing.md 5.3)."""
+"""Sites where the price may not change in a session: other tariffs are no price there (ops/spec/pricing.md 5.3)."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import pytest
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.edge.chargers.tape import Protocol
+from tests.builders import Bench, charging
 from tests.scored.quirk_run import Task, score
 from tests.scored.quirks import LAWS
 
@@ -54,6 +55,14 @@ from tests.scored.quirks import LAWS
         ("wall_clock_new_york+clock_unset", "ocpp2.0.1", 78),
         # readings without id of the next session, whose stamps go back into this one
         ("reading_ids_minus_1+wall_clock_berlin", "ocpp1.6", 2091),
+        # a stop that is frozen, under the first of two ids of one charge
+        ("stop_register_frozen+doubles_start", "ocpp2.0.1", 915003),
+        # a stop without a start that comes after a rule has closed its session
+        ("loses_start+one_late", "ocpp1.6", 915001),
+        # a delay that is as long as the clock is ahead
+        ("clock_ahead+link_down_readings_kept", "ocpp2.0.1", 915002),
+        # a stop whose register says nothing, with the tag of one of two sessions that share its id
+        ("stop_register_zero+shares_ids", "ocpp1.6", 988715),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],
@@ -62,6 +71,22 @@ def test_a_pair_of_quirks_is_billed_right_in_any_order(pair: str, protocol: Prot
     _, tally = score(Task(tuple(pair.split("+")), protocol, seed, LAWS))
     assert tally.sessions == 6
     assert tally.problems == []
+
+
+def test_late_evidence_under_the_second_id_of_a_charge_finds_it_in_the_archive() -> None:
+    bench = Bench()
+    bench.start(0, 1000)
+    bench.start(8, 1000, "t2")
+    for transaction in ("t1", "t2"):
+        bench.reads(charging(60, 600, 1183), transaction)
+        bench.stop(660, 3_016, transaction)
+    bench.tick(9_000)
+    assert not bench.station.sessions
+    bench.read(120, 1_366, "t2", received=9_100)
+    bench.stop(660, 3_016, "t2", received=9_100)
+    bench.tick(20_000)
+    assert {record.session_id for record in bench.records if record.started_at_us is None} == set()
+    assert bench.result().energy_wh == 2_016
 
 
 def test_what_is_left_of_a_quirk_that_removes_what_another_one_changes_is_said() -> None:

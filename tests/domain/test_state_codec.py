@@ -4,43 +4,76 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import msgspec
 import pytest
 
+from pipeline import agents
 from pipeline.agents.assembly import Assembly
+from pipeline.agents.occupancy import Occupancy
 from pipeline.agents.records import RECEIPTS, SESSIONS
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.metering.conservation import difference
+from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_station, encode_station
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.sessions import decode_session
 from tests.golden.state import lived
 from tests.golden.state.__main__ import stations
-from tests.golden.state.read import FOLDER, assembly, complaints, number_of, present_layout, read, versions
+from tests.golden.state.read import (
+    FOLDER,
+    LAYOUTS,
+    LOGICS,
+    SITES,
+    Layout,
+    assembly,
+    complaints,
+    number_of,
+    occupancy,
+    read,
+    versions,
+)
 from tests.golden.state.values import Filling, layout, named
 from tests.hostile.records import hostile
 from tests.receipts import at
 from tests.runtime.partition_log import PartitionLog
 
-RECORDED = [file for folder in versions() for file in sorted([*folder.glob("*.record"), *folder.glob("*.archived")])]
+
+def recorded(folders: list[Path]) -> list[Path]:
+    return [file for folder in folders for file in sorted([*folder.glob("*.record"), *folder.glob("*.archived")])]
+
+
+RECORDED = recorded(versions())
 CHANGED = (
-    "the layout of the durable state is not the one recorded for codec version {version}. Running workers have records "
-    "of that version: raise Assembly.codec_version (and add it to readable_versions), record it with "
-    "`python -m tests.golden.state`, keep reading the old records (tests/golden/state/read.py says how conversions are "
-    "named); never edit what an older version recorded"
+    "the layout of the durable state is not the one recorded for version {version}. Running workers have records of "
+    "that version: raise the version beside the struct (CODEC_VERSION; of the changelog: FORMAT), record it with "
+    "`python -m tests.golden.state`, keep reading the old records (tests/golden/state/read.py says how conversions "
+    "are named); never edit what an older version recorded"
 )
 
 
-def test_the_layout_of_the_state_is_the_one_recorded_for_its_version() -> None:
-    file = FOLDER / f"v{Assembly.codec_version}" / "layout.json"
-    assert file.exists(), f"version {Assembly.codec_version} is not recorded: `python -m tests.golden.state`"
-    recorded = json.loads(file.read_text("utf-8"))
-    assert present_layout() == recorded, CHANGED.format(version=Assembly.codec_version)
+@pytest.mark.parametrize("each", LAYOUTS, ids=lambda each: each.roots[0].__name__)
+def test_the_layout_of_the_state_is_the_one_recorded_for_its_version(each: Layout) -> None:
+    file = each.recorded()
+    assert file.exists(), f"version {each.version} is not recorded: `python -m tests.golden.state`"
+    assert each.present() == json.loads(file.read_text("utf-8")), CHANGED.format(version=each.version)
 
 
-@pytest.mark.parametrize("file", RECORDED, ids=lambda file: f"{file.parent.name}-{file.name}")
+def test_the_state_of_every_stage_is_recorded() -> None:
+    """A class of pipeline/agents that has a codec version is a stage with durable state."""
+    modules = [import_module(f"pipeline.agents.{each.name}") for each in iter_modules(agents.__path__)]
+    found = {each for module in modules for each in vars(module).values() if hasattr(each, "codec_version")}
+    assert found == set(LOGICS)
+    assert {each.version for each in LAYOUTS} >= {logic.codec_version for logic in LOGICS}
+
+
+@pytest.mark.parametrize(
+    "file", [*RECORDED, *recorded(versions(SITES))], ids=lambda file: "-".join(file.relative_to(FOLDER).parts)
+)
 def test_a_record_of_any_version_is_read_field_by_field(file: Path) -> None:
     assert complaints(file) == []
 
@@ -53,6 +86,7 @@ def test_each_version_that_a_worker_reads_is_recorded() -> None:
         assert {file.suffix for file in RECORDED if file.parent == folder} == {".record", ".archived"}
         kinds = {type(read(file)) for file in RECORDED if file.parent == folder}
         assert kinds == {Station, Session}
+    assert {number_of(folder) for folder in versions(SITES)} == Occupancy.readable_versions
 
 
 @pytest.mark.parametrize("file", [file for file in RECORDED if file.suffix == ".record"], ids=lambda file: file.stem)
@@ -62,6 +96,13 @@ def test_what_was_read_is_written_and_read_alike(file: Path) -> None:
     logic = assembly()
     again = logic.load(b"key", logic.dump(station), logic.codec_version, station.archive)
     assert logic.dump(again) == logic.dump(station)
+
+
+@pytest.mark.parametrize("file", recorded(versions(SITES)), ids=lambda file: file.stem)
+def test_a_site_that_was_read_is_written_alike(file: Path) -> None:
+    site = read(file)
+    assert isinstance(site, SiteState)
+    assert occupancy().dump(site) == decode_state(file.read_bytes()).body
 
 
 @pytest.mark.parametrize("folder", versions(), ids=lambda folder: folder.name)

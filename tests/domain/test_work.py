@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from pipeline.domain.events import MeterRead, SessionStarted, StationSeen, StatusReported
-from pipeline.domain.metering import clock
-from pipeline.domain.rating import folding
+from pipeline.domain.metering import levels
+from pipeline.domain.publishing import folding
 from pipeline.domain.session import neighbours, readings
 from pipeline.domain.session.finding import is_on
 from pipeline.domain.station import STRIDE
@@ -151,7 +151,7 @@ def test_levels_of_a_clock_that_drifts_cost_the_same_for_each_message() -> None:
     def costs(messages: int) -> int:
         minute = 60_000_000
         observations = [(us(0) + number * minute, number * minute) for number in range(messages)]
-        return steps_of(lambda: clock.levels_of(observations))
+        return steps_of(lambda: levels.levels_of(observations))
 
     assert 100 < costs(400) <= costs(200) * 2.2
 

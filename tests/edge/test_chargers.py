@@ -12,11 +12,11 @@ import pytest
 
 import pipeline.edge.chargers as chargers
 from pipeline.edge.chargers import documents
-from pipeline.edge.chargers.plan import ChargerPlan, frames, truth_line
+from pipeline.edge.chargers.fleet import ChargerFleetConfig, frames, truth_line
 from pipeline.edge.chargers.quirks import Said, clash, parse_quirks, protocols, say
 from pipeline.edge.chargers.registry import INCOMPATIBLE, QUIRKS
 from pipeline.edge.chargers.tape import INTERVAL, Protocol
-from pipeline.edge.chargers.truth import HOUR, SECOND, Lifetime, StationTruth, Stretch, draw_station
+from pipeline.edge.chargers.truth import HOUR, SECOND, ChargingPeriod, Lifetime, StationTruth, draw_station
 from pipeline.errors import WrongUsage
 from pipeline.wire.meter_events import check
 from pipeline.wire.sites import decode_sites
@@ -52,7 +52,7 @@ def imported(file: Path) -> set[str]:
 
 def test_the_truth_knows_nothing_of_the_pipeline_and_quirks_know_nothing_of_its_rules() -> None:
     assert not {name for name in imported(FOLDER / "truth.py") if name.startswith("pipeline")}
-    modules = [file for file in FOLDER.glob("*.py") if file.name != "plan.py"]  # it only writes clock ticks
+    modules = [file for file in FOLDER.glob("*.py") if file.name != "fleet.py"]  # it only writes clock ticks
     assert len(modules) > 8
     for file in modules:
         assert not {name for name in imported(file) if name.startswith(("pipeline.domain", "pipeline.wire"))}, file
@@ -60,8 +60,8 @@ def test_the_truth_knows_nothing_of_the_pipeline_and_quirks_know_nothing_of_its_
 
 
 def test_energy_is_the_integral_of_the_power() -> None:
-    constant = Stretch(from_us=0, to_us=HOUR, from_w=11_000, to_w=11_000, activity="charging")
-    falling = Stretch(from_us=0, to_us=HOUR, from_w=10_000, to_w=0, activity="charging")
+    constant = ChargingPeriod(from_us=0, to_us=HOUR, from_w=11_000, to_w=11_000, activity="charging")
+    falling = ChargingPeriod(from_us=0, to_us=HOUR, from_w=10_000, to_w=0, activity="charging")
     assert [constant.energy_mwh(at) for at in (-1, 0, HOUR // 2, HOUR, 2 * HOUR)] == [
         0,
         0,
@@ -83,12 +83,12 @@ def test_the_truth_adds_up(index: int) -> None:
             assert session.end_us < following.start_us
             assert lifetime.at(following.start_us) == session.lifetime_mwh + session.energy_mwh
         for session in sessions:
-            assert sum(mwh for _, mwh in session.slots()) == session.energy_mwh
-            assert session.stretches[0].from_us == session.start_us
-            assert session.stretches[-1].to_us == session.end_us
-            assert all(a.to_us == b.from_us for a, b in pairwise(session.stretches))
+            assert sum(mwh for _, mwh in session.quarters()) == session.energy_mwh
+            assert session.periods[0].from_us == session.start_us
+            assert session.periods[-1].to_us == session.end_us
+            assert all(a.to_us == b.from_us for a, b in pairwise(session.periods))
             assert session.charging_us + session.idle_us == session.end_us - session.start_us
-            assert max(max(each.from_w, each.to_w) for each in session.stretches) <= made.rating_w
+            assert max(max(each.from_w, each.to_w) for each in session.periods) <= made.rating_w
             assert session.energy_mwh == 0 or session.energy_mwh >= 2_000_000
             line = json.loads(json.dumps(truth_line(session)))
             assert (line["energy_wh"], line["token"]) == (session.energy_wh, session.token)
@@ -97,7 +97,7 @@ def test_the_truth_adds_up(index: int) -> None:
 
 
 def test_no_two_drivers_and_no_two_transactions_are_one() -> None:
-    every = list(ChargerPlan(protocol="ocpp1.6", stations=4).truths())
+    every = list(ChargerFleetConfig(protocol="ocpp1.6", stations=4).truths())
     assert len(every) == 24
     assert len({truth.token for truth in every}) == len({truth.transaction_id for truth in every}) == 24
 

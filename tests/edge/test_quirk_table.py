@@ -17,7 +17,7 @@ def test_every_quirk_is_in_the_table_with_its_meaning_and_no_other() -> None:
 
 
 def test_codes_of_the_table_are_those_that_analysts_know() -> None:
-    known = (REPOSITORY / "README.md").read_text("utf-8").partition("### Quality codes")[2]
+    known = (REPOSITORY / "ops" / "interpretation.md").read_text("utf-8").partition("## Quality codes")[2]
     codes = {code for row in ROWS for code in re.findall(r"`([A-Z_]+)`", row[3])}
     assert len(codes) > 20
     assert {code for code in codes if f"`{code}`" not in known} == set()

@@ -26,7 +26,7 @@ from pipeline.edge.replayer import (
     log_records,
     open_log,
 )
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import LARGEST_RECORD
 
@@ -126,8 +126,8 @@ def test_a_hole_of_decades_is_crossed_in_few_steps(tmp_path: Path) -> None:
 
 
 def test_a_clock_whose_ticks_are_in_the_log_gets_no_others(tmp_path: Path) -> None:
-    plan = Plan(stations=2, sites=1, sessions=2, faults=parse_faults("all"))
-    simulated = list(simulate(plan))
+    config = FleetConfig(stations=2, sites=1, sessions=2, faults=parse_faults("all"))
+    simulated = list(simulate(config))
     replayed = read(write(tmp_path / "sim.ndjson", *(value for _, _, value in simulated)))
     assert [(key, value) for _, key, value in replayed] == [(key, value) for _, key, value in simulated]
 

@@ -15,7 +15,7 @@ import pytest
 from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted, StationSeen, StatusReported
 from pipeline.edge.faults import DELIVERY, HOUR, KINDS, LARGEST_SKEW_US, parse_faults
 from pipeline.edge.fleet import CARS, ZONES, fleet, fleet_documents
-from pipeline.edge.simulator import FINAL_TICKS_US, Delivery, Plan, Truth, simulate
+from pipeline.edge.simulator import FINAL_TICKS_US, Delivery, FleetConfig, Truth, simulate
 from pipeline.errors import WrongUsage
 from pipeline.wire.meter_events import Canonical, check
 from pipeline.wire.sites import decode_sites
@@ -26,8 +26,8 @@ SMALL = {"stations": 8, "sites": 4, "sessions": 4.0}
 
 def run(faults: str = "none", **changes: object) -> tuple[list[Delivery], list[Truth]]:
     truths: list[Truth] = []
-    plan = Plan(**{**SMALL, "faults": parse_faults(faults), **changes})  # type: ignore[arg-type]  # a test's own values
-    return list(simulate(plan, truths.append)), truths
+    config = FleetConfig(**{**SMALL, "faults": parse_faults(faults), **changes})  # type: ignore[arg-type]  # a test's own values
+    return list(simulate(config, truths.append)), truths
 
 
 def decoded(records: Iterable[Delivery]) -> list[Canonical]:

@@ -11,7 +11,7 @@ from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.edge.faults import KINDS, parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, Truth, simulate
+from pipeline.edge.simulator import FleetConfig, Truth, simulate
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -30,8 +30,8 @@ NOTICED = {
 
 def assembled(faults: str) -> tuple[dict[tuple[str, str], Truth], dict[tuple[str, str], dict[str, object]]]:
     """What happened and what the pipeline made of it, by station and transaction."""
-    plan = Plan(stations=24, sites=4, faults=parse_faults(faults))
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    config = FleetConfig(stations=24, sites=4, faults=parse_faults(faults))
+    sites, tariffs = fleet_documents(config.seed, config.stations, config.sites)
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
     known = decode_sites(json.dumps(sites).encode(), "sites"), decode_tariffs(json.dumps(tariffs).encode(), "tariffs")
     sessions = OfflineSessions(Rating(keyring, *known), keyring)
@@ -40,7 +40,7 @@ def assembled(faults: str) -> tuple[dict[tuple[str, str], Truth], dict[tuple[str
     def remember(truth: Truth) -> None:
         truths[truth.station_id, truth.transaction_id] = truth
 
-    for _, key, value in simulate(plan, remember):
+    for _, key, value in simulate(config, remember):
         sessions.feed(key, value)
     assert not sessions.refused
     rows = [row for row in sessions.rows() if row["status"] != "void"]
@@ -50,6 +50,7 @@ def assembled(faults: str) -> tuple[dict[tuple[str, str], Truth], dict[tuple[str
 
 
 @pytest.mark.parametrize("faults", ["none", "duplicates=0.5,late=0.3,out_of_order=0.5"])
+@pytest.mark.verify
 def test_every_session_is_found_once_with_its_true_energy(faults: str) -> None:
     truths, found = assembled(faults)
     assert found.keys() == truths.keys()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
-from pipeline.domain.events import ClockTicked, MeterRead, OcppFrame, SessionEnded, SessionStarted
+from pipeline.domain.events import ClockTicked, MeterRead, SessionEnded, SessionStarted
+from pipeline.domain.frames import OcppFrame
 from pipeline.edge.uniform import EVENT_BYTES, IMPOSSIBLE_WH, Pace, bench_events
 from pipeline.wire.meter_events import check
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cli.gateway import LARGEST_FRAME
-from pipeline.domain.events import OcppFrame
+from pipeline.domain.frames import OcppFrame
 from pipeline.errors import InvalidMessage
 from pipeline.gateway import frames
 from pipeline.gateway.frames import LONGEST_ID, Answer, Call, Malformed, parse

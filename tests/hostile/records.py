@@ -16,11 +16,11 @@ from random import Random
 from typing import Any
 
 from pipeline.edge.chargers import documents
-from pipeline.edge.chargers.plan import ChargerPlan, deliveries, fleet_frames
+from pipeline.edge.chargers.fleet import ChargerFleetConfig, deliveries, fleet_frames
 from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Delivery, Plan, simulate
+from pipeline.edge.simulator import Delivery, FleetConfig, simulate
 
 HOSTILE = tuple(f"HOSTILE-{number}" for number in range(40))
 FOREIGN_KEYS = (b"", b"\x00", b"\xff\xfe", b"k" * 1025, "Café".encode(), "Cafe\u0301".encode(), b"nul\x00key")
@@ -47,9 +47,9 @@ TICKS = (
 
 def honest(seed: int) -> list[Delivery]:
     """A day of six stations that send events and six that send frames, with faults and quirks, by arrival; ticks."""
-    plan = Plan(seed=seed, stations=6, sites=2, sessions=3, faults=parse_faults("all"))
-    frames = [each for each in deliveries(fleet_frames(_chargers(seed).told(), plan.clock), plan.clock) if each[1]]
-    return list(heapq.merge(simulate(plan), frames, key=itemgetter(0)))
+    config = FleetConfig(seed=seed, stations=6, sites=2, sessions=3, faults=parse_faults("all"))
+    frames = [each for each in deliveries(fleet_frames(_chargers(seed).said(), config.clock), config.clock) if each[1]]
+    return list(heapq.merge(simulate(config), frames, key=itemgetter(0)))
 
 
 def documents_of(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -58,13 +58,13 @@ def documents_of(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
     connectors = [{"connector_id": number, "power_type": "AC", "max_power_w": 22_000} for number in (1, 2)]
     stations = [{"station_id": name, "connectors": connectors} for name in HOSTILE[::2]]
     sites.append(sites[0] | {"site_id": "SITE-HOSTILE", "stations": stations})
-    return [*sites, documents.site(said.tape for said in _chargers(seed).told())], [*tariffs, documents.tariff()]
+    return [*sites, documents.site(said.tape for said in _chargers(seed).said())], [*tariffs, documents.tariff()]
 
 
-def _chargers(seed: int) -> ChargerPlan:
+def _chargers(seed: int) -> ChargerFleetConfig:
     """OCPP 1.6 or 2.0.1, one seed after the other."""
     protocol: Protocol = "ocpp2.0.1" if seed % 2 else "ocpp1.6"
-    return ChargerPlan(protocol=protocol, quirks="all", seed=seed, stations=6, sessions=2)
+    return ChargerFleetConfig(protocol=protocol, quirks="all", seed=seed, stations=6, sessions=2)
 
 
 @cache

@@ -20,9 +20,9 @@ from confluent_kafka import Message
 
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.rating import Rating
-from pipeline.edge.simulator import Plan
-from pipeline.runtime.dead_letters import FloodGate
-from pipeline.runtime.internal_errors import place
+from pipeline.edge.simulator import FleetConfig
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.internal_errors import place
 from pipeline.topics import DEAD_LETTERS, QUARANTINE, REJECTIONS
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.quarantine import decode_mark
@@ -73,7 +73,7 @@ def new_log(seed: int, refused: Counter[str]) -> PartitionLog:
 def mixed(seed: int, count: int) -> tuple[Records, Records]:
     """The honest records, and the same with `count` hostile ones between them."""
     alone = [(key, value, due_us // 1000) for due_us, key, value in honest(seed)]
-    random, attack = Random(f"mix/{seed}"), hostile(seed, Plan(seed=seed).clock)  # noqa: S311 - a test, not a secret
+    random, attack = Random(f"mix/{seed}"), hostile(seed, FleetConfig(seed=seed).clock)  # noqa: S311 - a test, not a secret
     together: list[tuple[bytes | None, bytes | None, int]] = []
     each = count / len(alone)
     for record in alone:

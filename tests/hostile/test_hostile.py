@@ -8,11 +8,11 @@ import pytest
 
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.station import Station
-from pipeline.runtime.net import Net
+from pipeline.runtime.partition.net import Net
 from tests.hostile.injection import Scene, inject, scene
 from tests.hostile.run import attack, mixed
 
-pytestmark = pytest.mark.internal_errors
+pytestmark = [pytest.mark.internal_errors, pytest.mark.verify]
 
 LINES = 6
 

@@ -12,6 +12,8 @@ from tests.chaos.run import chaos
 from tests.chaos.scale import SMOKE
 from tests.chaos.workers import REPOSITORY
 
+pytestmark = pytest.mark.verify
+
 
 @pytest.mark.parametrize("faults", [("brokers",), ("partition", "lossy"), ("upgrade",)], ids=",".join)
 def test_nothing_is_lost_doubled_or_different_under_each_fault(faults: tuple[str, ...], tmp_path: Path) -> None:

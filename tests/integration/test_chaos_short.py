@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.run import chaos
 from tests.chaos.scale import SHORT
+
+pytestmark = pytest.mark.verify
 
 
 def test_nothing_is_lost_doubled_or_different_whatever_is_killed(tmp_path: Path) -> None:

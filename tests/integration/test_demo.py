@@ -1,8 +1,12 @@
-"""`chargeline demo` tells to the last Wh and cent what `assemble` makes of the same events; nothing is left running."""
+"""`chargeline demo` prints to the last Wh and cent what `assemble` makes of the same events, and what README shows.
+
+It runs with its defaults, as README says; nothing of it is left running.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from collections import Counter
@@ -15,11 +19,13 @@ from uuid import uuid4
 import clickhouse_connect
 import pytest
 
+from pipeline.cli.report_tables import TABLES
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from tests.endpoint import owner_url
 from tests.integration.stack import COMMAND, REPOSITORY, chargeline, environment, json_lines
 
-SEED, STATIONS = "7", "5"
+README = (REPOSITORY / "README.md").read_text("utf-8")
+QUESTION = REPOSITORY / "ops" / "examples" / "demo.sql"
 PROC = Path("/proc")
 
 
@@ -36,29 +42,31 @@ class Demo(NamedTuple):
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     folder, mark = tmp_path_factory.mktemp("demo"), uuid4().hex
-    command = ["demo", "--seed", SEED, "--stations", STATIONS, "--data", str(folder), "--json"]
-    process = subprocess.Popen(  # noqa: S603 - our own command
-        [*COMMAND, *command],
-        env=environment({}) | {"DEMO_OF_A_TEST": mark}, cwd=REPOSITORY, text=True,
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    most = 0
-    deadline = time.monotonic() + 240
-    while process.poll() is None and time.monotonic() < deadline:
-        most = max(most, len(processes(mark, folder)))
-        time.sleep(0.5)
-    if process.poll() is None:
-        process.terminate()
-    out, said = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    return Demo(json.loads(out), said, folder, most, processes(mark, folder))
+    command = ["demo", "--data", str(folder), "--json"]
+    out, said = folder.with_suffix(".out"), folder.with_suffix(".err")  # a pipe that nobody reads would fill
+    with out.open("w") as stdout, said.open("w") as stderr:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            [*COMMAND, *command],
+            env=environment({}) | {"DEMO_OF_A_TEST": mark}, cwd=REPOSITORY,
+            stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr,
+        )  # fmt: skip
+        most = 0
+        deadline = time.monotonic() + 400
+        while process.poll() is None and time.monotonic() < deadline:
+            most = max(most, len(processes(mark, folder)))
+            time.sleep(0.5)
+        if process.poll() is None:
+            process.terminate()
+            process.wait(60)
+    assert process.returncode == 0, said.read_text("utf-8")
+    return Demo(json.loads(out.read_text("utf-8")), said.read_text("utf-8"), folder, most, processes(mark, folder))
 
 
 @pytest.fixture(scope="module")
 def offline(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """The sessions of the same simulated events, sites and tariffs, without a broker."""
     events = tmp_path_factory.mktemp("offline") / "events.ndjson"
-    simulated = chargeline("simulate", "--seed", SEED, "--stations", STATIONS, "--out", events)
+    simulated = chargeline("simulate", "--out", events)
     assert simulated.returncode == 0, simulated.stderr
     sites, tariffs = demo.folder / "sites.json", demo.folder / "tariffs.json"
     keys = {"keys_file": str(demo.folder / "keys.json")}
@@ -119,6 +127,28 @@ def test_each_row_in_clickhouse_is_the_session_of_assemble(demo: Demo, offline: 
     assert sorted(map(tuple, found)) == sorted(
         (row["session_id"], row["revision"], row["content_hash"]) for row in offline
     )
+
+
+def test_readme_shows_the_figures_of_the_demo(demo: Demo) -> None:
+    shown = README.partition("What `make demo` prints (shortened):")[2].split("```")[1].strip().splitlines()
+    (simulated,) = [line for line in shown if "acknowledged by Kafka" in line]
+    assert simulated.rpartition(" in ")[0] in demo.said  # how long it took differs
+    totals = TABLES["totals"][1]([demo.report["totals"]])
+    windows = TABLES["revenue_by_window"][1](demo.report["revenue_by_window"])
+    printed = [tuple(totals[0]), *(tuple(row.values()) for row in (*totals, *windows))]
+    rows = [tuple(cell.strip() for cell in line.strip("│").split("│")) for line in shown if line.startswith("│")]
+    assert len(rows) > 4
+    assert [row for row in rows if row not in printed] == []
+
+
+def test_readme_shows_the_answer_of_its_question(demo: Demo) -> None:
+    shown = re.search(r"<!-- test: demo.sql -->.*?^and prints$.*?^```\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    with EmbeddedClickHouse(demo.folder / "clickhouse", port=0) as server:
+        client = clickhouse_connect.get_client(dsn=owner_url(server))
+        answer = client.raw_query(QUESTION.read_text("utf-8"))
+        client.close()
+    assert answer.decode() == shown[1]
 
 
 def test_nothing_is_left_running(demo: Demo) -> None:

@@ -19,10 +19,12 @@ from pipeline.cli.declared import declared_topics
 from pipeline.cli.simulate import write_documents
 from pipeline.cli.topics import create_topics
 from pipeline.edge.reading import read_topic
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.embedded.quorum import BROKERS, EmbeddedQuorum
 from pipeline.topics import METER_EVENTS, SITES, TARIFFS
 from tests.integration.stack import Stack, started
+
+pytestmark = pytest.mark.verify
 
 ROWS = "SELECT session_id, version, content_hash FROM charging.sessions FINAL ORDER BY session_id"
 FINAL = (
@@ -144,9 +146,9 @@ def publish(stack: Stack, folder: Path) -> None:
 def test_reference_topics_that_were_lost_are_published_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = Plan(stations=10, sites=2, sessions=3)
-    write_documents(plan, tmp_path)
-    records = list(simulate(plan))
+    config = FleetConfig(stations=10, sites=2, sessions=3)
+    write_documents(config, tmp_path)
+    records = list(simulate(config))
     with started(tmp_path) as stack:
         publish(stack, tmp_path)
         stack.send(records[: len(records) // 2])

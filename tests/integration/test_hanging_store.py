@@ -14,7 +14,7 @@ import confluent_kafka as ck
 
 from pipeline.embedded.clickhouse import EmbeddedClickHouse
 from pipeline.metrics import Meters
-from pipeline.runtime.liveness import Watchdog
+from pipeline.runtime.process.liveness import Watchdog
 from pipeline.storage import migrate
 from pipeline.storage.connection import connect
 from pipeline.storage.rows import Rejection

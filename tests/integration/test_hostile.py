@@ -20,6 +20,8 @@ from tests.hostile.run import Records, Verdict, feed, mixed
 from tests.integration.stack import Stack, started
 from tests.runtime.partition_log import PartitionLog
 
+pytestmark = pytest.mark.verify
+
 PARTITIONS = 8
 SEED, HOSTILE = 11, 2_500
 

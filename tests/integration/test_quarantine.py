@@ -17,6 +17,8 @@ from confluent_kafka import Producer
 from pipeline.runtime.murmur import partition_of
 from tests.integration.stack import Stack, json_lines, started
 
+pytestmark = pytest.mark.verify
+
 PARTITIONS = 8
 CLOCK = "set-aside-1"
 BEGIN_US = 1_772_438_400_000_000  # 2026-03-02T08:00Z

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
-from pipeline.runtime.feed import Lease
+from pipeline.runtime.kafka.feed import Lease
 from tests.integration.stack import Stack, started
+
+pytestmark = pytest.mark.verify
 
 STALL_LIMIT_S = 5
 

@@ -16,18 +16,20 @@ from pipeline.cli.simulate import write_documents
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.edge.faults import HOUR
-from pipeline.edge.simulator import FINAL_TICKS_US, Plan, simulate
+from pipeline.edge.simulator import FINAL_TICKS_US, FleetConfig, simulate
 from pipeline.topics import RECEIPTS, SESSIONS
 from pipeline.wire.receipts import decode_receipt
 from tests.integration.stack import Done, Stack, json_lines, started
 
-PLAN = Plan(seed=3, stations=12, sites=2, sessions=2.0)
+pytestmark = pytest.mark.verify
+
+FLEET = FleetConfig(seed=3, stations=12, sites=2, sessions=2.0)
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("rebuild")
-    write_documents(PLAN, folder)
+    write_documents(FLEET, folder)
     right = (folder / "tariffs.json").read_text("utf-8")
     (folder / "right.json").write_text(right, "utf-8")
     (folder / "tariffs.json").write_text(dearer(right), "utf-8")
@@ -75,7 +77,7 @@ def each_bill_once(stack: Stack) -> None:
 
 
 def test_bills_that_were_wrong_are_put_right_once_and_late_evidence_follows_them(stack: Stack) -> None:
-    records = list(simulate(PLAN))
+    records = list(simulate(FLEET))
     place = max(number for number, (_, key, value) in enumerate(records) if key and b'"session_ended"' in value)
     late = records.pop(place)
     stack.send(records)
@@ -111,12 +113,12 @@ def test_bills_that_were_wrong_are_put_right_once_and_late_evidence_follows_them
     stack.start_workers()
     stack.wait()
     session = next(each for each in after.sessions.values() if each.station_id == (late[1] or b"").decode())
-    tick_us = PLAN.end_us + FINAL_TICKS_US + 24 * HOUR
-    stack.send([late, (tick_us, None, msgspec.json.encode(ClockTicked(time_us=tick_us, clock=PLAN.clock)))])
+    tick_us = FLEET.end_us + FINAL_TICKS_US + 24 * HOUR
+    stack.send([late, (tick_us, None, msgspec.json.encode(ClockTicked(time_us=tick_us, clock=FLEET.clock)))])
     stack.wait()
     each_bill_once(stack)
     revised = [each for each in told(stack).sessions.values() if each.revision_reason not in ("ENDED", "REBUILT")]
-    assert session.clock == PLAN.clock
+    assert session.clock == FLEET.clock
     assert [each for each in revised if each.station_id == session.station_id], "the late stop makes a revision"
     rows = stack.rows("SELECT session_id, generation, revision FROM charging.sessions_current")
     expected = {(each.session_id, each.generation, each.revision) for each in told(stack).sessions.values()}

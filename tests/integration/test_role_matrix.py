@@ -42,6 +42,8 @@ from pipeline.embedded.kafka_secured import Credentials, create
 from pipeline.errors import WrongUsage
 from pipeline.topics import TOPICS
 
+pytestmark = pytest.mark.verify
+
 GROUP = "chargeline"
 LIMIT_S = 15.0
 REFUSALS = {

@@ -14,6 +14,8 @@ import pytest
 
 from pipeline.settings import PREFIX
 
+pytestmark = pytest.mark.verify
+
 EXAMPLES = Path(__file__).parents[2] / "ops" / "examples"
 BIN = Path(sys.executable).parent
 START_S, RUN_S = 120, 300

@@ -21,16 +21,17 @@ from pipeline.edge.reading import read_topic
 from pipeline.embedded.kafka import EmbeddedKafka
 from pipeline.wire.control import Control
 from tests.integration.stack import COMMAND, chargeline, environment
-from tests.runtime.test_lost_records import asked, free_port, until
+from tests.runtime.probes import asked, free_port, until
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A worker of the stage assemble on a broker of its own; the settings of both."""
+def worker(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """A worker of the stage assemble on a broker of its own; the settings of both. Parameters are further settings."""
     with EmbeddedKafka(tmp_path / "kafka", port=0, heap_mb=512) as broker:
         create_topics(AdminClient({"bootstrap.servers": broker.bootstrap}), declared_topics(), 1)
         assert chargeline("keys", "create", tmp_path / "keys.json").returncode == 0
         settings = {"kafka": broker.bootstrap, "keys_file": str(tmp_path / "keys.json"), "web_port": str(free_port())}
+        settings |= getattr(request, "param", {})
         process = subprocess.Popen(  # noqa: S603 - our own command
             [*COMMAND, "worker", "--stage", "assemble"], env=environment(settings), stderr=subprocess.DEVNULL
         )
@@ -87,3 +88,18 @@ def test_a_partition_goes_on_when_what_is_lost_is_filled(worker: dict[str, str])
     assert filled.stdout == "sites: 5 records without content; it ends at 5 or later\n"
     assert until(lambda: waiting not in asked(int(worker["web_port"]), "/metrics")[1])
     assert until(lambda: metric(worker, "chargeline_lag_records") == 0)
+
+
+@pytest.mark.parametrize("worker", [{"tick_ms": "600000"}], indirect=True)
+def test_in_a_new_installation_no_unsigned_tick_counts_from_the_start(worker: dict[str, str]) -> None:
+    """Not even before the first tick of a worker's timer."""
+    client: dict[str, str | int | float | bool] = {"bootstrap.servers": worker["kafka"]}
+    producer = ck.Producer(client)
+    forged = json.dumps({"type": "clock_ticked", "time_us": time.time_ns() // 1000})
+    for partition in range(8):
+        producer.produce("meter-events", forged, None, partition)
+    assert producer.flush(20) == 0
+    assert until(lambda: metric(worker, 'chargeline_dead_letters_total{reason="NOT_SIGNED"') == 8)
+    firsts = [each.value() or b"" for each in read_topic(client, "meter-events") if each.offset() == 0]
+    assert len(firsts) == 8
+    assert all(json.loads(value)["signature"] for value in firsts)

@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
-from pipeline.runtime.changelog import decode_metadata, encode_metadata
-from pipeline.runtime.checkpoint import EVERYTHING, checkpoint
-from pipeline.runtime.dead_letters import FloodGate
 from pipeline.runtime.logic import Logic
-from pipeline.runtime.partition import Partition
-from pipeline.runtime.ports import Committed, Headers, Position
-from pipeline.runtime.quarantine import QUARANTINE
-from pipeline.runtime.restore import Refused, restore
-from pipeline.wire.quarantine import RELEASE, Kept, decode_kept
+from pipeline.runtime.partition.changelog import decode_metadata, encode_metadata
+from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
+from pipeline.runtime.partition.dead_letters import FloodGate
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Committed, Headers, Position
+from pipeline.runtime.partition.quarantine import QUARANTINE
+from pipeline.runtime.partition.restore import Refused, restore
+from pipeline.wire.quarantine import RELEASE, SIGNATURE, Kept, decode_kept
 
 CHANGELOG = "changelog"
 
@@ -64,11 +64,17 @@ class PartitionLog:
         if messages:
             self.partition.take(messages, self.produce)
 
-    def release(self, key: bytes, way: bytes = b"") -> None:
+    def release(self, key: bytes, way: bytes = b"", signature: bytes = b"") -> None:
+        self.order(key, way, signature)
+        while self.partition.quarantine.releasing:
+            self.partition.go_on_releasing(self.produce)
+
+    def order(self, key: bytes, way: bytes = b"", signature: bytes = b"") -> None:
+        """The release is in the log and read; its steps are still to come."""
         offset = len(self.source_log)
         self.source_log.append(
             Message(topic="in", partition=0, offset=offset, key=key, value=None, timestamp=(1, 0),
-                    headers=[(RELEASE, way)])
+                    headers=[(RELEASE, way), (SIGNATURE, signature)])
         )  # fmt: skip
         self.read_on()
 
@@ -81,8 +87,8 @@ class PartitionLog:
         """What is not committed is gone; then a restore, up to where the committed outputs end."""
         self.open_records.clear()
         restored: list[Partition[Any] | Refused] = []
-        oldest, view = decode_metadata(self._metadata)
-        history = Changelog(self.changelog(), Committed(self._offset, oldest, 0, view))
+        oldest, watermark = decode_metadata(self._metadata)
+        history = Changelog(self.changelog(), Committed(self._offset, oldest, 0, watermark))
         for _ in restore(history, [0], self._empty, self._lost, restored):
             pass
         (partition,) = restored
@@ -115,8 +121,8 @@ class PartitionLog:
         """Everything is in the lists already."""
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
-        for _, offset, oldest, view in positions:
-            self._offset, self._metadata = offset, encode_metadata(oldest, view)
+        for _, offset, oldest, watermark in positions:
+            self._offset, self._metadata = offset, encode_metadata(oldest, watermark)
 
     def commit(self) -> None:
         self.committed_records += self.open_records
@@ -127,16 +133,20 @@ class PartitionLog:
     def source(self, partition: int, start: int, end: int) -> Iterable[Message]:
         return self.source_log[start:end]
 
-    def kept(self, partition: int, source: str) -> Iterator[tuple[bytes, Kept]]:
-        latest = {each.key: each for each in self.committed_records if each.topic == QUARANTINE}
-        for each in latest.values():
+    def kept(self, partition: int, source: str) -> Iterator[Sequence[tuple[bytes, Kept | None]]]:
+        for each in [each for each in self.committed_records if each.topic == QUARANTINE]:
             found = None if each.value is None else decode_kept(each.key or b"", each.value, each.headers, source)
-            if found is not None:
-                yield found
+            if found is not None or each.value is None:
+                yield [(each.key or b"", found)]
+
+    def still_kept(self) -> list[Kept]:
+        """As a compaction leaves them."""
+        names = dict(pair for chunk in self.kept(0, "in") for pair in chunk)
+        return [each for each in names.values() if each is not None]
 
 
 class Changelog:
-    """runtime.ports.History of partition 0."""
+    """runtime.partition.ports.History of partition 0."""
 
     def __init__(self, records: Mapping[bytes, bytes], committed: Committed) -> None:
         self._records = records

@@ -12,13 +12,13 @@ from typing import Any
 from faust import StreamT
 
 from pipeline.metrics import Meters
-from pipeline.runtime.config import StageConfig
-from pipeline.runtime.feed import Poll
+from pipeline.runtime.kafka.config import StageConfig
+from pipeline.runtime.kafka.feed import Poll
 from pipeline.runtime.logic import NEVER
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.stage import DurableStage
-from pipeline.runtime.transport import faust_app
-from pipeline.runtime.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.process.transport import faust_app
+from pipeline.runtime.process.worker import ProbeAddress, Unit, run_worker
+from pipeline.runtime.stage.durable import DurableStage
 from tests.runtime.counting import Count, Counting
 
 

@@ -10,8 +10,8 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.runtime.changelog import decode_metadata, encode_metadata
-from pipeline.runtime.ports import Committed, Headers, Position, TransactionLost
+from pipeline.runtime.partition.changelog import decode_metadata, encode_metadata
+from pipeline.runtime.partition.ports import Committed, Headers, Position, TransactionLost
 
 Record = tuple[bytes | None, bytes]
 
@@ -115,7 +115,7 @@ class Broker:
 
 
 class Transaction:
-    """runtime.ports.Transaction of one worker; what was produced waits in a queue until it is delivered or flushed."""
+    """runtime.partition.ports.Transaction of one worker; what was produced waits in a queue until delivery or flush."""
 
     def __init__(self, broker: Broker, producer: str, member: str) -> None:
         self.broker, self.producer, self.member = broker, producer, member
@@ -137,7 +137,9 @@ class Transaction:
         self.deliver(len(self.queue))
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
-        offsets = {number: (offset, encode_metadata(oldest, view)) for number, offset, oldest, view in positions}
+        offsets = {
+            number: (offset, encode_metadata(oldest, watermark)) for number, offset, oldest, watermark in positions
+        }
         self.broker.add_offsets(self.producer, self.epoch, offsets, self.member)
 
     def commit(self) -> None:
@@ -155,7 +157,7 @@ class Transaction:
 
 
 class History:
-    """runtime.ports.History."""
+    """runtime.partition.ports.History."""
 
     def __init__(self, broker: Broker, changelog: str) -> None:
         self.broker, self.changelog = broker, changelog
@@ -167,8 +169,8 @@ class History:
         found = {}
         for number in partitions:
             offset, metadata = self.broker.committed.get(number, (None, ""))
-            oldest, view = decode_metadata(metadata)
-            found[number] = Committed(offset, oldest, 0, view)
+            oldest, watermark = decode_metadata(metadata)
+            found[number] = Committed(offset, oldest, 0, watermark)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:

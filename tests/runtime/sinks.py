@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from pipeline.metrics import Meters
-from pipeline.runtime.config import SinkConfig
-from pipeline.runtime.feed import Poll
-from pipeline.runtime.phases import Phases
-from pipeline.runtime.sink import Sink, Write
-from pipeline.runtime.transport import faust_app
+from pipeline.runtime.kafka.config import SinkConfig
+from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.process.phases import Phases
+from pipeline.runtime.process.transport import faust_app
+from pipeline.runtime.stage.sink import Sink, Write
 from tests.runtime.workers import Arena
 
 

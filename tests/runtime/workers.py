@@ -81,6 +81,21 @@ class Arena:
                     producer.flush()
         assert producer.flush(30) == 0
 
+    def ends(self) -> dict[int, int]:
+        """Of the partitions of the source."""
+        reader = ck.Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ends"})
+        places = [ck.TopicPartition(self.source, number) for number in range(PARTITIONS)]
+        found = {place.partition: reader.get_watermark_offsets(place, 10)[1] for place in places}
+        reader.close()
+        return found
+
+    def delete_up_to(self, offsets: Mapping[int, int]) -> None:
+        """Removes the records of the source below these offsets, as retention does."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        places = [ck.TopicPartition(self.source, *place) for place in offsets.items()]
+        for each in admin.delete_records(places).values():
+            each.result(20)
+
     def expected(self) -> dict[bytes, bytes]:
         """What the records mean, by the offline runner: no stage, no broker."""
         told: dict[bytes, bytes] = {}

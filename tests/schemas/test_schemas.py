@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import shutil
+import struct
 from collections import Counter
 from pathlib import Path
 
@@ -13,13 +15,14 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.agents.assembly import Assembly
-from pipeline.domain import events, outputs, receipts
+from pipeline.domain import events, frames, outputs, receipts, station
 from pipeline.domain.pricing.bill import TaxTotal
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
+from pipeline.domain.sites import availability
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.offline import Offline
 from pipeline.topics import LARGEST_RECORD, TOPICS
@@ -27,6 +30,7 @@ from pipeline.wire.connector_status import decode_status, encode_change
 from pipeline.wire.control import SignedDecision
 from pipeline.wire.meter_events import Decoder, check
 from pipeline.wire.price_signals import decode_signals, encode_slot
+from pipeline.wire.quarantine import Mark
 from pipeline.wire.sessions import decode_alert, decode_session, decode_update
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -39,6 +43,7 @@ from tests.schemas.declarations import (
     struct_faults,
     topic_faults,
 )
+from tests.schemas.produced import OFFSET, produced
 
 EXAMPLES = sorted(SCHEMAS.glob("examples/*/v1/*.json"))
 MADE_BY_WIRE = {
@@ -143,10 +148,45 @@ def test_an_example_without_any_one_required_field_is_invalid(topic: str) -> Non
         assert example_faults(schema, {name: value for name, value in example.items() if name != field}), field
 
 
+WRITTEN_BY_US = {topic for topic in TOPICS if topic not in ("meter-events", "sites", "tariffs", "price-signals")}
+"""Others write the rest; receipts are compared in tests/wire/test_receipts.py."""
+
+
+def test_an_example_of_what_we_write_is_what_we_write() -> None:
+    """Written anew by `python -m tests.schemas.produced`."""
+    made = produced()
+    for name, example in made.items():
+        file = SCHEMAS / "examples" / f"{name}.json"
+        assert json.loads(file.read_text("utf-8")) == example, name
+    ours = {f"{e.parts[-3]}/v1/{e.stem}" for e in EXAMPLES if e.parts[-3] in WRITTEN_BY_US - {"receipts"}}
+    assert ours == made.keys() - {"price-signals/v1/availability"}
+
+
+@pytest.mark.parametrize("topic", ["dead-letters", "rejections", "quarantine"])
+def test_headers_are_those_of_the_schema(topic: str) -> None:
+    """The examples are what we write, so a header that the schema does not know shows here."""
+    headers = {name for e in EXAMPLES if e.parts[-3] == topic for name in json.loads(e.read_text("utf-8"))}
+    assert headers == schema_of(topic)["properties"].keys()
+
+
+def test_a_mark_has_the_fields_that_the_schema_of_quarantine_names() -> None:
+    _, _, fields = schema_of("quarantine")["description"].partition("that of a mark is JSON: ")
+    assert fields.rstrip(".").split(", ") == list(Mark.__struct_fields__)
+
+
+def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
+    """One byte of format, two of codec version, eight of source offset."""
+    for topic, version in (("station-state", station.CODEC_VERSION), ("site-state", availability.CODEC_VERSION)):
+        value = next(e for e in EXAMPLES if e.parts[-3] == topic and e.stem in ("station", "site"))
+        assert base64.b64decode(json.loads(value.read_text())["value"])[:11] == struct.pack(">BHQ", 1, version, OFFSET)
+
+
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if e.parts[-3] == "meter-events"], ids=lambda e: e.stem)
 def test_the_decoder_takes_what_the_schema_promises(example: Path) -> None:
     record = check(example.read_bytes())
-    assert isinstance(record, events.OcppFrame) == ("ocpp" in example.stem)
+    assert isinstance(record, frames.OcppFrame) == ("ocpp" in example.stem)
+    if not isinstance(record, frames.OcppFrame):  # as our commands and the simulator encode the same
+        assert json.loads(msgspec.json.encode(record)) == json.loads(example.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("topic", ["sessions", "anomalies", "session-updates"])
@@ -191,7 +231,7 @@ def test_a_meter_event_has_the_fields_of_its_struct(struct: type[msgspec.Struct]
 
 
 def test_an_envelope_has_the_fields_of_its_struct() -> None:
-    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], events.OcppFrame) == []
+    assert struct_faults(schema_of("meter-events")["$defs"]["ocpp_frame"], frames.OcppFrame) == []
 
 
 @pytest.mark.parametrize(("topic", "part", "struct"), STRUCTS, ids=lambda value: getattr(value, "__name__", value))
@@ -240,9 +280,9 @@ def test_schema_and_decoder_refuse_the_same(change: dict[str, object]) -> None:
 
 def test_what_the_simulator_sends_is_valid() -> None:
     validator = Draft202012Validator(schema_of("meter-events"))
-    plan = Plan(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
+    config = FleetConfig(stations=4, sites=2, sessions=3, faults=parse_faults("all"))
     kinds: dict[str, int] = {}
-    for number, (_, _, value) in enumerate(simulate(plan)):
+    for number, (_, _, value) in enumerate(simulate(config)):
         event = json.loads(value)
         kinds[event["type"]] = kinds.get(event["type"], 0) + 1
         if kinds[event["type"]] <= 20 or number % 50 == 0:
@@ -254,8 +294,8 @@ def test_what_the_simulator_sends_is_valid() -> None:
 
 def test_what_the_pipeline_sends_is_valid() -> None:
     """Every output of a simulated day, and some of each topic at least."""
-    plan = Plan(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+    config = FleetConfig(stations=12, sites=3, sessions=4, faults=parse_faults("all"))
+    sites, tariffs = fleet_documents(config.seed, config.stations, config.sites)
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
     rating = Rating(
         keyring,
@@ -266,7 +306,7 @@ def test_what_the_pipeline_sends_is_valid() -> None:
     told = ("sessions", "receipts", "anomalies", "session-updates", "connector-status")
     validators = {topic: Draft202012Validator(schema_of(topic)) for topic in told}
     sent: Counter[str] = Counter()
-    for _, key, value in simulate(plan):
+    for _, key, value in simulate(config):
         for output in stage.feed(key, value):
             if output.topic in validators and output.value is not None:
                 sent[output.topic] += 1

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from pipeline.cli.progress import progress
 from tests.scored import quirk_run
-from tests.scored.fleets import plan_of, run
+from tests.scored.fleets import fleet_config, run
 from tests.scored.score import Finds, Verdict
 
 SHOWN = 20
@@ -49,7 +49,7 @@ def main() -> int:
     began, verdict, seed = time.monotonic(), Verdict(), given.seed
     with progress("scoring", None, "events") as bar:
         while verdict.sessions < given.sessions:
-            verdict.add(run(plan_of(seed, given.faults), bar.advance))
+            verdict.add(run(fleet_config(seed, given.faults), bar.advance))
             bar.note(f"{verdict.sessions:,} sessions, {len(verdict.violations)} violations")
             seed += 1
     took_s = time.monotonic() - began

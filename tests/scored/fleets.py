@@ -20,7 +20,7 @@ from pipeline.domain.rating import Rating
 from pipeline.domain.station import Session, Station
 from pipeline.edge.faults import parse_faults
 from pipeline.edge.fleet import fleet_documents
-from pipeline.edge.simulator import Plan, Truth, simulate
+from pipeline.edge.simulator import FleetConfig, Truth, simulate
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.sessions import decode_session
@@ -71,15 +71,15 @@ class _ListeningRating(Rating):
         return made
 
 
-def plan_of(seed: int, faults: str = "all", stations: int = STATIONS, days: int = DAYS) -> Plan:
-    return Plan(seed=seed, stations=stations, sites=4, days=days, faults=parse_faults(faults))
+def fleet_config(seed: int, faults: str = "all", stations: int = STATIONS, days: int = DAYS) -> FleetConfig:
+    return FleetConfig(seed=seed, stations=stations, sites=4, days=days, faults=parse_faults(faults))
 
 
-def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored:
+def run(config: FleetConfig, on_events: Callable[[int], None] = lambda _: None) -> Scored:
     """Generates and assembles a fleet. `on_events` hears of every thousand records."""
-    scored = Scored(plan.seed)
+    scored = Scored(config.seed)
     ids: dict[str, str] = {}
-    rating, keyring = _rating(plan)
+    rating, keyring = _rating(config)
     stage: Offline[Station] = Offline(Assembly(rating, Decoder(keyring, ids)))
     latest: dict[str, Emitted] = {}
     heard = Heard()
@@ -87,7 +87,7 @@ def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored
     def remember(truth: Truth) -> None:
         scored.truths[truth.transaction_id] = truth
 
-    for _, key, value in simulate(plan, remember):
+    for _, key, value in simulate(config, remember):
         scored.events += key is not None
         for output in stage.feed(key, value):
             heard.output(output)
@@ -112,8 +112,8 @@ def run(plan: Plan, on_events: Callable[[int], None] = lambda _: None) -> Scored
     return scored
 
 
-def _rating(plan: Plan) -> tuple[_ListeningRating, Keyring]:
-    sites, tariffs = fleet_documents(plan.seed, plan.stations, plan.sites)
+def _rating(config: FleetConfig) -> tuple[_ListeningRating, Keyring]:
+    sites, tariffs = fleet_documents(config.seed, config.stations, config.sites)
     keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
     rating = _ListeningRating(
         keyring,

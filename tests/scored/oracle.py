@@ -21,7 +21,7 @@ FREE_WH, FREE_US = 500, 120 * SECOND
 
 
 def price_at(at_us: int) -> int:
-    """Windows begin at full hours, and Berlin is full hours from UTC: a slot has one price."""
+    """Windows begin at full hours, and Berlin is full hours from UTC: a quarter of an hour has one price."""
     return PRICES[(EPOCH + timedelta(microseconds=at_us)).astimezone(ZONE).hour]
 
 
@@ -29,7 +29,7 @@ def cost(truth: ChargingTruth) -> int:
     """Ten-thousandths of a EUR, half up once at the end."""
     if truth.energy_wh < FREE_WH or truth.end_us - truth.start_us < FREE_US:
         return 0
-    energy = sum(mwh * price_at(at_us) for at_us, mwh in truth.slots()) * HOUR
+    energy = sum(mwh * price_at(at_us) for at_us, mwh in truth.quarters()) * HOUR
     idle = truth.idle_us * IDLE_FEE * 1_000_000
     return (2 * (energy + idle) + HOUR * 1_000_000) // (2 * HOUR * 1_000_000)
 

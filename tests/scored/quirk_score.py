@@ -47,7 +47,7 @@ class Seen:
 
     def idle_us(self, truth: ChargingTruth) -> int:
         """So near the idle time of this session can be told: each part of it has ends of its own."""
-        parts = sum(stretch.activity == "idle" for stretch in truth.stretches)
+        parts = sum(period.activity == "idle" for period in truth.periods)
         return max(parts, 1) * (self.interval_us + STATUS_US)
 
     def bracketed(self, truth: ChargingTruth) -> bool:
@@ -112,13 +112,24 @@ def seen(said: Said, truth: ChargingTruth) -> Seen:
         if meter.refreshed_us(at_us) > refreshed_us:
             refreshed_us = meter.refreshed_us(at_us)
             told.append(at_us)
+    proven, hidden = said.proven[truth.transaction_id], set(said.hidden[truth.transaction_id])
+    if _fell_unseen(tape, truth):
+        hidden.add("energy")
+    if "live" not in proven and not tape.text_ids and not _is_measured(tape, truth):
+        hidden.add("idle")
     return Seen(
         step_wh=meter.step_wh,
         interval_us=tape.interval_us,
-        proven=said.proven[truth.transaction_id],
-        hidden=said.hidden[truth.transaction_id] | ({"energy"} if _fell_unseen(tape, truth) else frozenset()),
+        proven=proven,
+        hidden=frozenset(hidden),
         witnessed=tuple(told),
     )
+
+
+def _is_measured(tape: Tape, truth: ChargingTruth) -> bool:
+    """Was anything measured between start and stop? If not, nothing tells of a status that was lost while the link was
+    down: of 25 minutes one heartbeat of a quarter of an hour may be missing, and one is no proof."""
+    return any(call.kind == "sample" and call.session is truth and call.entries for call in tape.calls)
 
 
 def _fell_unseen(tape: Tape, truth: ChargingTruth) -> bool:
@@ -126,11 +137,7 @@ def _fell_unseen(tape: Tape, truth: ChargingTruth) -> bool:
     station says just that of a session with less energy."""
     meter = tape.meters[truth.connector_id]
     fell = any(truth.start_us < since <= truth.end_us for since, _ in meter.shifts)
-    return (
-        fell
-        and meter.shown_wh(truth.start_us) <= meter.shown_wh(truth.end_us)
-        and not any(call.kind == "sample" and call.session is truth and call.entries for call in tape.calls)
-    )
+    return fell and meter.shown_wh(truth.start_us) <= meter.shown_wh(truth.end_us) and not _is_measured(tape, truth)
 
 
 def _tells_energy(call: Call) -> bool:

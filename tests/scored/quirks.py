@@ -19,7 +19,7 @@ from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
 from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.edge.chargers import documents
-from pipeline.edge.chargers.plan import Frame, deliveries, frames
+from pipeline.edge.chargers.fleet import Frame, deliveries, frames
 from pipeline.edge.chargers.quirks import Said, say
 from pipeline.edge.chargers.tape import Protocol
 from pipeline.edge.chargers.truth import MINUTE, SECOND, ChargingTruth, draw_station

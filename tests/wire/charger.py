@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 
-from pipeline.domain.events import ChargeEvent, OcppFrame
+from pipeline.domain.events import ChargeEvent
+from pipeline.domain.frames import OcppFrame
 from pipeline.domain.pseudonyms import PURPOSES, Keyring
 from pipeline.wire.messages import Meaning
 from pipeline.wire.meter_events import Decoder

@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 from pipeline.domain import events as domain
 from pipeline.domain.events import (
-    Call,
     ClockTicked,
     MeterRead,
-    OcppFrame,
     PriceQuote,
     SessionAuthorized,
     SessionConfirmed,
@@ -27,6 +25,7 @@ from pipeline.domain.events import (
     StationSeen,
     StatusReported,
 )
+from pipeline.domain.frames import Call, OcppFrame
 from pipeline.errors import InvalidMessage
 from pipeline.wire.meter_events import Canonical, Decoder, check
 from pipeline.wire.ocpp import Calls

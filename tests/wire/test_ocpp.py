@@ -7,13 +7,13 @@ import pytest
 
 from pipeline.domain.events import (
     ChargeEvent,
-    OcppFrame,
     SessionAuthorized,
     SessionConfirmed,
     SessionStarted,
     StationSeen,
     StatusReported,
 )
+from pipeline.domain.frames import OcppFrame
 from pipeline.errors import InvalidMessage
 from pipeline.wire.calls import KEEP_US, MOST_KEPT, Calls, deadline_us, expire
 from pipeline.wire.meter_events import Decoder

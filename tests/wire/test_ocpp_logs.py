@@ -20,7 +20,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.events import ChargeEvent, MeterRead, OcppFrame, SessionConfirmed, SessionEnded, SessionStarted
+from pipeline.domain.events import ChargeEvent, MeterRead, SessionConfirmed, SessionEnded, SessionStarted
+from pipeline.domain.frames import OcppFrame
 from pipeline.errors import InvalidMessage
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import Calls, expire

@@ -1,4 +1,4 @@
-"""Where a CDR disagrees with itself (pricing.md section 7). A figure that is not stated is not checked."""
+"""Where a CDR disagrees with itself (ops/spec/pricing.md section 7). A figure that is not stated is not checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Likely causes of a wrong CDR. A hint never changes the verdict (pricing.md section 7)."""
+"""Likely causes of a wrong CDR. A hint never changes the verdict (ops/spec/pricing.md section 7)."""
 
 from __future__ import annotations
 

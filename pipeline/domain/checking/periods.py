@@ -1,7 +1,7 @@
 """Pricing of stated charging periods: what a CDR claims, volume by volume, instead of meter readings.
 
-The volumes of a period are priced as stated (pricing.md D7), also where they contradict its timestamps. Tariff plans,
-books, steps, limits and lines are those of domain/pricing.py; only the walk over time is different.
+The volumes of a period are priced as stated (ops/spec/pricing.md D7), also where they contradict its timestamps.
+Tariffs, sums, steps, limits and lines are those of domain/pricing/; only the walk over time is different.
 """
 
 from __future__ import annotations
@@ -253,7 +253,7 @@ def _plans(
 
 
 def _end_of_charging(claim: Claim, resume_mwh: int) -> int | None:
-    """Start of the first period after the last stretch of charging that delivered enough (pricing.md 5.4)."""
+    """Start of the first period after the last stretch of charging that delivered enough (ops/spec/pricing.md 5.4)."""
     found, energy, was_charging = None, 0, False
     for period in claim.periods:
         is_charging = period.reservation_us is None and period.parking_us is None

@@ -1,4 +1,4 @@
-"""What a CDR leaves open: a volume that it does not state is unknown, never 0 (pricing.md section 7).
+"""What a CDR leaves open: a volume that it does not state is unknown, never 0 (ops/spec/pricing.md section 7).
 
 What follows from the rest is known: energy where the stated total leaves none for the silent periods, or where a period
 is parking only; the split into charging and parking where the stated parking time leaves none.

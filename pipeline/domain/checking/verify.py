@@ -1,7 +1,7 @@
 """Is somebody else's CDR right? Contradictions in the record, disagreements with our figures, hints at the cause.
 
 MISMATCH needs a contradiction, or a disagreement under every admitted reading and every value of a missing fact;
-what rests on an assumption is NOT_VERIFIABLE (pricing.md section 7).
+what rests on an assumption is NOT_VERIFIABLE (ops/spec/pricing.md section 7).
 """
 
 from __future__ import annotations

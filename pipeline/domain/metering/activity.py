@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from operator import attrgetter, itemgetter, sub
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from pipeline.domain.metering.flowing import Rise, where_power_flowed
@@ -58,15 +58,19 @@ def observe(
     bound: Bound,
     beat_us: int,
     lost: Unheard,
+    is_rising: bool,
 ) -> Observed:
     """The activity from start to end. Parallel: `times` us, `registers` Wh as they were read, rising, `powers` W;
-    `between`: (us, W) stated without a register; `lost`: where statuses may have been lost."""
+    `between`: (us, W) stated without a register; `lost`: where statuses may have been lost; `is_rising`: no two of the
+    registers are equal, unless perhaps the last two."""
     told = _told(states, started, until) if states else infer_activity(times, registers, powers, started, until)
     if _took_nothing(told, registers, started, until):
         return Observed(told, is_unclear=True)
     is_heard = not lost.missing and not lost.queued
-    if is_heard and not between and _is_steady(registers, powers) and all(each.activity == "charging" for each in told):
-        return Observed(told)
+    if len(told) == 1 and told[0].activity == "charging" and is_heard and not between and is_rising:
+        inside = powers[1:-1]
+        if min(inside, default=ABSENT) > STANDBY_W or max(inside, default=ABSENT) < 0:
+            return Observed(told)  # nearly always: the register rose, and no pause was stated
     points = list(zip(times, registers, strict=True))
     stated = [(at, watts) for at, watts in zip(times, powers, strict=False) if watts >= 0]
     if between:
@@ -102,13 +106,6 @@ def _took_nothing(told: list[Stretch], registers: list[int], started: int, until
     return (registers[-1] - registers[0]) * HOUR <= STANDBY_W * (until - started)
 
 
-def _is_steady(registers: list[int], powers: Sequence[int]) -> bool:
-    """The register rose from reading to reading, and no pause was stated; nearly every session."""
-    stated = powers[1:-1]
-    rises = 0 not in map(sub, registers[1:-1], registers)
-    return rises and (min(stated, default=ABSENT) > STANDBY_W or max(stated, default=ABSENT) < 0)
-
-
 def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
     """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     if len(points) < 4:
@@ -122,7 +119,9 @@ def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch
         if register != points[flat_since][1] or powers[index] > STANDBY_W:
             flat_since = index
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
-            return True
+            watts = powers[flat_since]  # it tapers: the next step may take longer than those before
+            if watts <= STANDBY_W or bound.step_wh * HOUR < watts * (at - points[flat_since][0]):
+                return True
     return False
 
 
@@ -225,9 +224,11 @@ def of_session(reports: States, started: int, until: int, previous_end: int) -> 
     ]  # Finishing: the former
 
 
-def idle_stretches(states: States, started: int, until: int) -> list[tuple[int, int]]:
-    """(from, to) in which the vehicle took no power by what was reported."""
-    return parts(_told(states, started, until), until, "idle")
+def pauses(states: States, started: int, until: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """(from, to) in which the vehicle took no power by what was reported; and where either it or the station paused."""
+    told = _told(states, started, until)
+    idle = parts(told, until, "idle")
+    return idle, sorted([*idle, *parts(told, until, "evse_pause")])
 
 
 def _told(states: States, started: int, until: int) -> list[Stretch]:

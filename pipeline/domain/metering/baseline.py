@@ -7,8 +7,10 @@ session that ended last on the connector.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TypeGuard
 
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
 from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small, wrapped
@@ -48,10 +50,16 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     begun = start
     if start is None:
         begun = found.begins[0][1] if found.begins else first[1] if first[0] <= found.since_us + AT_THE_END else None
+    is_unclear = bool(begun) and _may_count_from_0(found, begun or 0, bound)
     if begun and (low := _relative(found, begun, bound)):
         base.start_wh = begun
         _rebase(base, found, begun, low, bound)
+        if is_unclear:
+            base.spare_wh = min(begun, low[0][1])
+            base.before_us += bound.time_us(begun)
         return base
+    if begun and is_unclear:
+        base.before_wh, base.before_us = begun, bound.time_us(begun)
     if begun is None and (hypotheses := _low_or_relative(found, bound)):
         base.start_wh, base.hypotheses = hypotheses[FIRST], hypotheses
         return base
@@ -77,15 +85,21 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
             base.before_us = found.until_us - found.since_us
             base.before_wh = max(bound.unseen_wh(base.before_us) - found.stop_wh, 0)
         return base
-    for name in (BEGIN, PREVIOUS):
-        if name in fitting:
-            base.start_wh, base.fact = fitting[name], name
-            base.codes.append("BASELINE_REPLACED")
-            if name == PREVIOUS and samples and not _leads_to_first(found, bound, fitting[name]):
-                base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
-                base.before_us = max(samples[0][0] - found.since_us, LAG)
-            return base
+    if fitting:
+        _replace(base, found, fitting, bound)
+        return base
     return _of_first(base, found, bound, None) if start == 0 else base
+
+
+def _replace(base: Baseline, found: Evidence, fitting: Mapping[str, int], bound: Bound) -> None:
+    """By the Begin value, else by the stop before."""
+    name = BEGIN if BEGIN in fitting else PREVIOUS
+    base.start_wh, base.fact = fitting[name], name
+    base.codes.append("BASELINE_REPLACED")
+    samples = [each for each in found.registers if each[1]]
+    if name == PREVIOUS and samples and not _leads_to_first(found, samples, bound, fitting[name]):
+        base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
+        base.before_us = max(samples[0][0] - found.since_us, LAG)
 
 
 def _candidates(found: Evidence, previous_wh: int | None) -> dict[str, int]:
@@ -113,7 +127,7 @@ def fits(found: Evidence, start_wh: int, bound: Bound) -> bool:
     final = _final(found)
     if final is None:
         return True
-    first = found.registers[0] if found.registers else final
+    first = next((each for each in found.registers if each[1]), final)  # 0 may mean that it was not known
     return bound.allows(first[1] - start_wh, max(first[0] - found.since_us, LAG)) and bound.allows(
         final[1] - start_wh, final[0] - found.since_us
     )
@@ -136,9 +150,9 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
     return not watts or register - start_wh <= most + 2 * bound.step_wh
 
 
-def _leads_to_first(found: Evidence, bound: Bound, start_wh: int) -> bool:
+def _leads_to_first(found: Evidence, samples: list[Point], bound: Bound, start_wh: int) -> bool:
     """Was the first sample just as much higher as what flows there amounts to, or no higher at all?"""
-    (at, register), *later = found.registers
+    (at, register), *later = samples
     watts = [power for told_us, power in found.powers if told_us >= at]
     watts += [_rate_w((at, register), after) for after in later[:1]]
     off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
@@ -164,13 +178,13 @@ def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bou
         return False
     stop = _told_stop(found)
     if first >= start - small(bound):
-        return stop is not None and _fits_better(found, counted, start, stop, bound)
+        return _fits_better(found, counted, start, stop if _is_useful(stop, start) else None, bound)
     tail = max(found.until_us - ended, LAG)
     if stop is not None and bound.allows(stop - start - last, tail):
         return True
     if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
         return False  # a meter that was reset or replaced before it would look the same
-    return last < start if not stop else stop < start and bound.allows(stop - last, tail)
+    return stop < start and bound.allows(stop - last, tail) if _is_useful(stop, start) else last < start
 
 
 def _without_dropouts(samples: list[Point]) -> list[Point]:
@@ -185,16 +199,34 @@ def _told_stop(found: Evidence) -> int | None:
     return found.registers[-1][1]
 
 
-def _fits_better(found: Evidence, samples: list[Point], start: int, stop: int, bound: Bound) -> bool:
+def _is_useful(stop: int | None, start: int) -> TypeGuard[int]:
+    """A stop of 0, or one that repeats the start, tells nothing of a session in which the register rose."""
+    return stop not in (None, 0, start)
+
+
+def _may_count_from_0(found: Evidence, start: int, bound: Bound) -> bool:
+    """Without a useful stop, low samples at a new station may be lifetime values, or count from the start."""
+    samples = _without_dropouts(found.registers)
+    if not samples or _is_useful(found.stop_wh, start):
+        return False
+    (at, first), (_, last) = samples[0], samples[-1]
+    most = bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh
+    return start - small(bound) <= first <= most and last > start
+
+
+def _fits_better(found: Evidence, samples: list[Point], start: int, stop: int | None, bound: Bound) -> bool:
     """At a new station lifetime values are as low as counted ones: do these go on at both ends as fast as beside them,
-    and lifetime values not?"""
+    and lifetime values not? Without a stop the beginning alone tells."""
     if len(samples) < 2:
         return False
     (at, first), (ended, last) = samples[0], samples[-1]
     head = _rate_w(*samples[:2]) * (at - found.since_us) // HOUR
-    tail = _rate_w(*samples[-2:]) * (found.until_us - ended) // HOUR
-    off = abs(first - start - head) + abs(stop - last - tail)
-    return abs(first - head) + abs(stop - start - last - tail) + 2 * bound.step_wh < off
+    off, off_counted = abs(first - start - head), abs(first - head)
+    if stop is not None:
+        tail = _rate_w(*samples[-2:]) * (found.until_us - ended) // HOUR
+        off += abs(stop - last - tail)
+        off_counted += abs(stop - start - last - tail)
+    return off_counted + 2 * bound.step_wh < off
 
 
 def _rate_w(before: Point, after: Point) -> int:
@@ -222,7 +254,8 @@ def _rebase(base: Baseline, found: Evidence, start: int, low: list[Point], bound
     ]
     base.raised_wh = start
     base.codes.append("REBASED_SAMPLES")
-    if found.stop_wh is None or found.stop_wh < start:  # a register that was reset just then would look the same
+    # Without a useful stop, a register that was reset just then would look the same.
+    if found.stop_wh is None or found.stop_wh < start + min(low[-1][1], 1):
         base.before_us = found.registers[0][0] - found.since_us
         base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
 
@@ -241,6 +274,8 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     at, first = next((each for each in found.registers if each[1] > 0), found.registers[0])
     base.start_wh, base.fact = first, FIRST
     base.before_us = at - found.since_us
+    if base.before_us > AT_THE_END:
+        base.before_us += AT_THE_END  # a start without time is stamped when it comes
     base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
     if found.started_us is not None and at - found.since_us <= AT_THE_END:
         return base  # it was read at the start

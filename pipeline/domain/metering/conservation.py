@@ -17,14 +17,16 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.domain.bounds import MOST_LEDGER
-from pipeline.domain.metering.measure import CLOSE_STARTS, Measured
+from pipeline.domain.metering.ends import CLOSE_STARTS
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
 
 def book(connector: Connector, session: Session, measured: Measured) -> None:
     """Puts an ended session into the ledger, in place of what it had booked before."""
     before = session.booked
-    withdraw(connector, session)
+    if before is not None:
+        withdraw(connector, session)
     start, stop = measured.start_register_wh, measured.stop_register_wh
     if start is None or stop is None or "SESSIONS_OVERLAP" in measured.quality:
         return
@@ -79,7 +81,8 @@ def _take(connector: Connector, booking: tuple[int, int, bool, int], unbilled: i
         gaps.append((connector.closing_wh, low))
     if high < connector.opening_wh:
         gaps.append((high, connector.opening_wh))
-    connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
+    if gaps:
+        connector.gaps = [part for gap in gaps for part in _without(gap, low, high)]
     if len(connector.gaps) > MOST_LEDGER:
         _settle(connector)
     connector.opening_wh = min(connector.opening_wh, low)

@@ -61,7 +61,9 @@ class Evidence:
     """By the bits of the phases that were added."""
     powers: list[Point] = field(default_factory=list)
     idle: list[tuple[int, int]] = field(default_factory=list)
-    """(from, to) in which the station reported that the vehicle takes no power."""
+    """(from, to) in which the station reported that the vehicle takes no power ..."""
+    paused: list[tuple[int, int]] = field(default_factory=list)
+    """... or that either of the two pauses."""
     has_loose: bool = False
     """Some readings came without a usable transaction id (problems 19 to 21)."""
     account: Account = field(default_factory=Account)

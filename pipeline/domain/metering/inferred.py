@@ -37,9 +37,11 @@ def infer_activity(
     while index and registers[index - 1] == registers[index] and powers[index] <= STANDBY_W:
         index -= 1
     ended, observed = times[index], times[-1]
+    if observed - ended <= SHORTEST_IDLE_US or ended <= started:
+        return [charging]  # nearly always
     usual = beat(list(zip(times, registers, strict=True)))
     shortest = max(SHORTEST_IDLE_US, 2 * usual if usual else resolution(set(registers)) * HOUR // LEAST_W)
-    if observed - ended <= shortest or ended <= started:
+    if observed - ended <= shortest:
         return [charging]
     stretches = [charging, Stretch(ended, "idle")]
     if observed < until:

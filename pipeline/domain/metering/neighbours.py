@@ -57,15 +57,13 @@ def next_start(station: Station, session: Session) -> int | None:
     started = session.started_at_us
     if started is None:
         return None
-    later = [
-        other.started_at_us
-        for other in station.sessions.values()
-        if other is not session
-        and other.connector_id == session.connector_id
-        and other.started_at_us is not None
-        and other.started_at_us > started
-    ]
-    return min(later, default=None)
+    first: int | None = None
+    for other in station.sessions.values():
+        if other is not session and other.connector_id == session.connector_id:
+            began = other.started_at_us
+            if began is not None and began > started and (first is None or began < first):
+                first = began
+    return first
 
 
 def superseded_at(station: Station, session: Session) -> int | None:

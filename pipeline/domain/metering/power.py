@@ -12,11 +12,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat, changes, jumps
+from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat, changes, jumps, moves_each_time
 from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
-    from pipeline.domain.metering.energy import Judgement
+    from pipeline.domain.metering.judgement import Judgement
 
 STANDBY_W = 300
 """Up to here a vehicle does not charge: the least that IEC 61851 knows is 6 A."""
@@ -26,6 +26,8 @@ CAUGHT_UP = 75
 """Percent of the stated power that a register must have moved to be right."""
 PROOF = 3
 """So many powers must have been stated meanwhile."""
+LATEST_REFRESH = MINUTE
+"""What flowed so shortly before a reading its register may not show."""
 HOLE_US = 5 * MINUTE
 """Between powers further apart than this, and than twice their usual distance, nothing is known."""
 
@@ -129,15 +131,30 @@ def _compare(found: Evidence, judged: Judgement, bound: Bound) -> None:
 
 
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
-    """Rises that no connector can deliver in the time that the register took, or while power flowed."""
+    """Rises that no connector can deliver in the time that the register took, or while power flowed; and those in a
+    pause: the register is another meter's since then."""
     impossible = jumps(points, bound)
+    is_fresh = bool(found.paused) and moves_each_time(points)
     for before, after in pairwise(changes(points)):
+        if is_fresh and _rose_in_pause(found, before, after, bound) and (before, after) not in impossible:
+            impossible.append((before, after))
         watts = _stated(found.powers, before[0] + 1, after[0] - 1)
         if len(watts) < PROOF or any(each > STANDBY_W for _, each in watts) or (before, after) in impossible:
             continue
         if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)):
             impossible.append((before, after))
     return impossible
+
+
+def _rose_in_pause(found: Evidence, before: Point, after: Point, bound: Bound) -> bool:
+    """Did the register stand still, then rise by more than standby draw, while the station said again and again that no
+    power flows, and that it or the vehicle pauses?"""
+    watts = [each for _, each in _stated(found.powers, before[0], after[0])]
+    if len(watts) < PROOF or max(watts) > STANDBY_W:
+        return False
+    if not any(since <= before[0] and after[0] <= until for since, until in found.paused):
+        return False
+    return (after[1] - before[1] - bound.step_wh) * HOUR > STANDBY_W * (after[0] - before[0])
 
 
 def _stated(powers: list[Point], since: int, until: int) -> list[Point]:
@@ -181,9 +198,10 @@ def _missing(
     ]
     if sum(watts > 0 for _, watts in flowing) < PROOF:
         return []
-    curve = _cumulated(flowing, since, following)[0]
+    curve, least, _, _ = _cumulated(flowing, since, following)
     flowed, while_flat = curve[-1][1], max(wh for at, wh in curve if at <= until)
     missing = min(flowed - moved, while_flat)
-    if while_flat <= 2 * bound.step_wh or moved * 100 >= flowed * CAUGHT_UP or missing <= 0:
+    certain = least - flowing[-1][1] * LATEST_REFRESH // HOUR
+    if while_flat <= 2 * bound.step_wh or moved * 100 >= certain * CAUGHT_UP or missing <= 0:
         return []
     return [(at, wh * missing // while_flat) for at, wh in curve if at <= until]

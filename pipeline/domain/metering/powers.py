@@ -18,6 +18,6 @@ def stated_powers(columns: Columns, times: list[int], until: int) -> tuple[list[
         return [ABSENT] * before + powers + [ABSENT] * after, []
     if not times or max(powers, default=ABSENT) < 0:
         return [ABSENT] * len(times), []
-    stated = dict(zip(read, powers, strict=True))
+    stated = {at: power for at, power in zip(read, powers, strict=True) if power >= 0}  # a Begin of its time has none
     found = [stated.pop(at, ABSENT) for at in times]
-    return found, [(at, power) for at, power in stated.items() if power >= 0 and times[0] < at < until]
+    return found, [(at, power) for at, power in stated.items() if times[0] < at < until]

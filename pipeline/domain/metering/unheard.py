@@ -13,7 +13,7 @@ from operator import sub
 from typing import NamedTuple
 
 from pipeline.domain.metering.power import STANDBY_W
-from pipeline.domain.metering.registers import Bound, Point
+from pipeline.domain.metering.registers import Bound, Point, beat, moves_each_time
 from pipeline.domain.pricing.facts import Stretch
 from pipeline.domain.station import ABSENT, CLOCK_TOLERANCE, HOUR, MINUTE, RECEIVED, SHORTEST_GAP, STRIDE, TIME, Numbers
 
@@ -62,12 +62,10 @@ def unheard(readings: Numbers, started: int, until: int) -> Unheard:
 
 
 def _missing(times: list[int]) -> list[tuple[int, int]]:
-    if len(times) < 5:
+    if len(times) < 5 or max(map(sub, times[1:], times)) <= SHORTEST_GAP:
         return []
     spans = sorted(map(sub, times[1:], times))
     longest = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
-    if spans[-1] <= longest:
-        return []
     return [(a, b) for a, b in pairwise(times) if b - a > longest]
 
 
@@ -84,7 +82,7 @@ def _queued(times: list[int], received: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def leave_unclear(
-    found: Unheard, reports: Sequence[Stretch], points: Sequence[Point], stated: Sequence[Point], until: int,
+    found: Unheard, reports: Sequence[Stretch], points: list[Point], stated: Sequence[Point], until: int,
     bound: Bound,
 ) -> bool:  # fmt: skip
     """May the vehicle have been idle, or not idle, against what was reported?
@@ -94,11 +92,23 @@ def leave_unclear(
     """
     registers, watts = dict(points), dict(stated)
     reads = [_Read(at, registers.get(at, ABSENT), watts.get(at, ABSENT)) for at in sorted({*registers, *watts})]
+    if found.missing and (_is_slow(reads, bound) or (beat(points) and not moves_each_time(points))):
+        return True
     for since, to in [*found.missing, *found.queued]:
         fresh = next((each.from_us for each in reports if each.from_us >= to), until)
         if _pauses([each for each in reads if since <= each.at <= fresh], reports, fresh):
             return True
     return not all(_is_confirmed(gap, reads, reports, bound) for gap in found.missing)
+
+
+def _is_slow(reads: Sequence[_Read], bound: Bound) -> bool:
+    """Did the register stand still from reading to reading while power flowed? Then it confirms nothing."""
+    return any(
+        before.register == after.register != ABSENT
+        and min(before.watts, after.watts) > STANDBY_W
+        and min(before.watts, after.watts) * (after.at - before.at) > 2 * bound.step_wh * HOUR
+        for before, after in pairwise(reads)
+    )
 
 
 def _pauses(reads: list[_Read], reports: Sequence[Stretch], fresh: int) -> bool:

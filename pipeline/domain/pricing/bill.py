@@ -92,7 +92,8 @@ def render(
         if (writer.total.tax or 0) < 0 <= writer.lowest_amount:
             held = "TAX_NEGATIVE"
     total = UNKNOWN if held else writer.total
-    due = Cost(*(None if amount is None else payable(amount, digits) for amount in total))
+    excl, incl = total
+    due = Cost(None if excl is None else payable(excl, digits), None if incl is None else payable(incl, digits))
     if due != total:
         writer.correct("ROUNDING", "CURRENCY_ROUNDING", due.minus(total))
     return Bill(

@@ -1,7 +1,7 @@
 """The facts of a session as pricing needs them; assembly makes them, a CDR or a file can make them too.
 
 Times are integer microseconds UTC, registers integer mWh (1 Wh = 1000), so that interpolated registers are exact to
-6 decimals of a kWh (pricing.md D17).
+6 decimals of a kWh (ops/spec/pricing.md D17).
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
 
 price.py folds over recorded facts, the stream over events as they come: one engine, so running and final cost
-cannot differ (pricing.md I5). Whatever decides where a session is cut is in this file.
+cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file. It is longer than 300
+lines because it is one class: each step of the fold reads and writes the same few fields.
 """
 
 from __future__ import annotations
@@ -29,38 +30,11 @@ class Fold:
     """The state of one session being priced. Needs no codec: it can be refolded from the readings that are kept."""
 
     __slots__ = (
-        "_active",
-        "_activity",
-        "_book",
-        "_cut_mwh",
-        "_cut_us",
-        "_fork",
-        "_fork_active",
-        "_formula",
-        "_head",
-        "_idle_us",
-        "_is_expired",
-        "_last_mwh",
-        "_last_us",
-        "_lock",
-        "_lock_us",
-        "_next_us",
-        "_offset_s",
-        "_pending",
-        "_piece_mwh",
-        "_piece_us",
-        "_plan",
-        "_power",
-        "_power_derived",
-        "_power_now",
-        "_reservation",
-        "_signals",
-        "_since",
-        "_start_mwh",
-        "_start_us",
-        "_stated",
-        "_stretch_mwh",
-    )
+        "_active", "_activity", "_book", "_cut_mwh", "_cut_us", "_fork", "_fork_active", "_formula", "_head",
+        "_idle_us", "_is_expired", "_last_mwh", "_last_us", "_lock", "_lock_us", "_next_us", "_offset_s", "_pending",
+        "_piece_mwh", "_piece_us", "_plan", "_power", "_power_derived", "_power_now", "_reservation", "_signals",
+        "_since", "_start_mwh", "_start_us", "_stated", "_stretch_mwh",
+    )  # fmt: skip
 
     _active: Active
     _fork_active: Active
@@ -303,7 +277,7 @@ class Fold:
         book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
-        """Charging ends with a stretch that delivered enough: from here on two books are kept (pricing.md 5.4).
+        """Charging ends with a stretch that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
 
         `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
         the fork is dropped, and nothing that it billed as overstay remains.

@@ -1,4 +1,4 @@
-"""The other readings of the spec's open points that we admit when we check somebody else's CDR (pricing.md D24).
+"""Other readings of OCPI's open points, admitted when somebody else's CDR is checked (ops/spec/pricing.md D24).
 
 Our own bills always follow STANDARD. A gap in the spec is no error of the other party.
 """
@@ -15,7 +15,7 @@ from pipeline.domain.pricing.tariff import Element, Tariff
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interpretation:
-    """Each flag turns one decision of pricing.md section 4 into its alternative."""
+    """Each flag turns one decision of ops/spec/pricing.md section 4 into its alternative."""
 
     day_of_the_instant: bool = False
     """D3: after midnight a wrapped window belongs to the new day."""

@@ -1,4 +1,4 @@
-"""The lines of a bill: each is rendered from a run of the books, or corrects the total (pricing.md 6).
+"""The lines of a bill: each is rendered from a run of the books, or corrects the total (ops/spec/pricing.md 6).
 
 What corrects the total (idle cap, limits, currency rounding) is a line of its own, so that the lines re-add to every
 figure of the head.

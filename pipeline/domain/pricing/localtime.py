@@ -1,7 +1,7 @@
 """Local clocks of charging sites. Whatever knows about UTC offsets and their changes is in this file.
 
-Every test of a local restriction is made on the local label of an instant (pricing.md 2.3); nothing here shifts a
-window by a fixed offset or adds 24 hours to reach the next day.
+Every test of a local restriction is made on the local label of an instant (ops/spec/pricing.md 2.3); nothing here
+shifts a window by a fixed offset or adds 24 hours to reach the next day.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A price that a driver was shown before the start, and which instant's prices a LOCKED tariff keeps (pricing.md 5.3).
+"""A price that was shown before the start, and whose prices a LOCKED tariff keeps (ops/spec/pricing.md 5.3).
 
 A quote moves the lock and nothing else: which tariff version applies is decided by the start (D19), and a tariff that
 FOLLOWS its signals does so with a quote, too.

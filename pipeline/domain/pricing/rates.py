@@ -1,7 +1,7 @@
 """Unit prices of a tariff as exact integers, with and without tax; those of dynamic components are composed on demand.
 
 Money is quantity x price / (scale x units of the dimension), where `scale` is a common denominator of all prices: no
-rounding happens before the cost of a dimension is known (pricing.md D21, D22).
+rounding happens before the cost of a dimension is known (ops/spec/pricing.md D21, D22).
 """
 
 from __future__ import annotations

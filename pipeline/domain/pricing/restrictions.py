@@ -1,4 +1,4 @@
-"""When an element of a tariff applies: one class per kind of OCPI restriction (pricing.md 2.2).
+"""When an element of a tariff applies: one class per kind of OCPI restriction (ops/spec/pricing.md 2.2).
 
 `holds` tests one instant: True, False, or None where a needed fact is unknown. `next_us` and `next_mwh` name the next
 instant or register movement at which the answer may change, so that pricing can cut there. Lower bounds are inclusive,
@@ -27,7 +27,7 @@ class Moment(NamedTuple):
     """Since the start of the session, or of the reservation inside its elements."""
     used_mwh: int
     since_charging_us: int | None = None
-    """Since the end of charging (pricing.md 5.4); None: charging has not ended."""
+    """Since the end of charging (ops/spec/pricing.md 5.4); None: charging has not ended."""
     power_w: Range | None = None
     """Least and greatest power now; None: unknown."""
     current_ma: Range | None = None

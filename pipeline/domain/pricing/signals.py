@@ -1,4 +1,4 @@
-"""Price signals as slots of UTC time, and how a dynamic unit price is composed from them (pricing.md section 5).
+"""Price signals as slots of UTC time, and how a unit price is composed from them (ops/spec/pricing.md section 5).
 
 A slot has its own length, because a market may change it. A missing slot is never a price of zero and never the value
 of its neighbour. Of the slots that hold an instant the highest revision counts, then the one published last, then the

@@ -45,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dynamic:
-    """`x_dynamic`: how the unit price of a component is composed from signals (pricing.md 5.1)."""
+    """`x_dynamic`: how the unit price of a component is composed from signals (ops/spec/pricing.md 5.1)."""
 
     signal: str | None = None
     markup: Decimal = Decimal(0)

@@ -1,6 +1,6 @@
 """What a session costs: the figures of a bill's head, from the sums in its books.
 
-Steps in this order: step_size, cost per dimension to 4 decimals, idle cap, limits (pricing.md D7, D20, D22, D23).
+In this order: step_size, cost per dimension to 4 decimals, idle cap, limits (ops/spec/pricing.md D7, D20, D22, D23).
 Running cost and bill both come from `total`, so that they cannot differ (I5).
 """
 

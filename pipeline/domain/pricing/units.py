@@ -1,7 +1,7 @@
 """Numbers of the domain as exact integers and their texts. The one rounding rule of the project is `rounded`.
 
 Money is an integer of 1/10,000 currency units, energy integer mWh, time integer microseconds. No binary float, and no
-Decimal except where a tariff states one (pricing.md D22).
+Decimal except where a tariff states one (ops/spec/pricing.md D22).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LOCAL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - base of local labels, whose offset is written beside them
 
 MONEY_SCALE = 10_000
-"""Amounts have 4 decimals until they are paid (pricing.md D23)."""
+"""Amounts have 4 decimals until they are paid (ops/spec/pricing.md D23)."""
 _DECIMALS = [f".{rest:04d}" for rest in range(MONEY_SCALE)]
 
 

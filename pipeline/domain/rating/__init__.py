@@ -1,7 +1,6 @@
-"""From evidence to what may be published: measure, price, flag, strip. The only place that knows the order.
+"""From evidence to a bill: measure, price, waive. What becomes of it is in domain/publishing.
 
-Pure: reference data and keys are handed in, no clock is read. The same Rating serves the stream, `replay`, the offline
-commands and the tests.
+Pure: reference data and keys are handed in, no clock is read.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from pipeline.domain import anomalies
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.limits import Limits
 from pipeline.domain.metering.conservation import book
-from pipeline.domain.metering.measure import Measured, learn, measure
+from pipeline.domain.metering.learned import learn
+from pipeline.domain.metering.measure import measure
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.metering.neighbours import previous_register
-from pipeline.domain.outputs import Alert, SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.price import price
@@ -25,19 +25,25 @@ from pipeline.domain.pricing.signals import Slot
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
 from pipeline.domain.pseudonyms import Keyring
-from pipeline.domain.rating.running import follow, running_bill
-from pipeline.domain.rating.stripping import is_billable, strip, strip_voided
+from pipeline.domain.rating.running import running_bill
 from pipeline.domain.rating.terms import Terms
 from pipeline.domain.sites.site import Site
-from pipeline.domain.station import POWER, SOC, STRIDE, Connector, Session, Station
+from pipeline.domain.station import SECOND, Session, Station
+
+NOT_BILLED_US, NOT_BILLED_WH = 120 * SECOND, 500
+"""AFIREV: a session of less than two minutes or half a kWh is not billable."""
 
 
 class Rated(NamedTuple):
-    """A session rated: what is published, what it rests on, and its bill (None: it is held for want of a fact)."""
+    """A session measured and priced: all that its record is made from."""
 
-    record: StrippedSession
     measured: Measured
-    bill: Bill | None
+    bill: Bill | CannotPrice
+    """CannotPrice: it is held for want of a fact."""
+    site: Site | None
+    limits: Limits
+    unattributed_wh: int
+    """Register movement before it that no session reported."""
 
 
 class Rating:
@@ -64,7 +70,7 @@ class Rating:
         return session.session_id
 
     def rate(self, station: Station, session: Session) -> Rated:
-        """The session as it is to be published, without a revision yet; an ended one is booked in the ledger."""
+        """The session as its evidence and its tariff have it; an ended one is booked in the ledger."""
         connector = station.connector(session.connector_id)
         limits = self.terms.limits(station.station_id, session.connector_id)
         previous = previous_register(station, session)
@@ -87,10 +93,17 @@ class Rating:
         waived = session.decision == "waive" or not is_billable(session, measured)
         if isinstance(bill, Bill) and session.ended() and waived:
             bill = waive(bill, measured.until_us)
-        site = self.terms.site(station.station_id, session, measured.times[0] if measured.times else session.last_at_us)
-        session_id = self.session_id(station, session)
-        record = strip(station, session, session_id, site, measured, bill, unattributed, limits)
-        return Rated(record, measured, bill if isinstance(bill, Bill) else None)
+        return Rated(measured, bill, self._site(station, session, measured), limits, unattributed)
+
+    def hold(self, station: Station, session: Session, code: str) -> Rated:
+        """An open session whose bill is held for `code`, whatever its evidence says so far."""
+        limits = self.terms.limits(station.station_id, session.connector_id)
+        measured = measure(station, session, limits, previous_register(station, session))
+        return Rated(measured, CannotPrice(code, ""), self._site(station, session, measured), limits, 0)
+
+    def _site(self, station: Station, session: Session, measured: Measured) -> Site | None:
+        started_us = measured.times[0] if measured.times else session.last_at_us
+        return self.terms.site(station.station_id, session, started_us)
 
     def _bill(self, station_id: str, session: Session, measured: Measured) -> Bill | CannotPrice:
         if measured.held is not None:
@@ -104,75 +117,11 @@ class Rating:
         except CannotPrice as missing:
             return missing
 
-    def hold(self, station: Station, session: Session, code: str) -> StrippedSession:
-        """An open session whose bill is held for `code`, whatever its evidence says so far."""
-        limits = self.terms.limits(station.station_id, session.connector_id)
-        measured = measure(station, session, limits, previous_register(station, session))
-        site = self.terms.site(station.station_id, session, measured.times[0] if measured.times else session.last_at_us)
-        session_id = self.session_id(station, session)
-        return strip(station, session, session_id, site, measured, CannotPrice(code, ""), 0, limits)
 
-    def voided(self, station: Station, session: Session, voided_id: str, generation: int) -> StrippedSession:
-        """The last record of a provisional id, under which `session` was shown before its start was known.
-
-        `generation`: of what was shown under it.
-        """
-        return strip_voided(station, session, voided_id, self.session_id(station, session), generation)
-
-    def show(self, station: Station, session: Session) -> SessionUpdate:
-        """The live view: energy so far and what it costs if the session ended now."""
-        readings = session.readings
-        as_of = session.last_at_us
-        start = session.start_register_wh
-        running = follow(self.terms, station, session)
-        excl = incl = currency = None
-        if running is not None:
-            excl, incl = running.fold.running()
-            currency = running.currency
-        power = readings[POWER - STRIDE] if len(readings) else -1
-        soc = readings[SOC - STRIDE] if len(readings) else -1
-        return SessionUpdate(
-            session_id=session.session_id or self.session_id(station, session),
-            station_id=station.station_id,
-            connector_id=max(session.connector_id, 0),
-            started_at_us=session.started_at_us,
-            as_of_us=as_of,
-            energy_wh=session.last_register_wh - start
-            if start is not None and session.last_register_wh >= start
-            else None,
-            power_w=power if power >= 0 else None,
-            soc_percent=soc if soc >= 0 else None,
-            state=session.state or "charging",
-            running_cost_excl_vat=excl,
-            running_cost_incl_vat=incl,
-            currency=currency,
-        )
-
-    def alert(
-        self, station: Station, rule: str, connector: Connector, session: Session | None, at_us: int, raised: bool
-    ) -> Alert:
-        """An alert with an identity that every replay repeats."""
-        raised_at = at_us if raised or session is None else session.raised.get(rule, at_us)
-        site = self.terms.site(station.station_id, session, None)
-        session_id = self.session_id(station, session) if session is not None else None
-        limits = self.terms.limits(station.station_id, connector.connector_id)
-        return Alert(
-            alert_id=self.keyring.keyed_id(
-                rule, station.station_id, str(connector.connector_id), session_id or "", str(raised_at)
-            ),
-            rule=rule,
-            state="raised" if raised else "cleared",
-            severity=anomalies.RULES[rule].severity,
-            station_id=station.station_id,
-            connector_id=max(connector.connector_id, 0),
-            site_id=site.site_id if site else None,
-            session_id=session_id,
-            at_us=at_us,
-            raised_at_us=raised_at,
-            threshold=anomalies.RULES[rule].threshold(limits),
-            detail=anomalies.RULES[rule].meaning,
-            clock=station.clock,
-        )
+def is_billable(session: Session, measured: Measured) -> bool:
+    """Long enough and with enough energy to be charged for; an abort costs nothing, not even a start fee."""
+    energy, lasted_us = measured.energy_wh, measured.until_us - measured.since_us
+    return session.ended() and energy is not None and energy >= NOT_BILLED_WH and lasted_us >= NOT_BILLED_US
 
 
 def _flowed_early(measured: Measured) -> Measured:

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.evidence import readings_of
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.signals import Signals
@@ -22,18 +22,9 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
-        "bounds",
-        "currency",
-        "fed",
-        "fold",
-        "highest_wh",
-        "is_moved",
-        "is_plain",
-        "known",
-        "series",
-        "site_id",
+        "bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "is_plain", "known", "series", "site_id",
         "template",
-    )
+    )  # fmt: skip
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold
@@ -59,11 +50,15 @@ def follow(terms: Terms, station: Station, session: Session) -> Running | None:
     """The session's fold, fed with what was read since; None while no bill can be shown."""
     readings = session.readings
     running: Running | None = session.fold
-    if running is not None and running.is_plain and not session.slow and len(readings) - running.fed == STRIDE:
-        register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
-        if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
-            running.fed, running.highest_wh = len(readings), register
+    if running is not None and running.is_plain:
+        behind = len(readings) - running.fed
+        if not behind:
             return running
+        if behind == STRIDE and not session.slow:
+            register = readings[ENERGY - STRIDE]  # nearly always: one reading more, and a plain one
+            if register >= running.highest_wh and running.fold.moved(readings[-STRIDE], register * MWH_PER_WH):
+                running.fed, running.highest_wh = len(readings), register
+                return running
     started, start = session.started_at_us, session.start_register_wh
     is_moved = running is None and (session.suspect or len(station.connector(session.connector_id).loose) > 0)
     if is_moved or (running is not None and running.is_moved):

@@ -147,6 +147,7 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
     step = Step()
     if session.started_at_us is None:
         station.wake_us = min(station.wake_us, at + SETTLE)
+        touched(station, session, "LATE_STOP")  # a rule may have closed it, and it was published
         return step
     step.rated.append((session, "LATE_STOP" if late else "ENDED"))
     untangle(station, session.connector_id, step)
@@ -154,9 +155,9 @@ def close_by(station: Station, session: Session, event: SessionEnded) -> Step | 
 
 
 def _owner_of_another_charge(station: Station, session: Session, event: SessionEnded) -> Session | None:
-    """A stop under the id of `session` by another tag (6a): of the one open session without id that has this tag, if
-    its register is nearer. Anybody else's tag ends `session` (problem 23)."""
-    if event.token is None or session.token in (None, event.token) or event.register_wh is None:
+    """A stop under the id of `session` by another tag (problem 6a): of the one open session without id that has this
+    tag, if its register is nearer. Anybody else's tag ends `session` (problem 23)."""
+    if event.token is None or session.token in (None, event.token) or not event.register_wh:
         return None
     owner = owner_of_stop(station, replace(event, transaction_id=None))
     if owner is None or owner.transaction or owner.token != event.token:
@@ -176,7 +177,7 @@ def _stop_again(station: Station, event: SessionEnded, session: Session) -> Step
                 disturb_next(station, session)
                 touched(station, session, "LATE_STOP")
         return None
-    if _is_known(station, event):  # it ended another session of the same id (6a)
+    if _is_known(station, event):  # it ended another session of the same id (problem 6a)
         station.duplicates += 1
         return None
     step = refuse(station, "DOUBLE_STOP", "the transaction already has another stop")  # problem 13: the first stays

@@ -49,7 +49,7 @@ def stopped_by_another(station: Station, stop: SessionEnded) -> Session | None:
     """The one session with the id of this stop, if the tag is not (known to be) its own and no connector is named.
 
     It ends the session (problem 23), but not before SETTLE: the start of the session that has the tag, under the same
-    id on another connector (6a), may still come."""
+    id on another connector (problem 6a), may still come."""
     known = (
         [] if stop.transaction_id is None or stop.connector_id is not None else sharing(station, stop.transaction_id)
     )
@@ -99,8 +99,8 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
         return False
     if None not in (stop.token, session.token) and stop.token != session.token:
         return False
-    if register is None:
-        return True
+    if not register or register == session.start_register_wh:
+        return True  # it was not read, or is frozen
     known = max(session.last_register_wh, session.start_register_wh or 0)
     if register < known - STEP_WH:
         return False

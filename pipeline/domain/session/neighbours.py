@@ -163,7 +163,9 @@ def _share(first: Session, second: Session) -> bool:
     end = first.stop_register_wh if first.closed_by == "STOP" else first.last_register_wh
     if end is not None and end < begin:  # it started over meanwhile
         return following >= begin or following < end
-    return end is None or begin <= following < max(end, first.last_register_wh)  # a stop may be frozen
+    if end is not None and end <= begin:  # a stop may be frozen
+        end = max([end, first.last_register_wh, *_registers(first.readings)])
+    return end is None or begin <= following < max(end, first.last_register_wh)
 
 
 def _shares_evidence(station: Station, first: Session, shell: Session, spans: dict[int, Span | None]) -> bool:

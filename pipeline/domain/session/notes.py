@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.domain.events import BillDecided, ChargeEvent, SessionConfirmed, StationSeen
+from pipeline.domain.events import ChargeEvent
 from pipeline.domain.metering import clock
 from pipeline.domain.outputs import Quarantined
 from pipeline.domain.station import Connector, Session, Station, Step
@@ -13,7 +13,7 @@ def heard(station: Station, event: ChargeEvent) -> None:
     seen = event.received_time_us or event.event_time_us
     if seen > station.seen_us:
         station.seen_us = seen
-    if not isinstance(event, StationSeen | SessionConfirmed | BillDecided) or event.event_time_us != seen:
+    if event.event_time_us != seen:  # else it states no time of its own
         clock.note_lag(station, event.event_time_us, event.received_time_us)
 
 
@@ -38,6 +38,8 @@ def refuse(station: Station, reason: str, detail: str) -> Step:
     return step
 
 
-def alert(step: Step, rule: str, connector: Connector, session: Session | None, at: int) -> None:
-    """Raises `rule` at the event time `at` (us UTC)."""
-    step.alerts.append((rule, connector, session, at, True))
+def alert(
+    step: Step, rule: str, connector: Connector, session: Session | None, at: int, *, raised: bool = True
+) -> None:
+    """Raises or clears a rule of publishing/rules.py at the event time `at` (us UTC)."""
+    step.alerts.append((rule, connector, session, at, raised))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.bounds import MOST_LOOSE
 from pipeline.domain.events import MeterRead
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.levels import RIGHT
 from pipeline.domain.metering.thinning import thinned
 from pipeline.domain.session.admission import refusal
 from pipeline.domain.session.finding import find, is_on, on_connector, shell
@@ -104,6 +105,8 @@ def _unusual(station: Station, event: MeterRead) -> Told:
     if event.transaction_id is None:
         return _loose(station, event, at)
     session = find(station, event.transaction_id, event.connector_id)
+    if session is not None and session.shared and event.connector_id is None:
+        return _loose(station, event, at)  # it came with a stop, whose tag tells whose it is
     if session is None:
         if at <= max(station.forgotten_until_us, station.newest_us - LATENESS_HORIZON):
             return refuse(station, "TOO_LATE", "older than the lateness horizon")
@@ -129,7 +132,7 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
         touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, sent, event.state)
-        if session.suspect:
+        if session.suspect or abs(received - sent) > RIGHT:  # it may become suspect
             session.stamps = [*session.stamps, (sent, received)]
     return _insert(station, session, event, at)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pipeline.domain.bounds import MOST_STATES
 from pipeline.domain.events import StationSeen, StatusReported
 from pipeline.domain.metering import clock
-from pipeline.domain.session.notes import heard, note, touched
+from pipeline.domain.session.notes import alert, heard, note, touched
 from pipeline.domain.session.timeline import note_report
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
@@ -63,7 +63,7 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
         connector.fault_since_us = None
         if connector.fault_raised_us is not None:
             step = Step()
-            step.alerts.append(("STATION_FAULT", connector, None, at, False))
+            alert(step, "STATION_FAULT", connector, None, at, raised=False)
             return step
     return None
 
@@ -113,6 +113,6 @@ def see(station: Station, event: StationSeen) -> Step | None:
                 touched(station, session, "LATE_STATUS")
         step = Step()
         if len(station.boots) > 1 and 0 <= station.boots[-1] - station.boots[-2] < CLOCK_TOLERANCE:
-            step.alerts.append(("REBOOT_LOOP", station.connector(0), None, event.event_time_us, True))
+            alert(step, "REBOOT_LOOP", station.connector(0), None, event.event_time_us)
         return step
     return None

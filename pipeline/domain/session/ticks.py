@@ -13,7 +13,8 @@ from pipeline.domain.metering.evidence import owns
 from pipeline.domain.metering.neighbours import OVERLAP, previous_end, superseded_at
 from pipeline.domain.session.ends import adopt_orphans
 from pipeline.domain.session.identity import LimitsOf, adopt_unanswered, settled_at
-from pipeline.domain.session.neighbours import disturb_next, unite_unanswered, untangle
+from pipeline.domain.session.neighbours import disturb_former, disturb_next, unite_unanswered, untangle
+from pipeline.domain.session.notes import alert
 from pipeline.domain.session.timeline import put_into
 from pipeline.domain.sites.occupancy import site_watches
 from pipeline.domain.station import (
@@ -80,6 +81,10 @@ def _settle(station: Station, key: str, session: Session, now: int, step: Step) 
     session.dirty, session.dirty_reason = False, ""
     if now < over:
         return over
+    if clock.judge(station, session):  # what came since its stop told more of the clock
+        step.rated.append((session, "CLOCK_LEARNED"))
+        disturb_former(station, session)
+        disturb_next(station, session)
     _keep_states(station, session)
     if session.call is not None:
         session.call = None  # it ended without an id; nobody waits for the answer any more
@@ -195,7 +200,7 @@ def _durations(station: Station, session: Session, now: int, limits: Limits, ste
             continue
         if now >= due:
             session.raised[rule] = due
-            step.alerts.append((rule, station.connector(session.connector_id), session, due, True))
+            alert(step, rule, station.connector(session.connector_id), session, due)
         else:
             wake = min(wake, due)
     return wake
@@ -220,7 +225,7 @@ def _faults(station: Station, now: int, step: Step) -> int:
             due = connector.fault_since_us + FAULT_LASTS
             if now >= due:
                 connector.fault_raised_us = connector.fault_since_us
-                step.alerts.append(("STATION_FAULT", connector, None, connector.fault_since_us, True))
+                alert(step, "STATION_FAULT", connector, None, connector.fault_since_us)
             else:
                 wake = min(wake, due)
     return wake
@@ -232,7 +237,7 @@ def _silence(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int
     Of a live station of a known site the site's stage tells it, so that an outage of the site is one alert.
     """
     if station.silent_since_us is not None and station.seen_us > station.silent_since_us:
-        step.alerts.append(("STATION_SILENT", station.connector(0), None, station.silent_since_us, False))
+        alert(step, "STATION_SILENT", station.connector(0), None, station.silent_since_us, raised=False)
         station.silent_since_us = None
     if site_watches(station) or not any(not session.ended() for session in station.sessions.values()):
         return NEVER
@@ -242,7 +247,7 @@ def _silence(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int
         return due
     if station.silent_since_us is None:
         station.silent_since_us = station.seen_us
-        step.alerts.append(("STATION_SILENT", station.connector(0), None, station.seen_us, True))
+        alert(step, "STATION_SILENT", station.connector(0), None, station.seen_us)
     return now + limit
 
 

@@ -81,7 +81,7 @@ def _begins(readings: Numbers) -> Iterator[int]:
 
 
 def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put | None:
-    """A reading meets another one of its time and kind; None: they are two (a clock that was set back, 5a)."""
+    """A reading meets another one of its time and kind; None: they are two (problem 5a, a clock that was set back)."""
     old, new = kept[ENERGY], row[ENERGY]
     if row[TIME] == BEFORE_1970 and kept[RECEIVED] != row[RECEIVED]:
         return None  # it is no time: that of the receipt tells them apart
@@ -192,6 +192,9 @@ def note_report(connector: Connector, at: int, state: str, received: int) -> boo
 
 def note_number(session: Session, number: int) -> bool:
     """A sequence number was seen; False if it was before."""
+    if number == session.seq_next:
+        session.seq_next = number + 1  # nearly always
+        return True
     return note_numbers(session, number, number + 1)
 
 

@@ -21,6 +21,10 @@ LEAD = MINUTE
 """So long before a slot its value is due: time for the value to reach every worker before it prices anything."""
 
 
+CODEC_VERSION = 1
+"""Of the layout of `SiteState`, as it is stored in the changelog of site-state."""
+
+
 class SiteState(msgspec.Struct, array_like=True, gc=False):
     """What the stations of a site told. `clock` and `wake_us` are read by the runtime (runtime/logic.py).
 

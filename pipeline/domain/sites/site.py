@@ -33,7 +33,7 @@ class Site:
     stations: tuple[Station, ...]
     max_idle_s: int | None = None
     lock_required: bool = False
-    """The law wants the price of the start for the whole session (pricing.md 5.3)."""
+    """The law wants the price of the start for the whole session (ops/spec/pricing.md 5.3)."""
     tax_rate: Decimal | None = None
     """Percent, for tariffs that add tax without naming a rate (D21)."""
     version: int = 1

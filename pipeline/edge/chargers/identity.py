@@ -66,7 +66,7 @@ def repeats_statuses(tape: Tape, random: Random) -> Touched:
 
 def suspended_before_start(tape: Tape, random: Random) -> Touched:
     """A status of the car before: SuspendedEV a minute before the start, and the Charging that follows is lost."""
-    touched = [session for session in some(tape, random) if session.stretches[0].activity == "charging"]
+    touched = [session for session in some(tape, random) if session.periods[0].activity == "charging"]
     for session in touched:
         first = next((call for call in tape.calls if call.session is session and call.kind == "activity"), None)
         if first is not None and first.at_us < session.start_us + 2 * SECOND and first.state == STATES["charging"]:

@@ -155,7 +155,7 @@ def session_relative(tape: Tape, random: Random) -> Touched:
 def standby_draw(tape: Tape, random: Random) -> Touched:
     """The station's own few watts while the car asks for nothing; they do not pass the meter."""
     for call, entry, sample in tape.samples(POWER):
-        if call.session is not None and call.session.stretch_at(entry.at_us).activity != "charging":
+        if call.session is not None and call.session.period_at(entry.at_us).activity != "charging":
             sample.value = STANDBY_W
     return None
 

@@ -230,7 +230,7 @@ def _session(tape: Tape, session: ChargingTruth, meter: Meter) -> Iterator[Call]
         call = Call(kind=kind, at_us=at_us, connector_id=place, session=session, transaction=name)
         if context:
             register = Sample(REGISTER, meter.shown_wh(at_us), context=context)
-            power_w = session.stretch_at(at_us).power_w(at_us) if context == PERIODIC else 0
+            power_w = session.period_at(at_us).power_w(at_us) if context == PERIODIC else 0
             power = [Sample(POWER, power_w, "W")] if context == PERIODIC else []
             call.entries.append(Entry(at_us, [register, *power]))
         return call
@@ -243,14 +243,14 @@ def _session(tape: Tape, session: ChargingTruth, meter: Meter) -> Iterator[Call]
     start = said("start", session.start_us, "" if old else BEGIN)
     start.register_wh, start.token, start.given = meter.shown_wh(session.start_us), session.token, name
     yield start
-    for stretch, before in zip(session.stretches, (None, *session.stretches), strict=False):
-        if before is None or before.activity != stretch.activity:
-            activity = said("activity", stretch.from_us + SECOND)
-            activity.state = STATES[stretch.activity]
+    for period, before in zip(session.periods, (None, *session.periods), strict=False):
+        if before is None or before.activity != period.activity:
+            activity = said("activity", period.from_us + SECOND)
+            activity.state = STATES[period.activity]
             yield activity
     for at_us in range(session.start_us + tape.interval_us, session.end_us - SECOND, tape.interval_us):
         sample = said("sample", at_us, PERIODIC)
-        sample.state = STATES[session.stretch_at(at_us).activity]
+        sample.state = STATES[session.period_at(at_us).activity]
         yield sample
     stop = said("stop", session.end_us, "" if old else END)
     stop.register_wh, stop.reason = meter.shown_wh(session.end_us), "EVDisconnected"

@@ -17,7 +17,7 @@ import msgspec
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
-SLOT = 15 * MINUTE
+QUARTER = 15 * MINUTE
 WATT_US_PER_MWH = 3_600_000
 
 Activity = Literal["charging", "idle", "evse_pause"]
@@ -29,7 +29,7 @@ LEAST_WH = 2_200
 """A session that charges takes at least so much, whatever its power: more than two steps of the coarsest register."""
 
 
-class Stretch(msgspec.Struct, frozen=True, kw_only=True):
+class ChargingPeriod(msgspec.Struct, frozen=True, kw_only=True):
     """A part of a session in which power is linear and the activity one."""
 
     from_us: int
@@ -39,7 +39,7 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     activity: Activity
 
     def energy_mwh(self, at_us: int) -> int:
-        """Energy of this stretch until `at_us`."""
+        """Energy of this period until `at_us`."""
         length = self.to_us - self.from_us
         passed = min(at_us - self.from_us, length)
         if passed <= 0:
@@ -51,7 +51,7 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
-    """One car at one connector. `stretches` cover it without holes; `token` is that of a driver who does not exist."""
+    """One car at one connector. `periods` cover it without holes; `token` is that of a driver who does not exist."""
 
     station_id: str
     connector_id: int
@@ -63,7 +63,7 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     end_us: int
     lifetime_mwh: int
     """All energy that had ever passed the connector at the start: the true register."""
-    stretches: tuple[Stretch, ...]
+    periods: tuple[ChargingPeriod, ...] = msgspec.field(name="stretches")
 
     @cached_property
     def energy_mwh(self) -> int:
@@ -76,7 +76,7 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def idle_us(self) -> int:
-        return sum(stretch.to_us - stretch.from_us for stretch in self.stretches if stretch.activity == "idle")
+        return sum(period.to_us - period.from_us for period in self.periods if period.activity == "idle")
 
     @property
     def charging_us(self) -> int:
@@ -84,18 +84,18 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     def energy_until(self, at_us: int) -> int:
         """mWh from the start until `at_us`."""
-        return sum(stretch.energy_mwh(at_us) for stretch in self.stretches)
+        return sum(period.energy_mwh(at_us) for period in self.periods)
 
     def energy_between(self, from_us: int, to_us: int) -> int:
         return self.energy_until(to_us) - self.energy_until(from_us)
 
-    def stretch_at(self, at_us: int) -> Stretch:
-        return next((stretch for stretch in self.stretches if at_us < stretch.to_us), self.stretches[-1])
+    def period_at(self, at_us: int) -> ChargingPeriod:
+        return next((period for period in self.periods if at_us < period.to_us), self.periods[-1])
 
-    def slots(self) -> tuple[tuple[int, int], ...]:
+    def quarters(self) -> tuple[tuple[int, int], ...]:
         """(start us UTC, mWh) of each quarter of an hour; they add up to the energy exactly."""
-        starts = range(self.start_us // SLOT * SLOT, self.end_us, SLOT)
-        return tuple((at, self.energy_between(max(at, self.start_us), min(at + SLOT, self.end_us))) for at in starts)
+        starts = range(self.start_us // QUARTER * QUARTER, self.end_us, QUARTER)
+        return tuple((at, self.energy_between(max(at, self.start_us), min(at + QUARTER, self.end_us))) for at in starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +153,7 @@ def draw_station(
         # One car of the station is plugged in and never asks for power.
         empty = sessions - 2 if connector_id == connectors else -1
         for number in range(sessions):
-            stretches = _stays(random, at_us) if number == empty else _charges(random, at_us, power_type, rating_w)
+            periods = _stays(random, at_us) if number == empty else _charges(random, at_us, power_type, rating_w)
             counted = 100_000 + index % 1000 * 100 + connector_id * 20 + number
             session = ChargingTruth(
                 station_id=station_id,
@@ -162,9 +162,9 @@ def draw_station(
                 token=f"{random.getrandbits(56) | 1 << 55:014X}",
                 power_type=power_type,
                 start_us=at_us,
-                end_us=stretches[-1].to_us,
+                end_us=periods[-1].to_us,
                 lifetime_mwh=lifetime_mwh,
-                stretches=stretches,
+                periods=periods,
             )
             each.append(session)
             lifetime_mwh += session.energy_mwh
@@ -174,11 +174,11 @@ def draw_station(
     return StationTruth(station_id, power_type, rating_w, interval_us, begin_us, tuple(made))
 
 
-def _stays(random: Random, at_us: int) -> tuple[Stretch, ...]:
-    return (Stretch(from_us=at_us, to_us=at_us + random.randrange(200, 900) * SECOND, activity="idle"),)
+def _stays(random: Random, at_us: int) -> tuple[ChargingPeriod, ...]:
+    return (ChargingPeriod(from_us=at_us, to_us=at_us + random.randrange(200, 900) * SECOND, activity="idle"),)
 
 
-def _charges(random: Random, at_us: int, power_type: str, rating_w: int) -> tuple[Stretch, ...]:
+def _charges(random: Random, at_us: int, power_type: str, rating_w: int) -> tuple[ChargingPeriod, ...]:
     """Waits, charges, pauses, tapers and stays: what of it happens, and for how long, is drawn."""
     power_w = rating_w * random.choice((60, 75, 90, 100, 100)) // 100
     least_s = LEAST_WH * 3600 // power_w
@@ -199,9 +199,9 @@ def _charges(random: Random, at_us: int, power_type: str, rating_w: int) -> tupl
         parts.append(("charging", random.randrange(300, 1500), power_w, power_w // 5))
     if random.random() < 0.5:
         parts.append(("idle", random.randrange(300, 3600), 0, 0))
-    stretches = []
+    periods = []
     for activity, lasts_s, from_w, to_w in parts:
         end_us = at_us + lasts_s * SECOND
-        stretches.append(Stretch(from_us=at_us, to_us=end_us, from_w=from_w, to_w=to_w, activity=activity))
+        periods.append(ChargingPeriod(from_us=at_us, to_us=end_us, from_w=from_w, to_w=to_w, activity=activity))
         at_us = end_us
-    return tuple(stretches)
+    return tuple(periods)

@@ -1,7 +1,8 @@
-"""Records what the present code writes as durable state: `python -m tests.golden.state`, once for each codec version.
+"""Records what the present code writes as durable state: `python -m tests.golden.state`, once for each version.
 
 vN/NAME.record is the changelog record of a station, vN/NAME.archived an archive record, NAME.json what is in it by
 field name; vN/lived holds a station that tests go on with; layout.json says which fields in which order version N has.
+sites/vN and changelog/vN are the same of other structs, see read.py.
 Written once, never edited: workers in the field have such records. Only converted.json is edited, see read.py.
 While no worker outside this checkout has written a version, its layout may still change: delete its folder, run this.
 """
@@ -17,12 +18,13 @@ from typing import Any
 
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.packing import pack
+from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import KIND, QUARTER, REGISTER, STRIDE, Session, Station
 from pipeline.domain.station_codec import encode_archived
-from pipeline.runtime.changelog import StateRecord, encode_state
+from pipeline.runtime.partition.changelog import StateRecord, encode_state
 from pipeline.wire.ocpp import Calls
 from tests.golden.state import lived
-from tests.golden.state.read import FOLDER, assembly, number_of, present_layout
+from tests.golden.state.read import LAYOUTS, SITES, STATIONS, assembly, occupancy
 from tests.golden.state.values import READINGS, Filling, named
 
 BLOCK_OF_FILLING = 5
@@ -75,7 +77,7 @@ def thinned(readings: list[int]) -> list[int]:
     return kept
 
 
-def record(folder: Path) -> None:
+def record_stations(folder: Path) -> None:
     logic = assembly()
     for name, station in stations().items():
         body = logic.dump(station)
@@ -90,7 +92,15 @@ def record(folder: Path) -> None:
         (folder / f"{name}.archived").write_bytes(encode_archived(session, whole=whole))
         write(folder / f"{name}.json", expected)
     record_lived(folder / "lived", logic)
-    write(folder / "layout.json", present_layout())
+    write(folder / "converted.json", {"values": {}, "rows": {}, "gone": []})
+
+
+def record_sites(folder: Path) -> None:
+    logic = occupancy()
+    for name, site in (("full", Filling().struct(SiteState)), ("bare", SiteState("SITE-BARE"))):
+        body = logic.dump(site)
+        (folder / f"{name}.record").write_bytes(encode_state(StateRecord(logic.codec_version, THROUGH, body)))
+        write(folder / f"{name}.json", named(site))
     write(folder / "converted.json", {"values": {}, "rows": {}, "gone": []})
 
 
@@ -111,15 +121,21 @@ def write(file: Path, value: Any) -> None:
 
 
 def main() -> None:
-    folder = FOLDER / f"v{Assembly.codec_version}"
-    if folder.exists():
+    missing = [each for each in LAYOUTS if not each.recorded().exists()]
+    if not missing:
         sys.exit(
-            f"{folder.name} is recorded already: raise Assembly.codec_version, or delete the folder if no worker "
-            "outside this checkout ever wrote that version"
+            "all present versions are recorded already: raise the CODEC_VERSION of the struct that changed, or delete "
+            "the folder if no worker outside this checkout ever wrote that version"
         )
-    folder.mkdir()
-    record(folder)
-    print(f"recorded {len(list(folder.rglob('*.*')))} files of codec version {number_of(folder)}")
+    for each in missing:
+        folder = each.recorded().parent
+        folder.mkdir(parents=True)
+        if each is STATIONS:
+            record_stations(folder)
+        elif each is SITES:
+            record_sites(folder)
+        write(each.recorded(), each.present())
+        print(f"recorded {len(list(folder.rglob('*.*')))} files of {folder.relative_to(STATIONS.folder)}")
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ import msgspec
 from pipeline.agents.assembly import Assembly
 from pipeline.domain.events import BillDecided, ClockTicked, MeterRead, SessionEnded, SessionStarted
 from pipeline.domain.station import SECOND, Station
-from pipeline.runtime.changelog import decode_state
 from pipeline.runtime.logic import Output
 from pipeline.runtime.offline import MemoryArchive, Offline
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.meter_events import Decoder
 from tests.receipts import KEYRING, TOKEN, TRANSACTION, at, in_time, rating
 

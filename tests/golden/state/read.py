@@ -1,5 +1,7 @@
 """Recorded state as the present code reads it, compared field by field. Only this file knows how a worker reads it.
 
+vN is of stations, sites/vN of sites, changelog/vN of what the runtime keeps beside the states of every stage.
+
 vN/converted.json names what a later version reads otherwise than version N wrote it, by patterns (fnmatch) over paths
 such as `full.sessions.transaction-0.state` or `thinned.readings`: in `values` what is read now (also of new fields that
 do not get their defaults), in `rows` what numbers in rows became (how many there were in a row, and those that each
@@ -12,49 +14,82 @@ import json
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from pipeline.agents.assembly import Assembly
+from pipeline.agents.occupancy import Occupancy
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.rating import Rating
+from pipeline.domain.sites.availability import SiteState
 from pipeline.domain.station import Session, Station
 from pipeline.domain.station_codec import decode_archived
-from pipeline.runtime.changelog import decode_state
 from pipeline.runtime.offline import MemoryArchive
+from pipeline.runtime.partition import changelog
+from pipeline.runtime.partition.changelog import decode_state
 from pipeline.wire.meter_events import Decoder
 from pipeline.wire.ocpp import Calls
+from pipeline.wire.quarantine import Mark
 from tests.golden.state.values import defaults, layout, named
 
 FOLDER = Path(__file__).parent
-ROOTS: tuple[type[msgspec.Struct], ...] = (Station, Session, Calls)
+
+
+class Layout(NamedTuple):
+    """Structs of the changelog that are versioned together."""
+
+    folder: Path
+    """Of its versions."""
+    version: int
+    """Of the present code."""
+    roots: tuple[type[msgspec.Struct], ...]
+
+    def recorded(self) -> Path:
+        return self.folder / f"v{self.version}" / "layout.json"
+
+    def present(self) -> dict[str, list[str]]:
+        return layout(*self.roots)
+
+
+STATIONS = Layout(FOLDER, Assembly.codec_version, (Station, Session, Calls))
 """`Station.calls` and its archive are typed nowhere."""
+SITES = Layout(FOLDER / "sites", Occupancy.codec_version, (SiteState,))
+CHANGELOG = Layout(FOLDER / "changelog", changelog.FORMAT, (Mark,))
+LAYOUTS = (STATIONS, SITES, CHANGELOG)
+LOGICS = (Assembly, Occupancy)
+"""Every stage that has durable state."""
 
 
-def versions() -> list[Path]:
-    return sorted(FOLDER.glob("v[0-9]*"), key=number_of)
+def versions(of: Layout = STATIONS) -> list[Path]:
+    return sorted(of.folder.glob("v[0-9]*"), key=number_of)
 
 
 def number_of(folder: Path) -> int:
     return int(folder.name.removeprefix("v"))
 
 
-def present_layout() -> dict[str, list[str]]:
-    return layout(*ROOTS)
-
-
 def assembly() -> Assembly:
-    keyring = Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
+    keyring = _keyring()
     return Assembly(Rating(keyring), Decoder(keyring))
 
 
-def read(file: Path) -> Station | Session:
+def occupancy() -> Occupancy:
+    return Occupancy(_keyring())
+
+
+def _keyring() -> Keyring:
+    return Keyring({purpose: {"*": bytes(KEY_BYTES)} for purpose in PURPOSES})
+
+
+def read(file: Path) -> Station | Session | SiteState:
     """A record as a restarted worker has it. Of an archive record the version is that of its folder."""
     value = file.read_bytes()
     if file.suffix == ".archived":
         return decode_archived(value)
     version, _, body = decode_state(value)
+    if file.parent.parent == SITES.folder:
+        return occupancy().load(b"key", body, version, MemoryArchive())
     archive = MemoryArchive()
     station = assembly().load(b"key", body, version, archive)
     assert station.archive is archive

@@ -1,0 +1,132 @@
+"""A restore: the state of partitions as it was committed, before their records are read on.
+
+The order is the rule of this file: (1) the stable committed offset, (2) the changelog's end with open transactions,
+(3) the changelog, committed records only, up to that end, (4) read on from the oldest offset that is not in the
+records. Read the other way round, a commit between (1) and (2) would be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from pipeline.runtime.logic import State
+from pipeline.runtime.partition.changelog import split_key
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.ports import Committed, History
+from pipeline.wire.quarantine import MARK
+
+Step = Literal["ends", "read"]
+
+SOURCE = b"source"
+"""The fact of a partition that names the id of its topic."""
+
+
+class Replaced(Exception):
+    """The source is not the one that the state was made from; the text says why and what an operator can do."""
+
+
+class Refused(NamedTuple):
+    """A partition that is not read, because its source was replaced."""
+
+    number: int
+    why: str
+
+
+def restore(
+    history: History,
+    numbers: Sequence[int],
+    empty: Callable[[int], Partition[State]],
+    lost: Callable[[str, int], None],
+    restored: list[Partition[State] | Refused],
+) -> Iterator[Step]:
+    """Appends to `restored` one Partition per number, to be fed from its `position` on, or why there can be none.
+
+    Yields the name of the next step, once per chunk while the changelog is read. `lost` is told, in words for the
+    operator and with the number of records, when the source or the group has forgotten something that this restore
+    would have needed.
+    """
+    committed = history.committed(numbers)
+    yield "ends"
+    ends = history.ends(numbers)
+    records: dict[int, dict[bytes, bytes]] = {number: {} for number in numbers}
+    yield "read"
+    for chunk in history.read(ends):
+        for number, key, value in chunk:
+            if value is None:
+                records[number].pop(key, None)
+            else:
+                records[number][key] = value
+        yield "read"
+    for number in numbers:
+        partition = empty(number)
+        _load(partition, records.pop(number))
+        try:
+            _recognise(partition, committed[number])
+        except Replaced as error:
+            restored.append(Refused(number, str(error)))
+            continue
+        _place(partition, committed[number], lost)
+        restored.append(partition)
+
+
+def _load(partition: Partition[State], records: dict[bytes, bytes]) -> None:
+    """States with their archives. Compaction keeps no order between them, so all records are read first."""
+    kept: dict[bytes, dict[bytes, bytes]] = {}
+    states: list[tuple[bytes, bytes]] = []
+    for key, value in records.items():
+        owner, name = split_key(key)
+        if name is None:
+            states.append((owner, value))
+        else:
+            kept.setdefault(owner, {})[name] = value
+    partition.facts = kept.pop(b"", {})
+    for key, value in states:
+        partition.load(key, value, kept.pop(key, {}))
+    for key, archive in kept.items():
+        if MARK in archive:  # set aside at its first record
+            partition.load(key, None, archive)
+
+
+def _recognise(partition: Partition[State], committed: Committed) -> None:
+    """Raises Replaced when the offsets of the state cannot be offsets of this source."""
+    reached = committed.offset
+    if reached is None:
+        reached = max((entry.through for entry in partition.entries.values()), default=0)
+    known = partition.facts.get(SOURCE, b"").decode()
+    if not committed.accepted:
+        if known and committed.source and known != committed.source:
+            raise Replaced("the topic was deleted and made anew")
+        if reached > committed.end:
+            raise Replaced(
+                f"it ends at offset {committed.end} and was read up to {reached}: the topic was made anew, or its end "
+                "was lost"
+            )
+    if committed.source:
+        partition.note(SOURCE, committed.source.encode())
+
+
+def _place(partition: Partition[State], committed: Committed, lost: Callable[[str, int], None]) -> None:
+    if committed.accepted and committed.offset is not None:
+        partition.renumber(max(committed.offset, committed.first))
+        return
+    offset = committed.offset
+    if offset is None:
+        offset = max((entry.through for entry in partition.entries.values()), default=0)
+        if offset:
+            lost(
+                f"partition {partition.number}: the group has no committed offset but there is state up to {offset}; "
+                "outputs after it may be repeated (was the group deleted, or unused longer than offsets.retention?)",
+                0,
+            )
+    oldest = offset if committed.oldest is None else min(committed.oldest, offset)
+    if oldest < committed.first and (committed.offset is not None or partition.entries):
+        lost(
+            f"partition {partition.number}: records {oldest} to {committed.first - 1} were needed and are gone "
+            "(retention shorter than this stage was behind, or somebody deleted them); it reads on from offset "
+            f"{committed.first}; see ops/runbooks/lost-records.md",
+            committed.first - oldest,
+        )
+    partition.replay_until = offset
+    partition.position = max(oldest, committed.first)
+    partition.watermark = committed.watermark

@@ -1,0 +1,1 @@
+"""The process around stages and sinks: Faust apps, signals, the watchdog, the probes."""

@@ -1,0 +1,142 @@
+"""Which partitions of the source this worker owns, and those of them whose state is here ("live")."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Generic
+
+from pipeline.runtime.kafka.feed import Batch, Lease
+from pipeline.runtime.kafka.retry import Backoff
+from pipeline.runtime.kafka.troubles import Troubles
+from pipeline.runtime.logic import ReferenceBehind, State
+from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.restore import Refused
+
+BEHIND = (
+    "{topic} partition {place.number} waits at offset {place.position}: a tick names more reference data than there "
+    "is: {behind}; bring the topic back, or go on without what is lost by `chargeline topics fill`; see "
+    "ops/runbooks/reference-topics.md"
+)
+REPLACED = (
+    "{topic} partition {number} is not read: {why}; see ops/runbooks/lost-records.md, then stop all workers, run "
+    "`chargeline topics accept {topic}` and start them"
+)
+
+Wanted = Sequence[tuple[Lease, int]]
+"""Partitions to restore, each with the epoch that asked for it: a later epoch has a restore of its own."""
+
+
+def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
+    return {lease.number: lease for lease, epoch in wanted if lease.owned and lease.epoch == epoch}
+
+
+class Holdings(Generic[State]):
+    """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
+
+    def __init__(self, troubles: Troubles, source: str, patience_s: float) -> None:
+        """`patience_s`: so long reference data may be missing before that is a trouble."""
+        self._troubles = troubles
+        self._source = source
+        self._patience_s = patience_s
+        self.answered = False
+        """The group has said which partitions are ours, if any."""
+        self.leases: dict[int, Lease] = {}
+        self.live: dict[int, Partition[State]] = {}
+        self.stuck: dict[int, Backoff] = {}
+        """Partitions that are not read for a reason of their own, which is among the troubles."""
+
+    def take(self, leases: Sequence[Lease]) -> None:
+        self.leases.update({lease.number: lease for lease in leases if lease.owned})
+        self.answered = True
+
+    def enter(self, partition: Partition[State], lease: Lease) -> None:
+        """Its state is restored as of now."""
+        partition.epoch = lease.epoch
+        self.live[partition.number] = partition
+        self.free(partition.number)
+
+    def refuse(self, refused: Refused) -> None:
+        """It is not read before an operator has decided."""
+        self._stick(refused.number, REPLACED.format(topic=self._source, number=refused.number, why=refused.why))
+
+    def wait(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> float:
+        """Nothing more of it is handed over; returns the seconds until it should be read on, again from there."""
+        lease.hold()
+        partition.epoch = lease.epoch
+        sentence = BEHIND.format(topic=self._source, place=partition, behind=behind)
+        self._stick(partition.number, sentence, self._patience_s)
+        partition.patient = not self._troubles.is_one(_name(partition.number))
+        return self.stuck[partition.number].pause_s()
+
+    def _stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
+        self._troubles.told(_name(number), sentence, patience_s)
+        self.stuck.setdefault(number, Backoff())
+
+    def free(self, number: int) -> None:
+        if number in self.stuck:
+            del self.stuck[number]
+            self._troubles.over(_name(number))
+
+    def drop(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            lease.owned = False
+            if self.leases.get(lease.number) is lease:
+                del self.leases[lease.number]
+                self.live.pop(lease.number, None)
+                self.free(lease.number)
+
+    def void(self) -> Wanted:
+        """No state counts any more, nothing more is handed over: all that is owned must be restored."""
+        self.live.clear()
+        leases = [lease for lease in self.leases.values() if lease.owned]
+        for lease in leases:
+            lease.hold()
+        return [(lease, lease.epoch) for lease in leases]
+
+    def of(self, batch: Batch) -> Partition[State] | None:
+        """None: read before a revoke or a restore, somebody reads it again."""
+        partition = self.live.get(batch.lease.number)
+        if partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
+            return None
+        return partition
+
+    @property
+    def owned(self) -> Sequence[int]:
+        return [number for number, lease in list(self.leases.items()) if lease.owned]
+
+    @property
+    def restored(self) -> bool:
+        return self.answered and len(self.live) == len(self.leases)
+
+    @property
+    def keys(self) -> int:
+        return sum(len(each.entries) for each in self.live.values())
+
+    @property
+    def set_aside(self) -> int:
+        return sum(len(each.quarantine.set_aside) for each in self.live.values())
+
+    @property
+    def lag(self) -> int:
+        """Records that the owned partitions hold and that are not applied."""
+        return self._behind(frozenset())
+
+    @property
+    def workable(self) -> int:
+        """The lag without partitions that are stuck."""
+        return self._behind(self.stuck)
+
+    def _behind(self, without: Collection[int]) -> int:
+        lag = 0
+        for lease in [lease for lease in list(self.leases.values()) if lease.number not in without]:
+            partition = self.live.get(lease.number)
+            if partition is not None:
+                lag += lease.behind(partition.position)
+            else:
+                lag += 1  # its restore is work that waits
+        return lag
+
+
+def _name(number: int) -> str:
+    """Of the trouble with a partition."""
+    return f"partition {number}"
