@@ -14,7 +14,7 @@ from pipeline.agents.records import ANOMALIES
 from pipeline.domain.publishing.rules import PUBLISHING, RULES, table
 from pipeline.domain.station import Station
 from pipeline.edge.faults import parse_faults
-from pipeline.edge.simulator import Plan, simulate
+from pipeline.edge.simulator import FleetConfig, simulate
 from pipeline.runtime.offline import Offline
 from pipeline.wire.meter_events import Decoder
 from tests.receipts import KEYRING, rating
@@ -73,11 +73,11 @@ def test_the_schema_lists_all_rules_and_takes_others() -> None:
 
 
 def test_alerts_of_a_fleet_are_cleared_as_the_table_says() -> None:
-    plan = Plan(seed=3, stations=4, sites=1, days=2, faults=parse_faults("all"))
+    config = FleetConfig(seed=3, stations=4, sites=1, days=2, faults=parse_faults("all"))
     stage: Offline[Station] = Offline(Assembly(rating(), Decoder(KEYRING)))
     alerts = [
         json.loads(output.value or b"")
-        for _, key, value in simulate(plan)
+        for _, key, value in simulate(config)
         for output in stage.feed(key, value)
         if output.topic == ANOMALIES
     ]
