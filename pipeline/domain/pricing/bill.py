@@ -8,9 +8,9 @@ import msgspec
 
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import BillState, Line
+from pipeline.domain.pricing.compiled_tariff import CompiledTariff
 from pipeline.domain.pricing.ledger import Ledger
 from pipeline.domain.pricing.lines import LineWriter
-from pipeline.domain.pricing.plan import Plan
 from pipeline.domain.pricing.quotes import FOLLOWS, Lock
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import Tariff
@@ -71,7 +71,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def render(
-    plan: Plan,
+    compiled: CompiledTariff,
     signals: Signals,
     book: Ledger,
     reservation: Ledger | None,
@@ -81,9 +81,9 @@ def render(
     lock: Lock = FOLLOWS,
 ) -> Bill:
     """The bill of closed books. HELD with the code of what is missing, if that decides the price."""
-    tariff, digits = plan.tariff, minor_units(plan.tariff.currency)
+    tariff, digits = compiled.tariff, minor_units(compiled.tariff.currency)
     held = book.held or (reservation.held if reservation is not None else "")
-    writer = LineWriter(plan, end_us)
+    writer = LineWriter(compiled, end_us)
     if reservation is not None:
         writer.write(reservation, "RESERVATION", "RESERVATION", "RESERVATION_TIME")
     writer.write(book, "USAGE", "FLAT", "TIME")
@@ -100,7 +100,7 @@ def render(
         state="HELD" if held else "FINAL" if final else "RUNNING",
         held_reason=held or None,
         currency=tariff.currency,
-        time_zone=plan.zone,
+        time_zone=compiled.zone,
         tariff_id=tariff.id,
         tariff_version=tariff.version,
         tariff_hash=tariff.content_hash,
@@ -114,7 +114,7 @@ def render(
         lines=tuple(writer.lines),
         quote=lock.quote,
         locked_at_us=None if lock.quote is None else lock.at_us,
-        basis=Basis(tariff, plan.tax_rate, signals),
+        basis=Basis(tariff, compiled.tax_rate, signals),
     )
 
 

@@ -11,10 +11,10 @@ from decimal import Decimal
 
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.pricing.bill import Bill, render
+from pipeline.domain.pricing.compiled_tariff import Active, CompiledTariff, Rules, compile_tariff
 from pipeline.domain.pricing.facts import Activity
 from pipeline.domain.pricing.formula import Formula, formula_of
 from pipeline.domain.pricing.ledger import Ledger, Split
-from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
 from pipeline.domain.pricing.quotes import Lock, lock_of
 from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.reservation import reserve
@@ -32,6 +32,7 @@ class Fold:
         "_active",
         "_activity",
         "_book",
+        "_compiled",
         "_cut_mwh",
         "_cut_us",
         "_fork",
@@ -49,7 +50,6 @@ class Fold:
         "_pending",
         "_piece_mwh",
         "_piece_us",
-        "_plan",
         "_power",
         "_power_derived",
         "_power_now",
@@ -68,8 +68,10 @@ class Fold:
     _cut_us: int
     _cut_mwh: int
 
-    def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None, lock: Lock) -> None:
-        self._plan = plan
+    def __init__(
+        self, compiled: CompiledTariff, signals: Signals, start_us: int, register_mwh: int | None, lock: Lock
+    ) -> None:
+        self._compiled = compiled
         self._signals = signals
         self._lock = lock
         self._lock_us = lock.at_us
@@ -109,22 +111,22 @@ class Fold:
         """A session begins, charging. `register_mwh` None: not known yet, the first reading gives it."""
         signals = signals or NO_SIGNALS
         lock = lock_of(tariff.price_mode, start_us, quote)
-        fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
+        fold = cls(compile_tariff(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
         if reserved_from_us is not None:
-            plan = plan_for(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
-            fold._reservation = reserve(plan, signals, reserved_from_us, start_us)
+            compiled = compile_tariff(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
+            fold._reservation = reserve(compiled, signals, reserved_from_us, start_us)
             fold._is_expired = reservation_expired
         return fold
 
     @property
     def needs_power(self) -> bool:
         """Does a price depend on power? Then each reading must be told, with what it states."""
-        return self._plan.has_power
+        return self._compiled.has_power
 
     @property
     def series(self) -> tuple[str, ...]:
         """The price signals that the tariff follows; nearly always none."""
-        return self._plan.series
+        return self._compiled.series
 
     @property
     def prices(self) -> tuple[Unit | None, ...]:
@@ -148,7 +150,7 @@ class Fold:
         """Power that was stated between two readings of the register, later than all that was told before."""
         if at_us < (self._stated[-1][0] if self._stated else self._last_us):
             raise ValueError("a power came out of order; refold from the kept readings")
-        if self._plan.has_power:
+        if self._compiled.has_power:
             self._stated.append((at_us, power_w))
 
     def activity(self, at_us: int, activity: Activity) -> None:
@@ -163,7 +165,7 @@ class Fold:
         formula, mwh = self._formula, self._last_mwh - self._piece_mwh
         if formula is not None and mwh > 0 and not self._pending:
             return formula.at(mwh)
-        rates, has_session = self._plan.rates, not self._is_expired
+        rates, has_session = self._compiled.rates, not self._is_expired
         if self._pending:
             cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
         else:
@@ -190,7 +192,7 @@ class Fold:
 
     def _render(self, book: Ledger, end_us: int, final: bool) -> Bill:
         return render(
-            self._plan, self._signals, book, self._reservation, not self._is_expired, end_us, final, self._lock
+            self._compiled, self._signals, book, self._reservation, not self._is_expired, end_us, final, self._lock
         )
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
@@ -209,7 +211,7 @@ class Fold:
     def _advance(self, at_us: int, register_mwh: int) -> None:
         """Cuts the interval from the last reading to this one wherever a price may change, before `at_us`."""
         last_us, last_mwh, pending, stated = self._last_us, self._last_mwh, self._pending, self._stated
-        if self._plan.has_power and at_us > last_us:
+        if self._compiled.has_power and at_us > last_us:
             self._close(last_us, last_mwh, (last_us, last_us))
             self._derive_power(at_us, register_mwh)
             self._open(last_us, last_mwh, (last_us, last_us))
@@ -253,10 +255,10 @@ class Fold:
 
     def _open(self, us: int, mwh: int, head: Split) -> None:
         """A new stretch begins: the active components are chosen, and the next instant that may change them."""
-        plan, lock_us = self._plan, self._lock_us
-        to_us, self._offset_s, rules = plan.at(us)
+        compiled, lock_us = self._compiled, self._lock_us
+        to_us, self._offset_s, rules = compiled.at(us)
         if lock_us is not None:
-            rules = plan.at(lock_us).rules
+            rules = compiled.at(lock_us).rules
         self._piece_us, self._piece_mwh, self._head = us, mwh, head
         self._formula = None
         active = rules.active
@@ -280,12 +282,12 @@ class Fold:
         self._arm()
 
     def _activated(self, rules: Rules, moment: Moment) -> Active:
-        active = self._plan.activate(rules, moment, self._signals, self._lock_us)
+        active = self._compiled.activate(rules, moment, self._signals, self._lock_us)
         return active._replace(is_power_derived=True) if self._power_derived else active
 
     def _arm(self) -> None:
         """Up to `_cut_us` and `_cut_mwh` a reading changes nothing but the last reading."""
-        is_slow = self._pending or self._plan.has_power or self._start_mwh is None
+        is_slow = self._pending or self._compiled.has_power or self._start_mwh is None
         self._cut_us = -1 if is_slow else self._next_us
 
     def _close(self, us: int, mwh: int, tail: Split) -> None:
@@ -310,16 +312,16 @@ class Fold:
         """
         was_idle, is_idle = self._activity == "idle", activity == "idle"
         self._activity, self._since = activity, us
-        if not self._plan.has_idle or was_idle == is_idle:
+        if not self._compiled.has_idle or was_idle == is_idle:
             return
         if was_idle:
             self._stretch_mwh = mwh
-        elif mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh:
+        elif mwh - self._stretch_mwh >= self._compiled.tariff.resume_mwh:
             self._idle_us, self._fork = us, self._book.copy()
 
     def _in_force(self) -> tuple[Ledger, Active]:
         """The book that is right as of the last reading."""
-        resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh
+        resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._compiled.tariff.resume_mwh
         if self._fork is None or resumed:
             return self._book, self._active
         return self._fork, self._fork_active

@@ -5,8 +5,8 @@ Sums are exact integers that only grow at the end, so the running cost needs no 
 
 from __future__ import annotations
 
+from pipeline.domain.pricing.compiled_tariff import Active
 from pipeline.domain.pricing.interpretation import STANDARD, Interpretation
-from pipeline.domain.pricing.plan import Active
 from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.tariff import Dimension
 

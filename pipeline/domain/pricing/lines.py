@@ -7,8 +7,8 @@ figure of the head.
 from __future__ import annotations
 
 from pipeline.domain.outputs import Line
+from pipeline.domain.pricing.compiled_tariff import CompiledTariff
 from pipeline.domain.pricing.ledger import Ledger, Run, Volume
-from pipeline.domain.pricing.plan import Plan
 from pipeline.domain.pricing.totals import (
     ENERGY_SCALE,
     FREE,
@@ -27,13 +27,13 @@ from pipeline.domain.pricing.units import amount_text, kwh_text, local_text, rou
 class LineWriter:
     """Writes the lines one after another and counts what they add up to."""
 
-    __slots__ = ("_end_us", "_plan", "_tariff_id", "_version", "lines", "lowest_amount", "notes", "tax", "total")
+    __slots__ = ("_compiled", "_end_us", "_tariff_id", "_version", "lines", "lowest_amount", "notes", "tax", "total")
 
-    def __init__(self, plan: Plan, end_us: int) -> None:
-        self._plan = plan
+    def __init__(self, compiled: CompiledTariff, end_us: int) -> None:
+        self._compiled = compiled
         self._end_us = end_us
-        self._tariff_id = plan.tariff.id
-        self._version = plan.tariff.version
+        self._tariff_id = compiled.tariff.id
+        self._version = compiled.tariff.version
         self.lines: list[Line] = []
         self.notes: list[str] = []
         self.total = FREE
@@ -42,7 +42,7 @@ class LineWriter:
 
     def write(self, ledger: Ledger, kind: str, flat_kind: str, time: str) -> None:
         """The lines of one set of books: flat fee, energy, charging time (or reservation time), idle time."""
-        rates = self._plan.rates
+        rates = self._compiled.rates
         energy_extra, time_extra, parking_extra = extras(ledger)
         for flat in ledger.flats:
             if flat.unit is not None:
@@ -57,7 +57,7 @@ class LineWriter:
 
     def adjust(self, book: Ledger, has_session: bool, digits: int) -> None:
         """Idle cap and limits, each a line; the tax of a limit is spread over the rates (D20)."""
-        rates = self._plan.rates
+        rates = self._compiled.rates
         for kind, after in adjustments(rates, book, self.total, has_session):
             before, change = self.total, after.minus(self.total)
             if after == before:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
+from pipeline.domain.pricing.compiled_tariff import Active
 from pipeline.domain.pricing.ledger import Ledger, Run, Volume
-from pipeline.domain.pricing.plan import Active
 from pipeline.domain.pricing.rates import Rates, Unit
 from pipeline.domain.pricing.units import US_PER_S, rounded
 
