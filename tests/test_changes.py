@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROW = re.compile(r"^\| (.+) \(as (`[^|]+`)\) \| (\d+): (.+) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| (.+) \(as (`[^|]+`)\) \| (\d+)(?:, [^:`]+)?: (.+) \|$", re.MULTILINE)
 CODE = re.compile(r"`([^`\n]+)`")
 PATH = re.compile(r"`([^`\n]*/[^`\n]*|[\w-]+\.yml)`")
 

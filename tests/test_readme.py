@@ -11,12 +11,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
 from pipeline import cli
+from pipeline.cli.explaining import explained
 from pipeline.domain.metering import measure
 from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.settings import PREFIX, Settings
@@ -127,6 +129,33 @@ def alert_line(alert: dict[str, Any]) -> str:
 def run_example(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(REPOSITORY / "ops" / "examples" / name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own example
+
+
+def test_the_page_shows_the_account_that_a_dispute_asks_for(tmp_path: Path) -> None:
+    frames = [
+        (start := "2025-06-16T19:40:00Z", [2, "1", "StartTransaction", {
+            "connectorId": 1, "idTag": "04A1B2C3", "meterStart": 99_998_000, "timestamp": start}]),
+        (start, [3, "1", {"idTagInfo": {"status": "Accepted"}, "transactionId": 7}]),
+        (pause := "2025-06-16T20:25:00Z", [2, "2", "StatusNotification", {
+            "connectorId": 1, "errorCode": "NoError", "status": "SuspendedEV", "timestamp": pause}]),
+        (stop := "2025-06-16T20:40:00Z", [2, "3", "StopTransaction", {
+            "transactionId": 7, "meterStop": 2_500, "timestamp": stop}]),
+    ]  # fmt: skip
+    log = tmp_path / "my-log.ndjson"
+    log.write_text("".join(
+        json.dumps({"station_id": "CP-1", "received_at": at, "frame": frame,
+                    "direction": "cp->csms" if frame[0] == 2 else "csms->cp"}) + "\n"
+        for at, frame in frames
+    ))  # fmt: skip
+    done = chargeline("assemble", log, "--explain")
+    assert done.returncode == 0, done.stderr
+    shown = re.search(r"^\$ \S+ assemble --explain .*\n((?:.*\n)+?)```", CONNECTING, re.MULTILINE)
+    assert shown is not None
+    (row,) = map(json.loads, done.stdout.splitlines())
+    name = len(row["session_id"])  # by a key of this run
+    assert [line[name * (not at) :] for at, line in enumerate(explained(row))] == [
+        line[name * (not at) :] for at, line in enumerate(shown[1].splitlines())
+    ]
 
 
 # --- names

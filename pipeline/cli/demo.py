@@ -20,6 +20,7 @@ import click
 
 from pipeline import topics
 from pipeline.agents.store import TOPICS as STORED
+from pipeline.app import STAGES
 from pipeline.cli.keys import write_keyring
 from pipeline.cli.options import print_json
 from pipeline.cli.output import echo
@@ -126,7 +127,7 @@ def _workers(settings: Settings, folder: Path) -> Iterator[Workers]:
         f"{PREFIX}TARIFFS_FILE": str(folder / "tariffs.json"),
     }
     try:
-        for stage in ("assemble", "occupy", "store"):
+        for stage in STAGES:
             with (folder / f"{stage}.log").open("ab") as log:
                 workers.processes[stage] = subprocess.Popen(  # noqa: S603 - our own command
                     [sys.executable, "-m", "pipeline", "worker", "--stage", stage],

@@ -53,7 +53,7 @@ def honest(seed: int) -> list[Delivery]:
 
 
 def documents_of(seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Sites and tariffs of the honest stations; every second hostile one has a site and gets bills."""
+    """Sites and tariffs of the honest stations; every second hostile one has a site, too, so its bills are made."""
     sites, tariffs = fleet_documents(seed, 6, 2)
     connectors = [{"connector_id": number, "power_type": "AC", "max_power_w": 22_000} for number in (1, 2)]
     stations = [{"station_id": name, "connectors": connectors} for name in HOSTILE[::2]]
