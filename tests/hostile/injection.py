@@ -26,7 +26,7 @@ from confluent_kafka import Message
 import pipeline
 from pipeline.domain.station import Session
 from pipeline.domain.station_codec import decode_archived
-from pipeline.runtime.internal_errors import place
+from pipeline.runtime.partition.internal_errors import place
 from tests.hostile.records import honest
 from tests.hostile.run import Records, Stalled, Told, limited, new_log, told
 from tests.runtime.partition_log import PartitionLog

@@ -73,11 +73,11 @@ def test_the_schema_lists_all_rules_and_takes_others() -> None:
 
 
 def test_alerts_of_a_fleet_are_cleared_as_the_table_says() -> None:
-    config = FleetConfig(seed=3, stations=4, sites=1, days=2, faults=parse_faults("all"))
+    plan = FleetConfig(seed=3, stations=4, sites=1, days=2, faults=parse_faults("all"))
     stage: Offline[Station] = Offline(Assembly(rating(), Decoder(KEYRING)))
     alerts = [
         json.loads(output.value or b"")
-        for _, key, value in simulate(config)
+        for _, key, value in simulate(plan)
         for output in stage.feed(key, value)
         if output.topic == ANOMALIES
     ]
