@@ -113,7 +113,7 @@ def facts_of(receipt: Receipt) -> Facts:
     reserved = None if isinstance(receipt.reserved_from_us, UnsetType) else receipt.reserved_from_us
     if reserved is not None and reserved > times[0]:
         raise InvalidMessage("bad_receipt", "reserved_from_us is after the start of the session")
-    changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
+    changes = [times[0], *(period.from_us for period in activity), receipt.ended_at_us]
     if any(after < before for before, after in pairwise(changes)):
         raise InvalidMessage("bad_receipt", "activity is not in order of time, or lies outside the session")
     return Facts(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 
 from pipeline.domain.events import LONGEST_QUOTE_ID, PriceQuote
 from pipeline.domain.metering.inferred import infer_activity
-from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import Activity, ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.signals import Slot
 from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH
 from pipeline.domain.station import ABSENT
@@ -58,7 +58,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
             for at_us, kwh, kw in rows
             if kwh is not None or kw is None
         ],
-        activity=[Stretch(at_us, cast(Activity, name)) for at_us, name, _ in activity],
+        activity=[ActivityPeriod(at_us, cast(Activity, name)) for at_us, name, _ in activity],
         reserved_from_us=reserved_from_us,
         reservation_expired=reader.flag("reservation_expired"),
         quote=_quote(reader, faults),
@@ -78,7 +78,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     return SessionDocument(facts, zone, tax_rate, signals)
 
 
-def _inferred(facts: Facts) -> list[Stretch]:
+def _inferred(facts: Facts) -> list[ActivityPeriod]:
     """As assembly infers it, from registers in whole Wh."""
     times = [reading.at_us for reading in facts.readings]
     registers = [reading.register_mwh // MWH_PER_WH for reading in facts.readings]

@@ -31,7 +31,7 @@ from pipeline.domain.metering.powers import stated_powers
 from pipeline.domain.metering.registers import LAG, Bound, beat, lags, resolution
 from pipeline.domain.metering.unheard import NOTHING, unheard
 from pipeline.domain.outputs import Evidence, Status
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import (
     ABSENT,
     ENERGY,
@@ -90,7 +90,7 @@ class Measured(msgspec.Struct, kw_only=True, gc=False):
     """By how much the register fell in the session (reset); part of the ledger of the connector."""
     start_register_wh: int | None
     stop_register_wh: int | None
-    activity: list[Stretch]
+    activity: list[ActivityPeriod]
     charging_us: int
     idle_us: int
     max_power_w: int | None

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 
 from pipeline.domain.metering.measure import seconds
 from pipeline.domain.outputs import Slot
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import QUARTER
 
 
 def spread(
-    times: Sequence[int], registers: Sequence[int], activity: Sequence[Stretch], until_us: int
+    times: Sequence[int], registers: Sequence[int], activity: Sequence[ActivityPeriod], until_us: int
 ) -> tuple[Slot, ...]:
     """Slots from the first to the last reading. Times in us (rising), registers in Wh. No readings: no slots."""
     if not times:

@@ -21,8 +21,8 @@ class Reading(NamedTuple):
     """What the charger stated; it holds until the next reading. None: nothing, the mean up to there counts (D16)."""
 
 
-class Stretch(NamedTuple):
-    """From `from_us` on (until the next stretch or the end) the session was in this activity."""
+class ActivityPeriod(NamedTuple):
+    """From `from_us` on (until the next period or the end) the session was in this activity."""
 
     from_us: int
     activity: Activity
@@ -34,7 +34,7 @@ class Facts(NamedTuple):
     start_us: int
     end_us: int
     readings: Sequence[Reading]
-    activity: Sequence[Stretch]
+    activity: Sequence[ActivityPeriod]
     """Starts at `start_us`. Empty: charging from start to end."""
     reserved_from_us: int | None = None
     reservation_expired: bool = False

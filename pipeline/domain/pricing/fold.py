@@ -48,6 +48,7 @@ class Fold:
         "_next_us",
         "_offset_s",
         "_pending",
+        "_period_mwh",
         "_piece_mwh",
         "_piece_us",
         "_power",
@@ -59,7 +60,6 @@ class Fold:
         "_start_mwh",
         "_start_us",
         "_stated",
-        "_stretch_mwh",
     )
 
     _active: Active
@@ -77,7 +77,7 @@ class Fold:
         self._lock_us = lock.at_us
         self._start_us = self._last_us = start_us
         self._start_mwh: int | None = register_mwh
-        self._last_mwh = self._stretch_mwh = register_mwh or 0
+        self._last_mwh = self._period_mwh = register_mwh or 0
         self._activity: str = "charging"
         self._since = start_us
         self._pending: list[tuple[int, Activity]] = []
@@ -201,7 +201,7 @@ class Fold:
                 raise ValueError("a reading came out of order; refold from the kept readings")
         else:
             if self._start_mwh is None:
-                self._start_mwh = self._last_mwh = self._piece_mwh = self._stretch_mwh = register_mwh
+                self._start_mwh = self._last_mwh = self._piece_mwh = self._period_mwh = register_mwh
                 self._open(self._piece_us, register_mwh, self._head)
             self._advance(at_us, register_mwh)
             self._last_us, self._last_mwh = at_us, register_mwh
@@ -254,7 +254,7 @@ class Fold:
         return self._last_us - -missing * (at_us - self._last_us) // (register_mwh - self._last_mwh)
 
     def _open(self, us: int, mwh: int, head: Split) -> None:
-        """A new stretch begins: the active components are chosen, and the next instant that may change them."""
+        """A new period begins: the active components are chosen, and the next instant that may change them."""
         compiled, lock_us = self._compiled, self._lock_us
         to_us, self._offset_s, rules = compiled.at(us)
         if lock_us is not None:
@@ -305,7 +305,7 @@ class Fold:
         book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
-        """Charging ends with a stretch that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
+        """Charging ends with a period that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
 
         `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
         the fork is dropped, and nothing that it billed as overstay remains.
@@ -315,13 +315,13 @@ class Fold:
         if not self._compiled.has_idle or was_idle == is_idle:
             return
         if was_idle:
-            self._stretch_mwh = mwh
-        elif mwh - self._stretch_mwh >= self._compiled.tariff.resume_mwh:
+            self._period_mwh = mwh
+        elif mwh - self._period_mwh >= self._compiled.tariff.resume_mwh:
             self._idle_us, self._fork = us, self._book.copy()
 
     def _in_force(self) -> tuple[Ledger, Active]:
         """The book that is right as of the last reading."""
-        resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._compiled.tariff.resume_mwh
+        resumed = self._activity != "idle" and self._last_mwh - self._period_mwh >= self._compiled.tariff.resume_mwh
         if self._fork is None or resumed:
             return self._book, self._active
         return self._fork, self._fork_active

@@ -1,4 +1,4 @@
-"""The running cost along one stretch in a single formula, because most readings add nothing but energy."""
+"""The running cost along one period in a single formula, because most readings add nothing but energy."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pipeline.domain.pricing.units import money_text
 
 
 class Formula(NamedTuple):
-    """The running cost along a stretch, by the energy of the stretch so far. Amounts in 1/10,000, tax excl. and incl.
+    """The running cost along a period, by the energy of the period so far. Amounts in 1/10,000, tax excl. and incl.
 
     Either is `(sum + unit * energy) // scale`: what is fixed and the half that rounds are in the sum already.
     """
 
     quantity: int
-    """Priced energy before the stretch, mWh."""
+    """Priced energy before the period, mWh."""
     step: int
     scale: int
     unit_excl: int
@@ -26,7 +26,7 @@ class Formula(NamedTuple):
     sum_incl: int
 
     def amounts(self, mwh: int) -> tuple[int, int]:
-        """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
+        """Cost without and with tax after `mwh` of the period; the same rounding as in totals.py."""
         quantity, step, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
         billed = mwh + -(quantity + mwh) % step if step else mwh
         return (sum_excl + unit_excl * billed) // scale, (sum_incl + unit_incl * billed) // scale
@@ -37,7 +37,7 @@ class Formula(NamedTuple):
 
 
 def formula_of(rates: Rates, book: Ledger, piece: Piece, cost: Cost) -> Formula | None:
-    """The formula of the stretch that `piece` began, if nothing but energy adds to the cost in it; else None.
+    """The formula of the period that `piece` began, if nothing but energy adds to the cost in it; else None.
 
     None also below 0, where halves round the other way.
     """

@@ -15,7 +15,7 @@ Split = tuple[int, int]
 
 
 class Run:
-    """One stretch of one dimension at one unit price from one source under one UTC offset: a line of the bill."""
+    """One period of one dimension at one unit price from one source under one UTC offset: a line of the bill."""
 
     __slots__ = ("from_us", "head", "is_power_derived", "offset_s", "quantity", "reason", "tail", "to_us", "unit")
 
@@ -58,7 +58,7 @@ class Volume:
         self.excl: int | None = 0
         self.incl: int | None = 0
         self.unit: Unit | None = None
-        """Of the last priced stretch: its step rounds the dimension."""
+        """Of the last priced period: its step rounds the dimension."""
         self.snapped_s: int | None = None
         """Whole seconds to be used for the step where periods state them one by one (D7); None: from the sum."""
 
@@ -136,7 +136,7 @@ class Ledger:
     def post_energy(
         self, active: Active, offset_s: int | None, from_us: int, to_us: int, mwh: int, head: Split, tail: Split
     ) -> None:
-        """Energy of a stretch in which nothing relevant to its price changed."""
+        """Energy of a period in which nothing relevant to its price changed."""
         unit = active.units[Dimension.ENERGY]
         if not mwh and unit is None and not self.energy.runs:
             return
@@ -149,7 +149,7 @@ class Ledger:
     def post_time(
         self, active: Active, offset_s: int | None, activity: str, from_us: int, to_us: int, us: int, since: Split
     ) -> None:
-        """Time of a stretch in one activity; `since` is the evidence of that."""
+        """Time of a period in one activity; `since` is the evidence of that."""
         place = Dimension.PARKING_TIME if activity == "idle" else Dimension.TIME
         unit = active.units[place]
         reason = active.unpriced[place] if unit is None else unit.reason

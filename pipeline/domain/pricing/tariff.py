@@ -129,7 +129,7 @@ class Tariff:
     idle_cap: Decimal | None = None
     """`x_idle_cap`: the most that PARKING_TIME under `x_min_idle` may cost in one session, before tax."""
     resume_mwh: int = 100_000
-    """`x_resume_kwh`: a stretch of charging that delivers less does not restart the idle clock."""
+    """`x_resume_kwh`: a period of charging that delivers less does not restart the idle clock."""
     document: str = ""
     """The canonical JSON it was read from, for receipts; the hash is made from it."""
 

@@ -46,7 +46,7 @@ UNKNOWN = Cost(None, None)
 
 
 class Piece(NamedTuple):
-    """The stretch since the last cut, which is not in the books yet."""
+    """The period since the last cut, which is not in the books yet."""
 
     active: Active
     activity: str

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.signals import Signals, Slot
@@ -169,11 +169,11 @@ def test_a_running_bill_says_so() -> None:
 
 
 def test_long_sessions_stay_cheap_per_reading() -> None:
-    """Within a stretch a reading costs a comparison: a generous bound, so that a slow machine does not fail it."""
+    """Within a period a reading costs a comparison: a generous bound, so that a slow machine does not fail it."""
     fold = Fold.open(tariff(*DAY_AND_NIGHT), "Europe/Amsterdam", None, START, 0)
     began = time.process_time()
     for second in range(1, 20_001):
         fold.reading(START + second * 100_000, second * 10)
     assert (time.process_time() - began) / 20_000 < 20e-6
-    assert price(Facts(START, START + 1, [Reading(START, 0)], [Stretch(START, "idle")]), tariff(*DAY_AND_NIGHT),
+    assert price(Facts(START, START + 1, [Reading(START, 0)], [ActivityPeriod(START, "idle")]), tariff(*DAY_AND_NIGHT),
                  "Europe/Amsterdam").total_excl == "0.0000"  # fmt: skip
