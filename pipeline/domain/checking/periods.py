@@ -14,7 +14,7 @@ from typing import NamedTuple
 from pipeline.domain.pricing.bill import Bill, render
 from pipeline.domain.pricing.compiled_tariff import Active, CompiledTariff, Part, compile_tariff, four
 from pipeline.domain.pricing.interpretation import STANDARD, Interpretation, as_read
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.restrictions import Moment, Range
 from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Dimension, Tariff
@@ -119,7 +119,7 @@ class _Walk:
         self._compiled = _compile_all(used, zone, "session", tax_rate, how)
         self._reserved = _compile_all(used, zone, part, tax_rate, how) if self.has_reservation else {}
         self.main = self._compiled[tariff.id]
-        self.session, self.reservation = Ledger(how), Ledger(how)
+        self.session, self.reservation = BillLedger(how), BillLedger(how)
         self.assumed: set[str] = set()
         self._used_mwh = 0
         charging = [period for period in claim.periods if period.reservation_us is None]
@@ -132,12 +132,12 @@ class _Walk:
         """Posts one period; a period without TIME and PARKING_TIME is charging for as long as it lasts."""
         is_reserved = period.reservation_us is not None
         compiled = self._compiled_of(period, is_reserved)
-        book = self.reservation if is_reserved else self.session
+        ledger = self.reservation if is_reserved else self.session
         time_us, parking_us = period.reservation_us if is_reserved else period.time_us, period.parking_us or 0
         if time_us is None and period.parking_us is None:
             first, last = self._bounds
             time_us = max(0, min(to_us, last) - max(period.start_us, first))
-        self._post(period, compiled, book, to_us, (period.energy_mwh or 0, time_us or 0, parking_us))
+        self._post(period, compiled, ledger, to_us, (period.energy_mwh or 0, time_us or 0, parking_us))
         self._used_mwh += period.energy_mwh or 0
 
     def _compiled_of(self, period: Period, is_reserved: bool) -> CompiledTariff | None:
@@ -147,36 +147,46 @@ class _Walk:
         return None if self._names_tariffs else by_id[self.main.tariff.id]
 
     def _post(
-        self, period: Period, compiled: CompiledTariff | None, book: Ledger, to_us: int, volumes: tuple[int, int, int]
+        self,
+        period: Period,
+        compiled: CompiledTariff | None,
+        ledger: BillLedger,
+        to_us: int,
+        volumes: tuple[int, int, int],
     ) -> None:
-        from_us, booked = period.start_us, (0, 0, 0)
-        pieces = self._pieces(period, compiled, book, to_us, volumes)
+        from_us, posted = period.start_us, (0, 0, 0)
+        pieces = self._pieces(period, compiled, ledger, to_us, volumes)
         chosen = self._chosen([piece.active for piece in pieces]) if volumes[0] else None
         for place, (us, until_us, offset_s, active, done) in enumerate(pieces):
-            self._post_flat(book, active, offset_s, us)
-            energy, time, parking = (new - old for new, old in zip(done, booked, strict=True))
+            self._post_flat(ledger, active, offset_s, us)
+            energy, time, parking = (new - old for new, old in zip(done, posted, strict=True))
             if chosen is not None:
                 energy = volumes[0] if place == chosen else 0
             head = (us, us) if us == from_us else (from_us, to_us)
             tail = (until_us, until_us) if until_us >= to_us else (from_us, to_us)
-            book.post_energy(active, offset_s, us, until_us, energy, head, tail)
+            ledger.post_energy(active, offset_s, us, until_us, energy, head, tail)
             if time:
-                book.post_time(active, offset_s, "charging", us, until_us, time, (from_us, from_us))
-                book.time.snap(active.units[Dimension.TIME], _seconds(done[1]) - _seconds(booked[1]))
+                ledger.post_time(active, offset_s, "charging", us, until_us, time, (from_us, from_us))
+                ledger.time.snap(active.units[Dimension.TIME], _seconds(done[1]) - _seconds(posted[1]))
             if parking:
-                book.post_time(active, offset_s, "idle", us, until_us, parking, (from_us, from_us))
-                book.parking.snap(active.units[Dimension.PARKING_TIME], _seconds(done[2]) - _seconds(booked[2]))
+                ledger.post_time(active, offset_s, "idle", us, until_us, parking, (from_us, from_us))
+                ledger.parking.snap(active.units[Dimension.PARKING_TIME], _seconds(done[2]) - _seconds(posted[2]))
             if active.is_power_derived and energy:
                 self.assumed.add("POWER_FROM_ENERGY")
-            booked = done
+            posted = done
 
     def _pieces(
-        self, period: Period, compiled: CompiledTariff | None, book: Ledger, to_us: int, volumes: tuple[int, int, int]
+        self,
+        period: Period,
+        compiled: CompiledTariff | None,
+        ledger: BillLedger,
+        to_us: int,
+        volumes: tuple[int, int, int],
     ) -> list[_Piece]:
         """The period cut wherever the active component may change, with the volumes done by the end of each piece."""
         from_us, us, done, pieces = period.start_us, period.start_us, (0, 0, 0), list[_Piece]()
         while not pieces or us < to_us:
-            until_us, offset_s, active = self._select(period, compiled, book, us, to_us, done[0])
+            until_us, offset_s, active = self._select(period, compiled, ledger, us, to_us, done[0])
             done = volumes if until_us >= to_us else _share(volumes, until_us - from_us, to_us - from_us)
             pieces.append(_Piece(us, until_us, offset_s, active, done))
             us = until_us
@@ -198,19 +208,19 @@ class _Walk:
                 return prices.index(max(prices))
 
     def _select(
-        self, period: Period, compiled: CompiledTariff | None, book: Ledger, us: int, to_us: int, booked_mwh: int
+        self, period: Period, compiled: CompiledTariff | None, ledger: BillLedger, us: int, to_us: int, posted_mwh: int
     ) -> tuple[int, int | None, Active]:
         """The active components at an instant of the period, and until when they stay so."""
         if compiled is None:
             return to_us, None, UNPRICED
         in_force = compiled.at(us)
         power_w, is_derived = _power(period, to_us)
-        origin_us = period.start_us if book is self.reservation else self._origin_us
+        origin_us = period.start_us if ledger is self.reservation else self._origin_us
         end = self._charging_end_us
         moment = Moment(
             at_us=us,
             elapsed_us=max(0, us - origin_us),
-            used_mwh=self._used_mwh + booked_mwh,
+            used_mwh=self._used_mwh + posted_mwh,
             since_charging_us=None if end is None or us < end else us - end,
             power_w=power_w,
             current_ma=period.current_ma,
@@ -232,14 +242,14 @@ class _Walk:
             until_us = min(until_us, max(reached_us, us + 1))
         return until_us, in_force.offset_s, active
 
-    def _post_flat(self, book: Ledger, active: Active, offset_s: int | None, us: int) -> None:
+    def _post_flat(self, ledger: BillLedger, active: Active, offset_s: int | None, us: int) -> None:
         unit = active.units[Dimension.FLAT]
         if unit is None:
             return
-        is_several = self._how.flat_per_element or (self._how.both_flats and book is self.reservation)
-        known = [run.unit for run in book.flats]
+        is_several = self._how.flat_per_element or (self._how.both_flats and ledger is self.reservation)
+        known = [run.unit for run in ledger.flats]
         if not known or (is_several and unit not in known):
-            book.post_flat(active, offset_s, us, (us, us))
+            ledger.post_flat(active, offset_s, us, (us, us))
 
 
 def _compile_all(

@@ -9,7 +9,7 @@ import msgspec
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import BillState, Line
 from pipeline.domain.pricing.compiled_tariff import CompiledTariff
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.lines import LineWriter
 from pipeline.domain.pricing.quotes import FOLLOWS, Lock
 from pipeline.domain.pricing.signals import Signals
@@ -73,22 +73,22 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def render(
     compiled: CompiledTariff,
     signals: Signals,
-    book: Ledger,
-    reservation: Ledger | None,
+    ledger: BillLedger,
+    reservation: BillLedger | None,
     has_session: bool,
     end_us: int,
     final: bool,
     lock: Lock = FOLLOWS,
 ) -> Bill:
-    """The bill of closed books. HELD with the code of what is missing, if that decides the price."""
+    """The bill of closed ledgers. HELD with the code of what is missing, if that decides the price."""
     tariff, digits = compiled.tariff, minor_units(compiled.tariff.currency)
-    held = book.held or (reservation.held if reservation is not None else "")
+    held = ledger.held or (reservation.held if reservation is not None else "")
     writer = LineWriter(compiled, end_us)
     if reservation is not None:
         writer.write(reservation, "RESERVATION", "RESERVATION", "RESERVATION_TIME")
-    writer.write(book, "USAGE", "FLAT", "TIME")
+    writer.write(ledger, "USAGE", "FLAT", "TIME")
     if not held:
-        writer.adjust(book, has_session, digits)
+        writer.adjust(ledger, has_session, digits)
         if (writer.total.tax or 0) < 0 <= writer.lowest_amount:
             held = "TAX_NEGATIVE"
     total = UNKNOWN if held else writer.total

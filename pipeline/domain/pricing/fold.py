@@ -14,7 +14,7 @@ from pipeline.domain.pricing.bill import Bill, render
 from pipeline.domain.pricing.compiled_tariff import Active, CompiledTariff, Rules, compile_tariff
 from pipeline.domain.pricing.facts import Activity
 from pipeline.domain.pricing.formula import Formula, formula_of
-from pipeline.domain.pricing.ledger import Ledger, Split
+from pipeline.domain.pricing.ledger import BillLedger, Split
 from pipeline.domain.pricing.quotes import Lock, lock_of
 from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.reservation import reserve
@@ -31,7 +31,6 @@ class Fold:
     __slots__ = (
         "_active",
         "_activity",
-        "_book",
         "_compiled",
         "_cut_mwh",
         "_cut_us",
@@ -43,6 +42,7 @@ class Fold:
         "_is_expired",
         "_last_mwh",
         "_last_us",
+        "_ledger",
         "_lock",
         "_lock_us",
         "_next_us",
@@ -86,9 +86,9 @@ class Fold:
         self._power_now: tuple[int, int] | None = None
         self._power_derived = False
         self._idle_us: int | None = None
-        self._book = Ledger()
-        self._fork: Ledger | None = None
-        self._reservation: Ledger | None = None
+        self._ledger = BillLedger()
+        self._fork: BillLedger | None = None
+        self._reservation: BillLedger | None = None
         self._is_expired = False
         self._head: Split = (start_us, start_us)
         self._formula: Formula | None = None
@@ -169,10 +169,10 @@ class Fold:
         if self._pending:
             cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
         else:
-            book, active = self._in_force()
+            ledger, active = self._in_force()
             piece = Piece(active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh)
-            cost = total(rates, book, self._reservation, has_session, piece)
-            self._formula = None if self._fork is not None else formula_of(rates, book, piece, cost)
+            cost = total(rates, ledger, self._reservation, has_session, piece)
+            self._formula = None if self._fork is not None else formula_of(rates, ledger, piece, cost)
         return (
             None if cost.excl is None else money_text(cost.excl),
             None if cost.incl is None else money_text(cost.incl),
@@ -185,14 +185,14 @@ class Fold:
         return self._render(self._ended(end_us), end_us, final)
 
     def close(self, end_us: int) -> Bill:
-        """The final bill of a fold that is not used any more: `bill` without copying the books first."""
+        """The final bill of a fold that is not used any more: `bill` without copying the ledger first."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
         return self._render(self._finish(end_us), end_us, True)
 
-    def _render(self, book: Ledger, end_us: int, final: bool) -> Bill:
+    def _render(self, ledger: BillLedger, end_us: int, final: bool) -> Bill:
         return render(
-            self._compiled, self._signals, book, self._reservation, not self._is_expired, end_us, final, self._lock
+            self._compiled, self._signals, ledger, self._reservation, not self._is_expired, end_us, final, self._lock
         )
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
@@ -275,8 +275,8 @@ class Fold:
                 forked = self._fork_active = self._activated(rules, moment)
                 until_us, until_mwh = min(until_us, forked.until_us), min(until_mwh, forked.until_mwh)
             self._next_us, self._cut_mwh = min(to_us, until_us), start_mwh + until_mwh
-        if not self._book.flats:
-            self._book.post_flat(active, self._offset_s, us, head)
+        if not self._ledger.flats:
+            self._ledger.post_flat(active, self._offset_s, us, head)
         if self._fork is not None and not self._fork.flats:
             self._fork.post_flat(self._fork_active, self._offset_s, us, head)
         self._arm()
@@ -294,21 +294,21 @@ class Fold:
         from_us = self._piece_us
         if us <= from_us:
             return
-        self._post(self._book, self._active, us, mwh, tail)
+        self._post(self._ledger, self._active, us, mwh, tail)
         if self._fork is not None:
             self._post(self._fork, self._fork_active, us, mwh, tail)
         self._piece_us, self._piece_mwh, self._head = us, mwh, tail
 
-    def _post(self, book: Ledger, active: Active, us: int, mwh: int, tail: Split) -> None:
+    def _post(self, ledger: BillLedger, active: Active, us: int, mwh: int, tail: Split) -> None:
         from_us, offset_s, since = self._piece_us, self._offset_s, (self._since, self._since)
-        book.post_energy(active, offset_s, from_us, us, mwh - self._piece_mwh, self._head, tail)
-        book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
+        ledger.post_energy(active, offset_s, from_us, us, mwh - self._piece_mwh, self._head, tail)
+        ledger.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
-        """Charging ends with a period that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
+        """After a period of charging that delivered enough there are two ledgers (ops/spec/pricing.md 5.4).
 
-        `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
-        the fork is dropped, and nothing that it billed as overstay remains.
+        `_ledger` assumes that charging has not ended, `_fork` that it ended at `_idle_us`. If charging resumes for
+        good, the fork is dropped, and nothing that it billed as overstay remains.
         """
         was_idle, is_idle = self._activity == "idle", activity == "idle"
         self._activity, self._since = activity, us
@@ -317,13 +317,13 @@ class Fold:
         if was_idle:
             self._period_mwh = mwh
         elif mwh - self._period_mwh >= self._compiled.tariff.resume_mwh:
-            self._idle_us, self._fork = us, self._book.copy()
+            self._idle_us, self._fork = us, self._ledger.copy()
 
-    def _in_force(self) -> tuple[Ledger, Active]:
-        """The book that is right as of the last reading."""
+    def _in_force(self) -> tuple[BillLedger, Active]:
+        """The ledger that holds as of the last reading, and its active components."""
         resumed = self._activity != "idle" and self._last_mwh - self._period_mwh >= self._compiled.tariff.resume_mwh
         if self._fork is None or resumed:
-            return self._book, self._active
+            return self._ledger, self._active
         return self._fork, self._fork_active
 
     def _derive_power(self, at_us: int, register_mwh: int) -> None:
@@ -334,17 +334,17 @@ class Fold:
             watts = rounded((register_mwh - self._last_mwh) * US_PER_HOUR, (at_us - self._last_us) * 1000)
             self._power_now = watts, watts
 
-    def _ended(self, end_us: int) -> Ledger:
-        """The books as they are if the session ends here with what is known."""
+    def _ended(self, end_us: int) -> BillLedger:
+        """The ledger as it is if the session ends here with what is known."""
         twin = copy(self)
         twin._pending, twin._stated = self._pending[:], self._stated[:]
-        twin._book = self._book.copy()
+        twin._ledger = self._ledger.copy()
         twin._fork = None if self._fork is None else self._fork.copy()
         return twin._finish(end_us)
 
-    def _finish(self, end_us: int) -> Ledger:
+    def _finish(self, end_us: int) -> BillLedger:
         if self._is_expired:
-            return Ledger()
+            return BillLedger()
         if end_us > self._last_us:
             self._advance(end_us, self._last_mwh)
         self._close(end_us, self._last_mwh, (self._last_us, self._last_us))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.rates import Rates
 from pipeline.domain.pricing.totals import ENERGY_SCALE, Cost, Piece
 from pipeline.domain.pricing.units import money_text
@@ -36,15 +36,15 @@ class Formula(NamedTuple):
         return money_text(excl), money_text(incl)
 
 
-def formula_of(rates: Rates, book: Ledger, piece: Piece, cost: Cost) -> Formula | None:
+def formula_of(rates: Rates, ledger: BillLedger, piece: Piece, cost: Cost) -> Formula | None:
     """The formula of the period that `piece` began, if nothing but energy adds to the cost in it; else None.
 
     None also below 0, where halves round the other way.
     """
-    energy, active = book.energy, piece.active
+    energy, active = ledger.energy, piece.active
     unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]
     if (
-        unit is None or other is not None or active.is_doubtful or book.held
+        unit is None or other is not None or active.is_doubtful or ledger.held
         or rates.idle_cap is not None or rates.min_price is not None or rates.max_price is not None
         or unit.excl is None or unit.incl is None or energy.excl is None or energy.incl is None
         or cost.excl is None or cost.incl is None or min(unit.excl, unit.incl, energy.excl, energy.incl) < 0

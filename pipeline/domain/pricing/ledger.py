@@ -1,4 +1,4 @@
-"""The books of one session while it is priced: volumes per dimension, as runs of one unit price, and the flat fee.
+"""The ledger of one session while it is priced: volumes per dimension, as runs of one unit price, and the flat fee.
 
 Sums are exact integers that only grow at the end, so the running cost needs no pass over the runs.
 """
@@ -113,7 +113,7 @@ class Volume:
             self.snapped_s = (self.snapped_s or 0) + seconds
 
 
-class Ledger:
+class BillLedger:
     """Energy, charging time, idle time and flat fees of a session, or of its reservation (time and fees only)."""
 
     __slots__ = ("energy", "flats", "held", "how", "parking", "time")
@@ -127,8 +127,8 @@ class Ledger:
         self.held = ""
         """Why the bill must wait: code of the first fact that is missing and decides the price."""
 
-    def copy(self) -> Ledger:
-        twin = Ledger(self.how)
+    def copy(self) -> BillLedger:
+        twin = BillLedger(self.how)
         twin.energy, twin.time, twin.parking = self.energy.copy(), self.time.copy(), self.parking.copy()
         twin.flats, twin.held = self.flats[:], self.held
         return twin

@@ -1,4 +1,4 @@
-"""The lines of a bill: each is rendered from a run of the books, or corrects the total (ops/spec/pricing.md 6).
+"""The lines of a bill: each is rendered from a run of the ledger, or corrects the total (ops/spec/pricing.md 6).
 
 What corrects the total (idle cap, limits, currency rounding) is a line of its own, so that the lines re-add to every
 figure of the head.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pipeline.domain.outputs import Line
 from pipeline.domain.pricing.compiled_tariff import CompiledTariff
-from pipeline.domain.pricing.ledger import Ledger, Run, Volume
+from pipeline.domain.pricing.ledger import BillLedger, Run, Volume
 from pipeline.domain.pricing.totals import (
     ENERGY_SCALE,
     FREE,
@@ -40,8 +40,8 @@ class LineWriter:
         self.tax: dict[str | None, int] = {}
         self.lowest_amount = 0
 
-    def write(self, ledger: Ledger, kind: str, flat_kind: str, time: str) -> None:
-        """The lines of one set of books: flat fee, energy, charging time (or reservation time), idle time."""
+    def write(self, ledger: BillLedger, kind: str, flat_kind: str, time: str) -> None:
+        """The lines of one ledger: flat fee, energy, charging time (or reservation time), idle time."""
         rates = self._compiled.rates
         energy_extra, time_extra, parking_extra = extras(ledger)
         for flat in ledger.flats:
@@ -55,16 +55,16 @@ class LineWriter:
             if volume.runs:
                 self._volume(kind, dimension, volume, amounts(rates, volume, scale, extra), extra)
 
-    def adjust(self, book: Ledger, has_session: bool, digits: int) -> None:
+    def adjust(self, ledger: BillLedger, has_session: bool, digits: int) -> None:
         """Idle cap and limits, each a line; the tax of a limit is spread over the rates (D20)."""
         rates = self._compiled.rates
-        for kind, after in adjustments(rates, book, self.total, has_session):
+        for kind, after in adjustments(rates, ledger, self.total, has_session):
             before, change = self.total, after.minus(self.total)
             if after == before:
                 continue
             self.correct(kind, "LIMIT", change)
             self.total = after
-            unit = idle_cut(rates, book)[1] if kind == "IDLE_CAP" else None
+            unit = idle_cut(rates, ledger)[1] if kind == "IDLE_CAP" else None
             if unit is not None:
                 self._count_tax(unit.rate, change)
             elif after.tax is not None and after.excl is not None and before.excl is not None:

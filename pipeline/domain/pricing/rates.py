@@ -70,7 +70,7 @@ class Windows(NamedTuple):
 class Rates:
     """All unit prices of one tariff version. `tax_rate` is the site's, for tariffs that name no rate (D21).
 
-    `scale` is given where several tariffs share one book: a common multiple of theirs.
+    `scale` is given where several tariffs share one ledger: a common multiple of theirs.
     """
 
     __slots__ = ("_composed", "_tariff", "_tax_rate", "idle_cap", "max_price", "min_price", "only_rate", "scale")

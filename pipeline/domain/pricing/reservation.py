@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pipeline.domain.pricing.compiled_tariff import CompiledTariff
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.restrictions import Moment
 from pipeline.domain.pricing.signals import Signals
 
 
-def reserve(compiled: CompiledTariff, signals: Signals, from_us: int, to_us: int) -> Ledger:
+def reserve(compiled: CompiledTariff, signals: Signals, from_us: int, to_us: int) -> BillLedger:
     """The reservation, by its own elements; its durations count from its own start (D13)."""
-    ledger, us = Ledger(), from_us
+    ledger, us = BillLedger(), from_us
     lock_us = from_us if compiled.tariff.price_mode == "LOCKED" else None
     while True:
         until_us, offset_s, rules = compiled.at(us)

@@ -1,4 +1,4 @@
-"""What a session costs: the figures of a bill's head, from the sums in its books.
+"""What a session costs: the figures of a bill's head, from the sums in its ledger.
 
 In this order: step_size, cost per dimension to 4 decimals, idle cap, limits (ops/spec/pricing.md D7, D20, D22, D23).
 Running cost and bill both come from `total`, so that they cannot differ (I5).
@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from pipeline.domain.pricing.compiled_tariff import Active
-from pipeline.domain.pricing.ledger import Ledger, Run, Volume
+from pipeline.domain.pricing.ledger import BillLedger, Run, Volume
 from pipeline.domain.pricing.rates import Rates, Unit
 from pipeline.domain.pricing.units import US_PER_S, rounded
 
@@ -46,7 +46,7 @@ UNKNOWN = Cost(None, None)
 
 
 class Piece(NamedTuple):
-    """The period since the last cut, which is not in the books yet."""
+    """The period since the last cut, which is not in the ledger yet."""
 
     active: Active
     activity: str
@@ -62,36 +62,36 @@ class Adjustment(NamedTuple):
 
 
 def total(
-    rates: Rates, book: Ledger, reservation: Ledger | None, has_session: bool, piece: Piece | None = None
+    rates: Rates, ledger: BillLedger, reservation: BillLedger | None, has_session: bool, piece: Piece | None = None
 ) -> Cost:
     """The session's total before currency rounding; unknown while the bill is held."""
     if piece is not None and (piece.active.is_doubtful or rates.idle_cap is not None):
-        book, piece = _with_piece(book, piece), None
-    if book.held or (reservation is not None and reservation.held):
+        ledger, piece = _with_piece(ledger, piece), None
+    if ledger.held or (reservation is not None and reservation.held):
         return UNKNOWN
-    cost = _dimensions(rates, book, piece)
+    cost = _dimensions(rates, ledger, piece)
     if reservation is not None:
         cost = cost.plus(_dimensions(rates, reservation, None))
     if rates.idle_cap is None and rates.min_price is None and rates.max_price is None:
         return cost
-    steps = adjustments(rates, book, cost, has_session)
-    return steps[-1].total if steps else cost
+    adjusted = adjustments(rates, ledger, cost, has_session)
+    return adjusted[-1].total if adjusted else cost
 
 
-def adjustments(rates: Rates, book: Ledger, cost: Cost, has_session: bool) -> list[Adjustment]:
+def adjustments(rates: Rates, ledger: BillLedger, cost: Cost, has_session: bool) -> list[Adjustment]:
     """The total after idle cap and each limit; without a session there is no minimum (D20)."""
-    steps = []
+    found = []
     if rates.idle_cap is not None:
-        steps.append(Adjustment("IDLE_CAP", cost.plus(idle_cut(rates, book)[0])))
+        found.append(Adjustment("IDLE_CAP", cost.plus(idle_cut(rates, ledger)[0])))
     if rates.min_price is not None and has_session:
-        steps.append(
-            Adjustment("MIN_PRICE", _limited(rates, rates.min_price, steps[-1].total if steps else cost, True))
+        found.append(
+            Adjustment("MIN_PRICE", _limited(rates, rates.min_price, found[-1].total if found else cost, True))
         )
     if rates.max_price is not None:
-        steps.append(
-            Adjustment("MAX_PRICE", _limited(rates, rates.max_price, steps[-1].total if steps else cost, False))
+        found.append(
+            Adjustment("MAX_PRICE", _limited(rates, rates.max_price, found[-1].total if found else cost, False))
         )
-    return steps
+    return found
 
 
 def amounts(rates: Rates, volume: Volume, scale: int, extra: int) -> list[Cost]:
@@ -124,21 +124,21 @@ def last_priced(volume: Volume) -> Run | None:
     return next((run for run in reversed(volume.runs) if run.unit is not None and run.quantity), None)
 
 
-def extras(book: Ledger) -> tuple[int, int, int]:
+def extras(ledger: BillLedger) -> tuple[int, int, int]:
     """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
-    energy, time, parking = _sums(book.energy), _sums(book.time), _sums(book.parking)
+    energy, time, parking = _sums(ledger.energy), _sums(ledger.time), _sums(ledger.parking)
     return (
         0 if energy is None else _energy_step(energy),
-        0 if time is None else _time_step(book, time, parking),
-        0 if parking is None else _parking_step(book, time, parking),
+        0 if time is None else _time_step(ledger, time, parking),
+        0 if parking is None else _parking_step(ledger, time, parking),
     )
 
 
-def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
+def idle_cut(rates: Rates, ledger: BillLedger) -> tuple[Cost, Unit | None]:
     """What `x_idle_cap` takes off the overstay fee (negative), and the unit whose tax it lowers."""
-    extra = extras(book)[2]
+    extra = extras(ledger)[2]
     fee, unit = FREE, None
-    for run, cost in zip(book.parking.runs, amounts(rates, book.parking, TIME_SCALE, extra), strict=True):
+    for run, cost in zip(ledger.parking.runs, amounts(rates, ledger.parking, TIME_SCALE, extra), strict=True):
         if run.unit is not None and run.unit.is_idle_fee:
             fee, unit = fee.plus(cost), run.unit
     if rates.idle_cap is None or fee.excl is None or fee.excl <= rates.idle_cap:
@@ -190,7 +190,7 @@ def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums |
     return Sums(unit, volume.quantity + quantity, excl, incl, volume.snapped_s)
 
 
-def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
+def _dimensions(rates: Rates, ledger: BillLedger, piece: Piece | None) -> Cost:
     """Flat fees and dimensions, each rounded to 4 decimals; the hot path of the running cost."""
     energy_unit = time_unit = parking_unit = None
     us = mwh = 0
@@ -231,15 +231,15 @@ def _energy_step(sums: Sums) -> int:
     return -sums.quantity % (step * 1000) if step else 0
 
 
-def _time_step(ledger: Ledger, time: Sums, parking: Sums | None) -> int:
+def _time_step(ledger: BillLedger, time: Sums, parking: Sums | None) -> int:
     return 0 if parking is not None and _rounds_parking(ledger) else _snapped_step(time, ledger.how.no_snap)
 
 
-def _parking_step(ledger: Ledger, time: Sums | None, parking: Sums) -> int:
+def _parking_step(ledger: BillLedger, time: Sums | None, parking: Sums) -> int:
     return 0 if time is not None and not _rounds_parking(ledger) else _snapped_step(parking, ledger.how.no_snap)
 
 
-def _rounds_parking(ledger: Ledger) -> bool:
+def _rounds_parking(ledger: BillLedger) -> bool:
     """Of charging and idle time only the latter is rounded; another reading of D11 takes what came last."""
     if not ledger.how.step_of_last_time:
         return True
@@ -257,8 +257,8 @@ def _snapped_step(sums: Sums, no_snap: bool) -> int:
     return (seconds + -seconds % step) * US_PER_S - sums.quantity
 
 
-def _with_piece(book: Ledger, piece: Piece) -> Ledger:
-    twin, nowhere = book.copy(), (0, 0)
+def _with_piece(ledger: BillLedger, piece: Piece) -> BillLedger:
+    twin, nowhere = ledger.copy(), (0, 0)
     if piece.us:
         twin.post_energy(piece.active, None, 0, piece.us, piece.mwh, nowhere, nowhere)
         twin.post_time(piece.active, None, piece.activity, 0, piece.us, piece.us, nowhere)
