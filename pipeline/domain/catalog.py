@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.domain.pricing.signals import GIVEN, Book, Signals, Slot
+from pipeline.domain.pricing.signals import GIVEN, Signals, SignalStore, Slot
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import NEVER_US
 from pipeline.domain.sites.site import Connector, Site
@@ -45,7 +45,7 @@ class Catalog:
         self._versions: dict[str, list[tuple[int, Site]]] = {}
         self._places: dict[str, list[tuple[int, Place]]] = {}
         self._tariffs: dict[str, list[tuple[int, Tariff]]] = {}
-        self._book = Book()
+        self._store = SignalStore()
         for site in sites:
             self.add_site(GIVEN, site)
         for tariff in tariffs:
@@ -63,7 +63,7 @@ class Catalog:
         self._tariffs.setdefault(tariff.id, []).append((offset, tariff))
 
     def add_slot(self, offset: int, slot: Slot) -> None:
-        self._book.add(offset, slot)
+        self._store.add(offset, slot)
 
     def place(self, station_id: str, view: View, at_us: int | None = None) -> Place | None:
         """The station's place at an instant (None: by the latest version), or None if nobody told.
@@ -96,7 +96,7 @@ class Catalog:
                     yield tariff
 
     def signals(self, view: View) -> Signals:
-        return Signals(book=self._book, end=view.signals)
+        return Signals(store=self._store, end=view.signals)
 
 
 def _in_force(site: Site, at_us: int | None) -> bool:

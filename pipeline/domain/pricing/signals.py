@@ -93,7 +93,7 @@ class _Series:
         return list({_content(slot): slot for slot in reversed(slots) if _age(slot) == newest}.values())
 
 
-class Book:
+class SignalStore:
     """All slots of all series, each with the offset that brought it. Grows only; offsets rise."""
 
     __slots__ = ("series",)
@@ -118,28 +118,28 @@ class Book:
 
 
 class Signals:
-    """The slots of a book below an offset. A revision that is published after its slot began never prices it."""
+    """The price slots of a store below an offset. A revision that is published after its slot began never prices it."""
 
-    __slots__ = ("_book", "_end", "_site")
+    __slots__ = ("_end", "_site", "_store")
 
     def __init__(
-        self, slots: Iterable[Slot] = (), book: Book | None = None, end: int = 0, site_id: str | None = None
+        self, slots: Iterable[Slot] = (), store: SignalStore | None = None, end: int = 0, site_id: str | None = None
     ) -> None:
-        """All of `slots`, or what `book` holds below `end`.
+        """All of `slots`, or what `store` holds below `end`.
 
         With `site_id` as that site sees them: a series of its own (`series_of`) stands in for the one of that name.
         """
         self._end = end
         self._site = site_id
-        if book is None:
-            book = Book()
+        if store is None:
+            store = SignalStore()
             for slot in slots:
-                book.add(GIVEN, slot)
-        self._book = book
+                store.add(GIVEN, slot)
+        self._store = store
 
     def of_site(self, site_id: str) -> Signals:
         """The same slots as this site sees them."""
-        return Signals(book=self._book, end=self._end, site_id=site_id)
+        return Signals(store=self._store, end=self._end, site_id=site_id)
 
     def at(self, series: str, us: int) -> tuple[Slot | None, int]:
         """The slot that prices the instant, and until when that stays so; None: there is none, or two contradict."""
@@ -177,7 +177,7 @@ class Signals:
         return tuple(0 if known is None else bisect_left(known.offsets, self._end) for known in found)
 
     def _of(self, series: str) -> _Series | None:
-        known = self._book.series
+        known = self._store.series
         if self._site is not None:
             own = known.get(series_of(series, self._site))
             if own is not None and own.offsets[0] < self._end:
@@ -193,10 +193,10 @@ def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
 
     A shorter slot inside a longer one is such a pair, too: most often they come from two auctions.
     """
-    book = Book()
+    store = SignalStore()
     for slot in slots:
-        book.add(GIVEN, slot)
-    for series in book.series.values():
+        store.add(GIVEN, slot)
+    for series in store.series.values():
         holding: list[Slot] = []
         for place, start_us in enumerate(series.starts):
             holding = [slot for slot in holding if slot.end_us > start_us]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.pricing.signals import Book, Signals, Slot, disputes
+from pipeline.domain.pricing.signals import Signals, SignalStore, Slot, disputes
 
 T0 = 1_772_436_600_000_000
 MINUTE = 60_000_000
@@ -110,9 +110,9 @@ def test_a_higher_revision_counts_although_it_began_before() -> None:
 def test_a_contradiction_acts_from_the_offset_that_brought_it() -> None:
     """The view before it prices as it did: a replay gives the same bill."""
     for first, second in ((80, 95), (95, 80)):
-        book = Book()
-        book.add(0, slot(0, 15, first))
-        book.add(1, slot(0, 15, second))
-        book.add(2, slot(0, 15, 70, revision=2))
-        seen = [priced(Signals(book=book, end=end), 5)[0] for end in range(4)]
+        store = SignalStore()
+        store.add(0, slot(0, 15, first))
+        store.add(1, slot(0, 15, second))
+        store.add(2, slot(0, 15, 70, revision=2))
+        seen = [priced(Signals(store=store, end=end), 5)[0] for end in range(4)]
         assert seen == [None, first, None, 70]
