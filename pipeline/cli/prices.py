@@ -10,10 +10,16 @@ import click
 from pipeline.cli.options import json_option, kafka_option
 from pipeline.cli.publishing import publish_all
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.pricing.signals import Slot, disputes
+from pipeline.domain.pricing.signals import PriceSlot, disputes
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import PRICE_SIGNALS
-from pipeline.wire.price_signals import contradiction, decode_price_csv, decode_signals, encode_slot, slot_key
+from pipeline.wire.price_signals import (
+    contradiction,
+    decode_price_csv,
+    decode_signals,
+    encode_price_slot,
+    price_slot_key,
+)
 
 
 @click.group()
@@ -45,7 +51,13 @@ def publish(
         raise WrongUsage(f"{file}: --series, --minutes and --currency are for CSV files; here each slot says its own")
     else:
         slots = decode_signals(data, str(file))
-    publish_all(PRICE_SIGNALS, [(slot_key(slot).decode(), encode_slot(slot)) for slot in slots], kafka, as_json, agree)
+    publish_all(
+        PRICE_SIGNALS,
+        [(price_slot_key(slot).decode(), encode_price_slot(slot)) for slot in slots],
+        kafka,
+        as_json,
+        agree,
+    )
 
 
 def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
@@ -58,7 +70,7 @@ def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
             raise WrongUsage(f"{PRICE_SIGNALS.name}: {contradiction(one, other)}")
 
 
-def _readable(key: str, value: bytes) -> list[Slot]:
+def _readable(key: str, value: bytes) -> list[PriceSlot]:
     """What somebody else wrote and nobody can read prices nothing (workers log it), so nothing contradicts it."""
     try:
         return decode_signals(value, key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.domain.pricing.signals import GIVEN, Signals, SignalStore, Slot
+from pipeline.domain.pricing.signals import GIVEN, PriceSlot, Signals, SignalStore
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import NEVER_US
 from pipeline.domain.sites.site import Connector, Site
@@ -40,7 +40,7 @@ class Catalog:
     """Grows only; offsets rise. Not thread-safe: who reads and who adds share a thread."""
 
     def __init__(
-        self, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = (), signals: Iterable[Slot] = ()
+        self, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = (), signals: Iterable[PriceSlot] = ()
     ) -> None:
         self._versions: dict[str, list[tuple[int, Site]]] = {}
         self._places: dict[str, list[tuple[int, Place]]] = {}
@@ -51,7 +51,7 @@ class Catalog:
         for tariff in tariffs:
             self.add_tariff(GIVEN, tariff)
         for slot in signals:
-            self.add_slot(GIVEN, slot)
+            self.add_price_slot(GIVEN, slot)
 
     def add_site(self, offset: int, site: Site) -> None:
         self._versions.setdefault(site.site_id, []).append((offset, site))
@@ -62,7 +62,7 @@ class Catalog:
     def add_tariff(self, offset: int, tariff: Tariff) -> None:
         self._tariffs.setdefault(tariff.id, []).append((offset, tariff))
 
-    def add_slot(self, offset: int, slot: Slot) -> None:
+    def add_price_slot(self, offset: int, slot: PriceSlot) -> None:
         self._store.add(offset, slot)
 
     def place(self, station_id: str, view: View, at_us: int | None = None) -> Place | None:

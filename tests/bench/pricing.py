@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.price import price
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -60,7 +60,7 @@ def typical() -> Case:
 
 def spot_12h() -> Case:
     slots = [
-        Slot(
+        PriceSlot(
             series="spot", start_us=START + (15 * n - 30) * MINUTE_US, end_us=START + (15 * n - 15) * MINUTE_US,
             price=Decimal(80 + 7 * n), currency="EUR",
         )

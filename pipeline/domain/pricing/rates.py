@@ -13,7 +13,7 @@ from math import lcm
 from typing import NamedTuple
 
 from pipeline.domain.pricing.restrictions import SinceCharging
-from pipeline.domain.pricing.signals import Signals, Slot, compose
+from pipeline.domain.pricing.signals import PriceSlot, Signals, compose
 from pipeline.domain.pricing.tariff import Dimension, Dynamic, Element, Limit, PriceComponent, Tariff, Window
 from pipeline.domain.pricing.units import MONEY_SCALE, NEVER_US, minor_units, rounded
 
@@ -102,9 +102,9 @@ class Rates:
         self, source: Source, dynamic: Dynamic, windows: Windows, us: int, signals: Signals
     ) -> tuple[Unit, int]:
         """The unit of a dynamic component at an instant, and until when its slots hold."""
-        spot, spot_until = _slot(signals, dynamic.signal, us)
-        grid, grid_until = _slot(signals, dynamic.grid_signal, us)
-        free, free_until = _slot(signals, dynamic.availability_signal, us)
+        spot, spot_until = _price_slot(signals, dynamic.signal, us)
+        grid, grid_until = _price_slot(signals, dynamic.grid_signal, us)
+        free, free_until = _price_slot(signals, dynamic.availability_signal, us)
         key = (source, windows, spot, grid, free)
         unit = self._composed.get(key)
         if unit is None:
@@ -118,9 +118,9 @@ class Rates:
         source: Source,
         dynamic: Dynamic,
         windows: Windows,
-        spot: Slot | None,
-        grid: Slot | None,
-        free: Slot | None,
+        spot: PriceSlot | None,
+        grid: PriceSlot | None,
+        free: PriceSlot | None,
     ) -> Unit:
         component, static = source.component, source.unit
         unit = Unit(
@@ -199,7 +199,7 @@ class Rates:
         return lcm(*prices, (_with_tax(self._rate(component)) / MONEY_SCALE).denominator)
 
 
-def _slot(signals: Signals, series: str | None, us: int) -> tuple[Slot | None, int]:
+def _price_slot(signals: Signals, series: str | None, us: int) -> tuple[PriceSlot | None, int]:
     return (None, NEVER_US) if series is None else signals.at(series, us)
 
 

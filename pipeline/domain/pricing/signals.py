@@ -37,7 +37,7 @@ def series_of(series: str, site_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Slot:
+class PriceSlot:
     """One value of a series from `start_us` (UTC) to `end_us`, exclusive. Compared by identity."""
 
     series: str
@@ -74,7 +74,7 @@ class _Series:
 
     def __init__(self) -> None:
         self.starts: list[int] = []
-        self.revisions: list[list[tuple[int, Slot]]] = []
+        self.revisions: list[list[tuple[int, PriceSlot]]] = []
         self.offsets = array("q")
         self.longest_us = 0
 
@@ -84,7 +84,7 @@ class _Series:
             stale = bisect_left(self.starts, before_us)
             del self.starts[:stale], self.revisions[:stale]
 
-    def visible(self, place: int, end: int) -> list[Slot]:
+    def visible(self, place: int, end: int) -> list[PriceSlot]:
         """The revision that counts among those below `end`; more than one: they contradict each other."""
         slots = [slot for offset, slot in self.revisions[place] if offset < end]
         if len(slots) < 2:
@@ -101,7 +101,7 @@ class SignalStore:
     def __init__(self) -> None:
         self.series: dict[str, _Series] = {}
 
-    def add(self, offset: int, slot: Slot) -> None:
+    def add(self, offset: int, slot: PriceSlot) -> None:
         """A revision that was published after its slot began never prices it, so it is not kept."""
         if slot.published_us is not None and slot.published_us > slot.start_us:
             return
@@ -123,7 +123,11 @@ class Signals:
     __slots__ = ("_end", "_site", "_store")
 
     def __init__(
-        self, slots: Iterable[Slot] = (), store: SignalStore | None = None, end: int = 0, site_id: str | None = None
+        self,
+        slots: Iterable[PriceSlot] = (),
+        store: SignalStore | None = None,
+        end: int = 0,
+        site_id: str | None = None,
     ) -> None:
         """All of `slots`, or what `store` holds below `end`.
 
@@ -141,7 +145,7 @@ class Signals:
         """The same slots as this site sees them."""
         return Signals(store=self._store, end=self._end, site_id=site_id)
 
-    def at(self, series: str, us: int) -> tuple[Slot | None, int]:
+    def at(self, series: str, us: int) -> tuple[PriceSlot | None, int]:
         """The slot that prices the instant, and until when that stays so; None: there is none, or two contradict."""
         known = self._of(series)
         if known is None:
@@ -150,7 +154,7 @@ class Signals:
         first = bisect_right(starts, us)
         following = next((place for place in range(first, len(starts)) if known.visible(place, end)), None)
         until = NEVER_US if following is None else starts[following]
-        chosen: list[Slot] = []
+        chosen: list[PriceSlot] = []
         for place in range(first - 1, max(first - 1 - SLOTS_BACK, -1), -1):
             if starts[place] + known.longest_us <= us:
                 break
@@ -161,7 +165,7 @@ class Signals:
             return None, until
         return chosen[0] if len(chosen) == 1 else None, min(until, _end(chosen))
 
-    def during(self, series: str, from_us: int, to_us: int) -> list[Slot]:
+    def during(self, series: str, from_us: int, to_us: int) -> list[PriceSlot]:
         """The slots that decide some instant between the two, both included, in order of time."""
         known = self._of(series)
         if known is None:
@@ -188,7 +192,7 @@ class Signals:
 NO_SIGNALS = Signals()
 
 
-def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
+def disputes(slots: Iterable[PriceSlot]) -> Iterator[tuple[PriceSlot, PriceSlot]]:
     """Pairs of one series that state different values for one instant, and neither revision nor publication decides.
 
     A shorter slot inside a longer one is such a pair, too: most often they come from two auctions.
@@ -197,7 +201,7 @@ def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
     for slot in slots:
         store.add(GIVEN, slot)
     for series in store.series.values():
-        holding: list[Slot] = []
+        holding: list[PriceSlot] = []
         for place, start_us in enumerate(series.starts):
             holding = [slot for slot in holding if slot.end_us > start_us]
             for slot in series.visible(place, 0):
@@ -208,16 +212,16 @@ def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
                 holding.append(slot)
 
 
-def _age(slot: Slot) -> tuple[int, int]:
+def _age(slot: PriceSlot) -> tuple[int, int]:
     return slot.revision, -1 if slot.published_us is None else slot.published_us
 
 
-def _content(slot: Slot) -> tuple[object, ...]:
+def _content(slot: PriceSlot) -> tuple[object, ...]:
     """End and value; slots of one start that agree in it are one."""
     return slot.end_us, slot.price, slot.per_kwh, slot.currency, slot.level, slot.free, slot.total
 
 
-def _end(slots: list[Slot]) -> int:
+def _end(slots: list[PriceSlot]) -> int:
     return max(slot.end_us for slot in slots)
 
 
@@ -233,9 +237,9 @@ def compose(
     dynamic: Dynamic,
     static_price: Decimal,
     vat: Decimal | None,
-    spot: Slot | None,
-    grid: Slot | None,
-    availability: Slot | None,
+    spot: PriceSlot | None,
+    grid: PriceSlot | None,
+    availability: PriceSlot | None,
     network: Window | None,
     discount: Window | None,
 ) -> Composed:
@@ -267,11 +271,11 @@ def compose(
     return Composed(price=price, parts=tuple((name, f"{part.normalize():f}") for name, part in parts if part))
 
 
-def _per_kwh(slot: Slot) -> Decimal:
+def _per_kwh(slot: PriceSlot) -> Decimal:
     return (slot.price or Decimal(0)) / slot.per_kwh
 
 
-def _factor(dynamic: Dynamic, grid: Slot | None, availability: Slot | None) -> Decimal:
+def _factor(dynamic: Dynamic, grid: PriceSlot | None, availability: PriceSlot | None) -> Decimal:
     factor = Decimal(1)
     if grid is not None:
         factor *= dict(dynamic.grid_factors)[grid.level or "NORMAL"]
