@@ -65,7 +65,7 @@ SENT = (
 STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
     ("sessions", "", outputs.StrippedSession),
     ("sessions", "line", outputs.Line),
-    ("sessions", "slot", outputs.Slot),
+    ("sessions", "slot", outputs.SessionSlot),
     ("session-updates", "", outputs.SessionUpdate),
     ("anomalies", "", outputs.Alert),
     ("receipts", "bill", receipts.Receipt),

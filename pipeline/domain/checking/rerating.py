@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.outputs import Line, SessionSlot
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.facts import Activity, ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.localtime import label_of, zone_of
@@ -28,7 +28,7 @@ class Recorded(NamedTuple):
     site_id: str
     start_us: int
     end_us: int
-    slots: Sequence[Slot]
+    slots: Sequence[SessionSlot]
     lines: Sequence[Line]
     billed_excl: Decimal | None
     """Total without tax of its final bill; None: held."""
