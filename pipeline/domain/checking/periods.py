@@ -1,7 +1,7 @@
 """Pricing of stated charging periods: what a CDR claims, volume by volume, instead of meter readings.
 
 The volumes of a period are priced as stated (ops/spec/pricing.md D7), also where they contradict its timestamps.
-Tariffs, sums, steps, limits and lines are those of domain/pricing/; only the walk over time is different.
+Tariffs, sums, step sizes, limits and lines are those of domain/pricing/; only the walk over time is different.
 """
 
 from __future__ import annotations

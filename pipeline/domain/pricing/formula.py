@@ -18,7 +18,7 @@ class Formula(NamedTuple):
 
     quantity: int
     """Priced energy before the period, mWh."""
-    step: int
+    step_mwh: int
     scale: int
     unit_excl: int
     sum_excl: int
@@ -27,8 +27,8 @@ class Formula(NamedTuple):
 
     def amounts(self, mwh: int) -> tuple[int, int]:
         """Cost without and with tax after `mwh` of the period; the same rounding as in totals.py."""
-        quantity, step, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
-        billed = mwh + -(quantity + mwh) % step if step else mwh
+        quantity, step_mwh, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
+        billed = mwh + -(quantity + mwh) % step_mwh if step_mwh else mwh
         return (sum_excl + unit_excl * billed) // scale, (sum_incl + unit_incl * billed) // scale
 
     def at(self, mwh: int) -> tuple[str, str]:
@@ -52,7 +52,7 @@ def formula_of(rates: Rates, ledger: BillLedger, piece: Piece, cost: Cost) -> Fo
         return None
     whole = rates.scale * ENERGY_SCALE
     formula = Formula(
-        energy.quantity, unit.step * 1000, 2 * whole,
+        energy.quantity, unit.step_size * 1000, 2 * whole,
         2 * unit.excl, 2 * energy.excl + whole, 2 * unit.incl, 2 * energy.incl + whole,
     )  # fmt: skip
     excl, incl = formula.amounts(piece.mwh)

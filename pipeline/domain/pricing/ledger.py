@@ -58,9 +58,9 @@ class Volume:
         self.excl: int | None = 0
         self.incl: int | None = 0
         self.unit: Unit | None = None
-        """Of the last priced period: its step rounds the dimension."""
+        """Of the last priced period: its step_size rounds the dimension."""
         self.snapped_s: int | None = None
-        """Whole seconds to be used for the step where periods state them one by one (D7); None: from the sum."""
+        """Whole seconds that step_size rounds, where periods state them one by one (D7); None: from the sum."""
 
     def copy(self) -> Volume:
         twin = Volume()

@@ -32,7 +32,7 @@ class Unit:
     component_index: int
     window: str
     """The element's restrictions in words."""
-    step: int
+    step_size: int
     """Wh or seconds; 0: no rounding."""
     rate: str | None
     """Tax in percent; None: no tax applies, or unknown (then one of the two prices is None)."""
@@ -130,7 +130,7 @@ class Rates:
             element_index=static.element_index,
             component_index=static.component_index,
             window=static.window,
-            step=static.step,
+            step_size=static.step_size,
             rate=static.rate,
             is_idle_fee=static.is_idle_fee,
             reason=static.reason,
@@ -163,7 +163,7 @@ class Rates:
             element_index=index,
             component_index=place,
             window=element.words(),
-            step=max(component.step_size, 0),
+            step_size=max(component.step_size, 0),
             rate=None if rate is None else f"{rate.normalize():f}",
             is_idle_fee=any(isinstance(condition, SinceCharging) for condition in element.conditions),
             reason="LOCKED_PRICE" if is_locked else "FIRST_MATCH",

@@ -55,7 +55,7 @@ class Piece(NamedTuple):
 
 
 class Adjustment(NamedTuple):
-    """A step after the dimensions: a line of its own, and the total after it."""
+    """An adjustment after the dimensions: a line of its own, and the total after it."""
 
     kind: str
     total: Cost
@@ -120,7 +120,7 @@ def amounts(rates: Rates, volume: Volume, scale: int, extra: int) -> list[Cost]:
 
 
 def last_priced(volume: Volume) -> Run | None:
-    """The run whose step rounds the dimension, and which carries the difference."""
+    """The run whose step_size rounds the dimension, and which carries the difference."""
     return next((run for run in reversed(volume.runs) if run.unit is not None and run.quantity), None)
 
 
@@ -128,9 +128,9 @@ def extras(ledger: BillLedger) -> tuple[int, int, int]:
     """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
     energy, time, parking = _sums(ledger.energy), _sums(ledger.time), _sums(ledger.parking)
     return (
-        0 if energy is None else _energy_step(energy),
-        0 if time is None else _time_step(ledger, time, parking),
-        0 if parking is None else _parking_step(ledger, time, parking),
+        0 if energy is None else _energy_rest(energy),
+        0 if time is None else _time_rest(ledger, time, parking),
+        0 if parking is None else _parking_rest(ledger, time, parking),
     )
 
 
@@ -206,11 +206,11 @@ def _dimensions(rates: Rates, ledger: BillLedger, piece: Piece | None) -> Cost:
     parking = _sums(ledger.parking, parking_unit, us)
     cost = FREE
     if energy is not None:
-        cost = _rounded(energy, _energy_step(energy), rates.scale * ENERGY_SCALE)
+        cost = _rounded(energy, _energy_rest(energy), rates.scale * ENERGY_SCALE)
     if time is not None:
-        cost = cost.plus(_rounded(time, _time_step(ledger, time, parking), rates.scale * TIME_SCALE))
+        cost = cost.plus(_rounded(time, _time_rest(ledger, time, parking), rates.scale * TIME_SCALE))
     if parking is not None:
-        cost = cost.plus(_rounded(parking, _parking_step(ledger, time, parking), rates.scale * TIME_SCALE))
+        cost = cost.plus(_rounded(parking, _parking_rest(ledger, time, parking), rates.scale * TIME_SCALE))
     for flat in ledger.flats:
         if flat.unit is not None:
             cost = cost.plus(Cost(*flat.unit.once))
@@ -225,36 +225,36 @@ def _rounded(sums: Sums, extra: int, scale: int) -> Cost:
     return Cost(None if excl is None else rounded(excl, scale), None if incl is None else rounded(incl, scale))
 
 
-def _energy_step(sums: Sums) -> int:
-    """mWh to add so that the total is a whole number of steps (Wh); an exact multiple is not rounded further (D8)."""
-    step = sums.unit.step
-    return -sums.quantity % (step * 1000) if step else 0
+def _energy_rest(sums: Sums) -> int:
+    """mWh to add so that the total is a multiple of step_size (Wh); an exact multiple is not rounded further (D8)."""
+    step_size = sums.unit.step_size
+    return -sums.quantity % (step_size * 1000) if step_size else 0
 
 
-def _time_step(ledger: BillLedger, time: Sums, parking: Sums | None) -> int:
-    return 0 if parking is not None and _rounds_parking(ledger) else _snapped_step(time, ledger.how.no_snap)
+def _time_rest(ledger: BillLedger, time: Sums, parking: Sums | None) -> int:
+    return 0 if parking is not None and _rounds_parking(ledger) else _snapped_rest(time, ledger.how.no_snap)
 
 
-def _parking_step(ledger: BillLedger, time: Sums | None, parking: Sums) -> int:
-    return 0 if time is not None and not _rounds_parking(ledger) else _snapped_step(parking, ledger.how.no_snap)
+def _parking_rest(ledger: BillLedger, time: Sums | None, parking: Sums) -> int:
+    return 0 if time is not None and not _rounds_parking(ledger) else _snapped_rest(parking, ledger.how.no_snap)
 
 
 def _rounds_parking(ledger: BillLedger) -> bool:
     """Of charging and idle time only the latter is rounded; another reading of D11 takes what came last."""
-    if not ledger.how.step_of_last_time:
+    if not ledger.how.step_size_of_last_time:
         return True
     return ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
 
 
-def _snapped_step(sums: Sums, no_snap: bool) -> int:
-    """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
-    step = sums.unit.step
-    if not step:
+def _snapped_rest(sums: Sums, no_snap: bool) -> int:
+    """Microseconds to add: the total is snapped to the nearest second, then goes up to a multiple of step_size (D7)."""
+    step_size = sums.unit.step_size
+    if not step_size:
         return 0
     if no_snap:
-        return -sums.quantity % (step * US_PER_S)
+        return -sums.quantity % (step_size * US_PER_S)
     seconds = (sums.quantity + US_PER_S // 2) // US_PER_S if sums.snapped_s is None else sums.snapped_s
-    return (seconds + -seconds % step) * US_PER_S - sums.quantity
+    return (seconds + -seconds % step_size) * US_PER_S - sums.quantity
 
 
 def _with_piece(ledger: BillLedger, piece: Piece) -> BillLedger:
