@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.explaining import explained
-from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
+from pipeline.cli.log_files import print_bad_lines, print_set_aside, strict_option
 from pipeline.cli.options import settings
 from pipeline.cli.output import echo, plain
 from pipeline.cli.progress import progress
@@ -52,7 +52,7 @@ def command(
     keys = keyring(found) if found.keys_file else passing_keyring()
     sessions = OfflineSessions(rating(found, keys), keys, explain=explain)
     log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
-    exit_code = tell_bad_lines(log)
+    exit_code = print_bad_lines(log)
     with progress("assembling", log.lines, "records") as bar:
         for _, key, value in log.records(final_ticks=final_ticks):
             sessions.feed(key, value)
@@ -63,4 +63,4 @@ def command(
         echo("\n".join(map(plain, explained(row))) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         echo(f"refused: {count} {reason}", err=True)
-    return tell_set_aside(sessions.stage.set_aside) or exit_code
+    return print_set_aside(sessions.stage.set_aside) or exit_code

@@ -154,16 +154,16 @@ async def _run(found: Settings, chosen: Options, passwords: Passwords | None) ->
             stack.callback(probes.stop)
         if chosen.tls is None and not _is_loopback(chosen.host):
             _log.warning("no TLS: passwords and tokens travel readable; for trusted networks only")
-        told = asyncio.create_task(_tell(gateway, ready, "wss" if chosen.tls else "ws", chosen.host))
+        ready_line = asyncio.create_task(_log_ready(gateway, ready, "wss" if chosen.tls else "ws", chosen.host))
         try:
             await gateway.run(stop, ready)
         except OSError as error:
             raise WrongUsage(f"cannot listen on {chosen.host}:{chosen.port}: {error.strerror}") from error
         finally:
-            told.cancel()
+            ready_line.cancel()
     _log.info("stopped")
 
 
-async def _tell(gateway: Gateway, ready: asyncio.Event, scheme: str, host: str) -> None:
+async def _log_ready(gateway: Gateway, ready: asyncio.Event, scheme: str, host: str) -> None:
     await ready.wait()
     _log.info("chargers connect to %s://%s:%s/<identity>", scheme, host, gateway.port)

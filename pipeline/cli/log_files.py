@@ -12,7 +12,7 @@ from pipeline.edge.replayer import Log
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is no record (exit 2).")
 
 
-def tell_bad_lines(log: Log) -> int:
+def print_bad_lines(log: Log) -> int:
     """Names the bad lines on stderr and says what became of them. Exit code 1, unless it was asked to send them."""
     if not log.bad:
         return 0
@@ -26,7 +26,7 @@ def tell_bad_lines(log: Log) -> int:
     return 1 if log.left_out or log.bad_lines != "send" else 0
 
 
-def tell_set_aside(stations: Mapping[bytes, str]) -> int:
+def print_set_aside(stations: Mapping[bytes, str]) -> int:
     """Stations that met an error of ours (its place). Exit code 1 if there are any."""
     for key, where in sorted(stations.items()):
         echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)

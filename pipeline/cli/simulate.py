@@ -137,7 +137,7 @@ def command(
                 chosen = settings(kafka=kafka)
                 records = signed(records, control(chosen, METER_EVENTS.name))
                 report = produce(records, METER_EVENTS.name, producer_config(chosen), shown.advance)
-    tell(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
+    print_report(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
 
 
 def _refuse_given(option: str, why: str) -> None:
@@ -188,7 +188,7 @@ class Chargers:
         _write_documents(folder, [site], [charger_documents.tariff()])
 
 
-def tell(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
+def print_report(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
     """The report on stdout, or with `err` on stderr; raises Unavailable if the broker refused records."""
     if as_json:
         print_json(msgspec.to_builtins(report) | {"clock": clock})

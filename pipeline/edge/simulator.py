@@ -169,13 +169,13 @@ class _Lane:
             number += 1
             visit = draw_visit(self.random, config.seed, self.station, self.connector, self.zone, arrival_us, number)
             content, kinds = faults.draw(self.fault_random, self.config.faults)
-            if content == "clock_skew":  # while a queue waits nobody could tell a wrong clock from the outage
+            if content == "clock_skew":  # while a queue waits a wrong clock could not be distinguished from the outage
                 content = content if self.last_due_us < visit.start_us - MINUTE else None
                 kinds = tuple(kind for kind in kinds if kind != "late")
             before_wh = self.meter.lifetime_wh
             events, manner, applied, changes = self._with_faults(visit, content, kinds)
             yield from self._deliver(events, manner)
-            self._tell_truth(visit, self.meter.lifetime_wh - before_wh, applied, changes)
+            self._report_truth(visit, self.meter.lifetime_wh - before_wh, applied, changes)
             free_us = visit.end_us + 3 * MINUTE
         while self.held:
             due_us, _, value = heappop(self.held)
@@ -236,7 +236,7 @@ class _Lane:
         self.sent += 1
         heappush(self.held, (due_us, self.sent, self.encode(event)))
 
-    def _tell_truth(self, visit: Visit, energy_wh: int, kinds: tuple[str, ...], changes: Sequence[str]) -> None:
+    def _report_truth(self, visit: Visit, energy_wh: int, kinds: tuple[str, ...], changes: Sequence[str]) -> None:
         self.on_truth(
             Truth(
                 station_id=visit.station_id,

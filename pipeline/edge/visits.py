@@ -124,7 +124,7 @@ def _events(
     station_id, connector_id, transaction_id = visit.station_id, visit.connector_id, visit.transaction_id
     shown_wh, interval_us = meter.shown_wh, station.interval_s * SECOND
     battery_wh, taper = visit.car.battery_wh, TAPER[visit.power_type]
-    peak_w, tells_soc = _peak_w(connector, visit.car), visit.power_type == "DC"
+    peak_w, states_soc = _peak_w(connector, visit.car), visit.power_type == "DC"
 
     def status(at_us: int, word: str) -> StatusReported:
         return StatusReported(
@@ -157,7 +157,7 @@ def _events(
             transaction_id=transaction_id,
             register_wh=shown_wh + wh,
             power_w=power_w,
-            soc_percent=soc if tells_soc else None,
+            soc_percent=soc if states_soc else None,
             state="charging",
         )
         power_w, last_us = peak_w * taper[soc] // 1000, at_us
@@ -174,7 +174,7 @@ def _events(
             transaction_id=transaction_id,
             register_wh=shown_wh + wh,
             power_w=0,
-            soc_percent=soc if tells_soc else None,
+            soc_percent=soc if states_soc else None,
             state="suspended_ev",
         )
     yield SessionEnded(

@@ -85,7 +85,7 @@ class Gateway:
         try:
             while not stop.is_set() and not self._writer.failed:
                 self._beat = time.monotonic()
-                self._tell_about_kafka()
+                self._log_kafka_outage()
                 await _wait(stop, BEAT_S)
         finally:
             self._listening = False
@@ -204,7 +204,7 @@ class Gateway:
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
 
-    def _tell_about_kafka(self) -> None:
+    def _log_kafka_outage(self) -> None:
         """Once per outage; how many frames waited is a metric."""
         if bool(self._writer.away) != self._away:
             self._away = bool(self._writer.away)
