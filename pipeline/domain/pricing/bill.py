@@ -1,4 +1,4 @@
-"""The bill: the totals of a session, what is to be paid, and the tax of it; its lines are written in lines.py."""
+"""The bill: the totals of a session, what is to be paid, and its tax. lines.py writes its lines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TaxTotal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Basis:
-    """What a bill was made with, for its receipt. Bills are equal if they say the same, whoever held the tariff."""
+    """What a bill was made with, for its receipt. It plays no part when bills are compared."""
 
     __slots__ = ("signals", "tariff", "tax_rate")
 
@@ -64,7 +64,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...]
     quote: PriceQuote | None = None
-    """What the driver was shown before the start; None: nothing that we were told of."""
+    """What the driver was shown before the start; None: no quote was recorded."""
     locked_at_us: int | None = None
     """Whose prices hold: the quote's instant if it binds, else the start. None: no quote, or prices are not LOCKED."""
     basis: Basis
@@ -119,9 +119,9 @@ def render(
 
 
 def waive(bill: Bill, end_us: int) -> Bill:
-    """The bill of a session that is not billable: its lines stand, and a line of its own takes them back (D12).
+    """The bill of a session that is not billable: it keeps its lines, and one more line takes them back (D12).
 
-    A bill that was held for want of a fact is so no more: without a price its lines say nothing and are left out.
+    A bill that waited for a fact does not wait any more: without a price its lines say nothing and are left out.
     """
     nothing = payable_text(0, minor_units(bill.currency))
     lines = [] if bill.state == "HELD" else [line for line in bill.lines if line.kind != "ROUNDING"]

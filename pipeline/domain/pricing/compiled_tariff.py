@@ -1,8 +1,8 @@
 """A tariff version compiled for one time zone: which component is active in which period.
 
 Compiled once and shared by all sessions: calendars become, per UTC day, a list of instants at which the set of
-matching elements changes. Between two of them only the conditions of `Rules` (energy, duration, power, idle) and the
-signal slots decide.
+matching elements changes. Between two of these instants only the conditions of `Rules` (energy, duration, power, idle)
+and the price slots decide.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Candidate = tuple[tuple[Condition, ...], Source]
 
 
 class Active(NamedTuple):
-    """The component of each dimension that is active at an instant; without one, why not, and what was unknown."""
+    """For each dimension the component that is active at an instant, or why none is, and what was unknown."""
 
     units: Four[Unit | None]
     unpriced: Four[str] = (NO_MATCH, NO_MATCH, NO_MATCH, NO_MATCH)
@@ -43,7 +43,7 @@ class Active(NamedTuple):
 
 
 class Rules:
-    """What is left to decide while the calendar does not change: candidates per dimension, in rank order."""
+    """What remains to be decided while the calendar does not change: candidates per dimension, in rank order."""
 
     __slots__ = ("active", "candidates", "conditions", "windows")
 
@@ -54,13 +54,13 @@ class Rules:
             {each for candidate in candidates for conditions, _ in candidate for each in conditions}
         )
         self.active: Active | None = None
-        """Set if nothing is left to decide: no condition, no signal."""
+        """Set if nothing remains to be decided: no condition, no signal."""
         if not self.conditions and not windows:
             self.active = Active(four([each[0][1].unit if each else None for each in candidates]))
 
 
 class RulePeriod(NamedTuple):
-    """Until `to_us` the same rules hold under the same UTC offset (None: no zone is needed)."""
+    """The same rules hold until `to_us` under the same UTC offset (None: no zone is needed)."""
 
     to_us: int
     offset_s: int | None

@@ -18,11 +18,12 @@ class Reading(NamedTuple):
     at_us: int
     register_mwh: int
     power_w: int | None = None
-    """What the charger stated; it holds until the next reading. None: nothing, the mean up to there counts (D16)."""
+    """What the charger stated; it holds until the next reading. None: it stated nothing, and the mean of the interval
+    counts (D16)."""
 
 
 class ActivityPeriod(NamedTuple):
-    """From `from_us` on (until the next period or the end) the session was in this activity."""
+    """The session was in this activity from `from_us` until the next period or its end."""
 
     from_us: int
     activity: Activity
@@ -40,6 +41,7 @@ class Facts(NamedTuple):
     reservation_expired: bool = False
     estimated: bool = False
     quote: PriceQuote | None = None
-    """What the driver was shown before the start; None: nothing that we were told of."""
+    """What the driver was shown before the start; None: no quote was recorded."""
     powers_between: Sequence[tuple[int, int]] = ()
-    """(us, W) that the charger stated between two readings, in order of time; each holds until the next of either."""
+    """(us, W) that the charger stated between two readings, in order of time. Each value holds until the next value or
+    reading."""

@@ -1,7 +1,7 @@
 """Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
 
-price.py folds over recorded facts, the stream over events as they come: one engine, so running and final cost
-cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file.
+price.py folds over recorded facts, the stream over events as they arrive. Both use this engine, so that running and
+final cost cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class Fold:
         tax_rate: Decimal | None = None,
         quote: PriceQuote | None = None,
     ) -> Fold:
-        """A session begins, charging. `register_mwh` None: not known yet, the first reading gives it."""
+        """A session that begins and charges. `register_mwh` None: not known yet, the first reading gives it."""
         signals = signals or NO_SIGNALS
         lock = lock_of(tariff.price_mode, start_us, quote)
         fold = cls(compile_tariff(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
@@ -120,7 +120,7 @@ class Fold:
 
     @property
     def needs_power(self) -> bool:
-        """Does a price depend on power? Then each reading must be told, with what it states."""
+        """Does a price depend on power? Then the fold needs each reading, with the power that it states."""
         return self._compiled.has_power
 
     @property
@@ -130,7 +130,7 @@ class Fold:
 
     @property
     def prices(self) -> tuple[Unit | None, ...]:
-        """What is asked at this moment, for each dimension."""
+        """The unit price of each dimension at this moment."""
         return self._active.units
 
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
@@ -139,7 +139,7 @@ class Fold:
             self._read(at_us, register_mwh, power_w)
 
     def moved(self, at_us: int, register_mwh: int) -> bool:
-        """A reading up to which no price can change: it is taken, and those before it need not be told. Else False."""
+        """Takes a reading up to which no price can change; the fold does not need those before it. Else False."""
         if self._last_us < at_us <= self._cut_us and register_mwh < self._cut_mwh:
             self._last_us = at_us
             self._last_mwh = register_mwh
@@ -147,14 +147,14 @@ class Fold:
         return False
 
     def power(self, at_us: int, power_w: int) -> None:
-        """Power that was stated between two readings of the register, later than all that was told before."""
+        """Power that was stated between two readings of the register, later than all readings and powers before."""
         if at_us < (self._stated[-1][0] if self._stated else self._last_us):
             raise ValueError("a power came out of order; refold from the kept readings")
         if self._compiled.has_power:
             self._stated.append((at_us, power_w))
 
     def activity(self, at_us: int, activity: Activity) -> None:
-        """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
+        """The session is in this activity from `at_us`, which must not be before the last reading or change."""
         if at_us < (self._pending[-1][0] if self._pending else self._last_us):
             raise ValueError("a change of activity came out of order; refold from the kept readings")
         self._pending.append((at_us, activity))
@@ -286,7 +286,7 @@ class Fold:
         return active._replace(is_power_derived=True) if self._power_derived else active
 
     def _arm(self) -> None:
-        """Up to `_cut_us` and `_cut_mwh` a reading changes nothing but the last reading."""
+        """A reading below `_cut_us` and `_cut_mwh` changes nothing but the last reading."""
         is_slow = self._pending or self._compiled.has_power or self._start_mwh is None
         self._cut_us = -1 if is_slow else self._next_us
 

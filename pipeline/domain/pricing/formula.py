@@ -13,7 +13,7 @@ from pipeline.domain.pricing.units import money_text
 class Formula(NamedTuple):
     """The running cost along a period, by the energy of the period so far. Amounts in 1/10,000, tax excl. and incl.
 
-    Either is `(sum + unit * energy) // scale`: what is fixed and the half that rounds are in the sum already.
+    Either is `(sum + unit * energy) // scale`. The sum already holds what is fixed, and the half that rounds.
     """
 
     quantity: int
@@ -37,9 +37,9 @@ class Formula(NamedTuple):
 
 
 def formula_of(rates: Rates, ledger: BillLedger, piece: Piece, cost: Cost) -> Formula | None:
-    """The formula of the period that `piece` began, if nothing but energy adds to the cost in it; else None.
+    """The formula of the period that `piece` began, if only energy adds to its cost; else None.
 
-    None also below 0, where halves round the other way.
+    Also None below 0, where halves round the other way.
     """
     energy, active = ledger.energy, piece.active
     unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]

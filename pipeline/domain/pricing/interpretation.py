@@ -1,6 +1,6 @@
-"""Other readings of OCPI's open points, admitted when somebody else's CDR is checked (ops/spec/pricing.md D24).
+"""Other readings of OCPI's open points, accepted when another party's CDR is checked (ops/spec/pricing.md D24).
 
-Our own bills always follow STANDARD. A gap in the spec is no error of the other party.
+Our own bills always follow STANDARD. A gap in the specification is not an error of the other party.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Interpretation:
     whole_periods: bool = False
     """A charging period is priced whole by its start."""
     spread: Literal["time", "cheapest", "dearest"] = "time"
-    """Where the energy of a period goes that spans a change of its price: bounds of what it can have cost."""
+    """How the energy of a period that spans a change of price is divided: bounds of what it can have cost."""
 
 
 STANDARD = Interpretation()

@@ -108,7 +108,7 @@ class Volume:
         self.incl = None if self.incl is None or unit.incl is None else self.incl + unit.incl * quantity
 
     def snap(self, unit: Unit | None, seconds: int) -> None:
-        """Counts priced time in whole seconds, for volumes that are stated period by period (D7)."""
+        """Counts priced time in whole seconds, where volumes are stated period by period (D7)."""
         if unit is not None:
             self.snapped_s = (self.snapped_s or 0) + seconds
 

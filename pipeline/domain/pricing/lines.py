@@ -1,7 +1,7 @@
 """The lines of a bill: each is rendered from a run of the ledger, or corrects the total (ops/spec/pricing.md 6).
 
-What corrects the total (idle cap, limits, currency rounding) is a line of its own, so that the lines re-add to every
-figure of the head.
+Each correction of the total (idle cap, limits, currency rounding) is a line of its own, so that the lines add up to
+every figure of the head.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pipeline.domain.pricing.units import amount_text, kwh_text, local_text, rou
 
 
 class LineWriter:
-    """Writes the lines one after another and counts what they add up to."""
+    """Writes the lines one after another and adds them up."""
 
     __slots__ = ("_compiled", "_end_us", "_tariff_id", "_version", "lines", "lowest_amount", "notes", "tax", "total")
 

@@ -18,12 +18,12 @@ from pipeline.domain.pricing.tariff import Dimension, Dynamic, Element, Limit, P
 from pipeline.domain.pricing.units import MONEY_SCALE, NEVER_US, minor_units, rounded
 
 _KEPT = 20_000
-"""Composed prices that are remembered; a fleet prices by the same slots again and again."""
+"""The number of composed prices that are remembered: a fleet uses the same price slots again and again."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Unit:
-    """One unit price from one source; the lines of a bill are told apart by its identity."""
+    """One unit price from one source; its identity distinguishes the lines of a bill."""
 
     tariff_id: str
     tariff_version: str
@@ -49,7 +49,7 @@ class Unit:
     evidence: tuple[str, ...] = ()
     assumption: str = ""
     missing: bool = False
-    """No price is known, because a signal slot is missing: the bill is held."""
+    """No price is known, because a price slot is missing: the bill is held."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +101,7 @@ class Rates:
     def composed(
         self, source: Source, dynamic: Dynamic, windows: Windows, us: int, signals: Signals
     ) -> tuple[Unit, int]:
-        """The unit of a dynamic component at an instant, and until when its slots hold."""
+        """The unit of a dynamic component at an instant, and until when its price slots hold."""
         spot, spot_until = _price_slot(signals, dynamic.signal, us)
         grid, grid_until = _price_slot(signals, dynamic.grid_signal, us)
         free, free_until = _price_slot(signals, dynamic.availability_signal, us)
@@ -216,7 +216,7 @@ def _limit(limit: Limit | None) -> tuple[int, int | None] | None:
 
 
 def _price_text(price: Decimal, digits: int) -> str:
-    """All decimals of the price, at least those of the currency; zeros that somebody wrote or left out play no part."""
+    """All decimals of the price, at least those of the currency; trailing zeros of the document do not count."""
     whole, _, decimals = f"{price:f}".partition(".")
     decimals = decimals.rstrip("0").ljust(digits, "0")
     return f"{whole}.{decimals}" if decimals else whole

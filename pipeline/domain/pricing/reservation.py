@@ -1,4 +1,4 @@
-"""What a reservation costs: time before the session, by elements of its own; nothing is read in it."""
+"""What a reservation costs: the time before the session, by elements of its own. It has no meter readings."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Price signals as slots of UTC time, and how a unit price is composed from them (ops/spec/pricing.md section 5).
+"""Price signals as price slots, and how a unit price is composed from them (ops/spec/pricing.md section 5).
 
 A slot has its own length, because a market may change it. A missing slot is never a price of zero and never the value
-of its neighbour. Of the slots that hold an instant the highest revision counts, then the one published last, then the
-one that began last. Two of one start that differ in value alone have none at all: that one came first says nothing.
+of its neighbour. If several slots hold an instant, the highest revision counts, then the one published last, then the
+one that began last. If two slots differ in nothing but value, neither counts: the order of arrival proves nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _WIDE = Context(prec=120)
 _CENT_OF_CENT = Decimal("0.0001")
 GIVEN = -1
-"""The offset of what was there from the start."""
+"""The offset of slots that were given when the store was made."""
 AVAILABILITY_KEPT_US = 62 * 86_400 * 1_000_000
-"""A series a site, 96 slots a day: only so much is held. Longer than a bill can be revised; an older replay is HELD."""
+"""Each site has a series with 96 slots a day, so the store keeps only so much. Bills cannot be revised for so long; a
+replay of something older is HELD."""
 SLOTS_BACK = 100
-"""So many slots may begin inside another one and end before it; further back nobody looks."""
+"""At most so many slots may begin inside another one and end before it; the search goes no further back."""
 
 
 AVAILABILITY = "availability"
@@ -68,7 +69,7 @@ class PriceSlot:
 
 
 class _Series:
-    """The slots of one series in order of start, each with all its revisions; and the offsets that brought any."""
+    """The slots of one series in order of start, each with all its revisions, and the offsets of their records."""
 
     __slots__ = ("longest_us", "offsets", "revisions", "starts")
 
@@ -79,13 +80,13 @@ class _Series:
         self.longest_us = 0
 
     def forget(self, before_us: int) -> None:
-        """Slots that began before; many at a time. They still count as offsets: what is known never becomes less."""
+        """Drops slots that began before, many at a time. Their offsets stay: the number of known slots only grows."""
         if self.starts[0] < before_us - AVAILABILITY_KEPT_US // 8:
             stale = bisect_left(self.starts, before_us)
             del self.starts[:stale], self.revisions[:stale]
 
     def visible(self, place: int, end: int) -> list[PriceSlot]:
-        """The revision that counts among those below `end`; more than one: they contradict each other."""
+        """The revision that counts among those below `end`; several of them contradict each other."""
         slots = [slot for offset, slot in self.revisions[place] if offset < end]
         if len(slots) < 2:
             return slots
@@ -94,7 +95,7 @@ class _Series:
 
 
 class SignalStore:
-    """All slots of all series, each with the offset that brought it. Grows only; offsets rise."""
+    """All slots of all series, each with the offset of its record. It only grows, and offsets rise."""
 
     __slots__ = ("series",)
 
@@ -102,7 +103,7 @@ class SignalStore:
         self.series: dict[str, _Series] = {}
 
     def add(self, offset: int, slot: PriceSlot) -> None:
-        """A revision that was published after its slot began never prices it, so it is not kept."""
+        """Keeps the slot, unless it was published after it began: then it never prices anything."""
         if slot.published_us is not None and slot.published_us > slot.start_us:
             return
         series = self.series.setdefault(slot.series, _Series())
@@ -131,7 +132,7 @@ class Signals:
     ) -> None:
         """All of `slots`, or what `store` holds below `end`.
 
-        With `site_id` as that site sees them: a series of its own (`series_of`) stands in for the one of that name.
+        With `site_id` as that site sees them: its own series (`series_of`), if any, replaces the one of that name.
         """
         self._end = end
         self._site = site_id
@@ -146,7 +147,7 @@ class Signals:
         return Signals(store=self._store, end=self._end, site_id=site_id)
 
     def at(self, series: str, us: int) -> tuple[PriceSlot | None, int]:
-        """The slot that prices the instant, and until when that stays so; None: there is none, or two contradict."""
+        """The slot that prices the instant, and until when it does; None: there is none, or two contradict."""
         known = self._of(series)
         if known is None:
             return None, NEVER_US
@@ -176,7 +177,7 @@ class Signals:
         return [slot for slots in found if slots and _end(slots) > from_us for slot in slots]
 
     def count(self, series: Iterable[str]) -> tuple[int, ...]:
-        """How many slots of each series are known: while that does not change, no price does."""
+        """How many slots of each series are known; while these numbers do not change, no price changes."""
         found = map(self._of, series)
         return tuple(0 if known is None else bisect_left(known.offsets, self._end) for known in found)
 
@@ -193,9 +194,9 @@ NO_SIGNALS = Signals()
 
 
 def disputes(slots: Iterable[PriceSlot]) -> Iterator[tuple[PriceSlot, PriceSlot]]:
-    """Pairs of one series that state different values for one instant, and neither revision nor publication decides.
+    """Pairs of slots of one series with different values for one instant, if neither revision nor publication decides.
 
-    A shorter slot inside a longer one is such a pair, too: most often they come from two auctions.
+    A shorter slot inside a longer one is also such a pair: most often they come from two auctions.
     """
     store = SignalStore()
     for slot in slots:
@@ -217,7 +218,7 @@ def _age(slot: PriceSlot) -> tuple[int, int]:
 
 
 def _content(slot: PriceSlot) -> tuple[object, ...]:
-    """End and value; slots of one start that agree in it are one."""
+    """End and value; slots of one start and one content are the same slot."""
     return slot.end_us, slot.price, slot.per_kwh, slot.currency, slot.level, slot.free, slot.total
 
 

@@ -170,7 +170,7 @@ def _rate_order(rate: str | None) -> Fraction:
 
 
 class Sums(NamedTuple):
-    """What a priced volume comes to: last unit, quantity, sums of quantity x scaled price, seconds if snapped."""
+    """A priced volume: last unit, quantity, sums of quantity x scaled price, seconds if snapped."""
 
     unit: Unit
     quantity: int
@@ -180,7 +180,7 @@ class Sums(NamedTuple):
 
 
 def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums | None:
-    """The sums of a volume, with one more quantity; None: nothing of it is priced."""
+    """The sums of a volume, with one more quantity; None: no part of the volume is priced."""
     if unit is None or not quantity:
         if volume.unit is None:
             return None
@@ -240,7 +240,7 @@ def _parking_rest(ledger: BillLedger, time: Sums | None, parking: Sums) -> int:
 
 
 def _rounds_parking(ledger: BillLedger) -> bool:
-    """Of charging and idle time only the latter is rounded; another reading of D11 takes what came last."""
+    """True if idle time, not charging time, is rounded. Another reading of D11 rounds the one that came last."""
     if not ledger.how.step_size_of_last_time:
         return True
     return ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
