@@ -1,6 +1,6 @@
-"""`chargeline assemble`: files of events in, sessions as JSON lines out. No broker, no database, nothing is kept.
+"""`chargeline assemble`: reads files of events, prints sessions as JSON lines. No broker, no database, nothing is kept.
 
-It feeds the very functions of the stream with the very records of `chargeline replay`.
+It calls the functions of the stream with the records of `chargeline replay`.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ def command(
 
     One JSON object per session on stdout, its latest revision, in order of start. Sessions without site or tariff have
     their energy, and their bill is HELD with the reason. Ids and pseudonyms are made with the keyring of
-    CHARGELINE_KEYS_FILE; without one, with keys of this run alone. A line that is no record is named on stderr and left
-    out; the others are assembled, and the exit code is 1. With --explain on a terminal each session is a few lines for
-    people instead; elsewhere its JSON has one field more, `account`.
+    CHARGELINE_KEYS_FILE, or with keys of this run alone. A line that is not a record is named on stderr and left out;
+    the others are assembled, and the exit code is 1. With --explain a terminal shows a few lines per session instead;
+    elsewhere the JSON has one more field, `account`.
     """
     found = settings(sites_file=sites, tariffs_file=tariffs)
     keys = keyring(found) if found.keys_file else passing_keyring()

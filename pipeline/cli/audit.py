@@ -36,8 +36,8 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: b
     """Audit FILES (.ndjson or .ndjson.gz; several files are one log).
 
     Per connector: attributed + quarantined + unattributed energy = movement of the register. Per station: received =
-    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold, or if a line
-    is no record: such lines are named on stderr and left out.
+    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold, or if a line is
+    not a record: such lines are named on stderr and left out.
     """
     found = settings(sites_file=sites)
     keys = passing_keyring()

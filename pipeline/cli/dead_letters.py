@@ -1,4 +1,4 @@
-"""`chargeline dead-letters`: what could not be used: list it, look at it, send it back after the cause is gone.
+"""`chargeline dead-letters`: list records that could not be used, show one, send them back after the cause is gone.
 
 The rule of the file: only `show` prints content, because it may hold drivers' identifiers.
 """
@@ -30,7 +30,7 @@ LINE = (
 
 @click.group()
 def command() -> None:
-    """List, show and replay what could not be used."""
+    """List, show and replay records that could not be used."""
 
 
 @command.command("list")

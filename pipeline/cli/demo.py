@@ -1,4 +1,4 @@
-"""`chargeline demo`: everything at once, from meter events to a report, on one machine with nothing installed.
+"""`chargeline demo`: the whole pipeline, from meter events to a report, on one machine with nothing installed.
 
 It uses the commands that an operator uses: `up`, `keys create`, `simulate`, `worker`, `report`.
 """

@@ -1,4 +1,4 @@
-"""What the commands that read recorded logs share: the option that stops at a bad line, and how bad lines are told."""
+"""What the commands that read recorded logs share: the option that stops at a bad line, and the report of bad lines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ strict_option = click.option("--strict", is_flag=True, help="Stop at the first l
 
 
 def print_bad_lines(log: Log) -> int:
-    """Names the bad lines on stderr and says what became of them. Exit code 1, unless it was asked to send them."""
+    """Names the bad lines on stderr and says what became of them. Exit code 1, unless they were to be sent."""
     if not log.bad:
         return 0
     for line in log.named:
@@ -27,7 +27,7 @@ def print_bad_lines(log: Log) -> int:
 
 
 def print_set_aside(stations: Mapping[bytes, str]) -> int:
-    """Stations that met an error of ours (its place). Exit code 1 if there are any."""
+    """Names the stations that met an error of ours, with its place. Exit code 1 if there are any."""
     for key, where in sorted(stations.items()):
         echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
     return 1 if stations else 0

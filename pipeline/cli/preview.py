@@ -41,9 +41,9 @@ def command(
     charged_by: str | None,
     as_json: bool,
 ) -> None:
-    """What a session from A to B with this energy costs under each tariff, cheapest first.
+    """Print what a session from A to B with this energy costs under each tariff, cheapest first.
 
-    Power is taken as even while charging. For drivers who choose a time, and for operators who choose a tariff.
+    Power is assumed to be constant while charging. For drivers who choose a time, and operators who choose a tariff.
     """
     given = basis(tariff_files, time_zone, signals_file)
     if not given.tariffs:

@@ -24,7 +24,7 @@ from pipeline.wire.price_signals import (
 
 @click.group()
 def command() -> None:
-    """What dynamic tariffs follow."""
+    """Price signals, which dynamic tariffs follow."""
 
 
 @command.command()
@@ -37,10 +37,10 @@ def command() -> None:
 def publish(
     file: Path, series: str | None, minutes: int | None, currency: str | None, kafka: str | None, as_json: bool
 ) -> None:
-    """Publish the slots of FILE: JSON, or CSV with the columns unix_seconds and price_... (per MWh).
+    """Publish the price slots of FILE: JSON, or CSV with the columns unix_seconds and price_... (per MWh).
 
-    What was published about a slot after it began never prices it. Bills held for lack of a slot are released. Two
-    slots that contradict each other, in FILE or with what is published, are refused unless one has the higher revision.
+    A price that is published after its slot began is never used. Bills that waited for a slot are released. Two slots
+    that contradict each other, in FILE or with a published one, are refused unless one has the higher revision.
     """
     data, csv = read(file, "price signals"), (series, minutes, currency)
     if file.suffix == ".csv":
@@ -71,7 +71,7 @@ def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
 
 
 def _readable(key: str, value: bytes) -> list[PriceSlot]:
-    """What somebody else wrote and nobody can read prices nothing (workers log it), so nothing contradicts it."""
+    """A record that cannot be read prices nothing (workers log it), so nothing contradicts it."""
     try:
         return decode_signals(value, key)
     except InvalidMessage:

@@ -43,7 +43,7 @@ def command(
 
     Several files are merged into one log by receive time. Every line is checked before the first is sent. Clock ticks
     of the log's own clock are added, also for 25 hours after its end. Sending the same files again changes nothing
-    downstream. A line that is no record is named on stderr and not sent; the others are, and the exit code is 1.
+    downstream. A line that is not a record is named on stderr and not sent; the others are, and the exit code is 1.
     """
     if skip_bad and strict:
         raise WrongUsage("--skip-bad sends bad lines and --strict stops at them: give one of the two")

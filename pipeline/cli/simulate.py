@@ -174,7 +174,7 @@ class Chargers:
         return f"sim-{self.config.seed}"
 
     def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
-        """What happens is written first, before any quirk acts."""
+        """Writes first what happens, before any quirk acts."""
         if truth is not None:
             for each in self.config.truths():
                 truth.write(msgspec.json.encode(truth_line(each)) + b"\n")

@@ -1,4 +1,4 @@
-"""Sessions as ClickHouse has them -> Recorded, for what-if: the same facts as in a file of the topic `sessions`."""
+"""Sessions of ClickHouse -> Recorded, for what-if: the same facts as in a file of the topic `sessions`."""
 
 from __future__ import annotations
 

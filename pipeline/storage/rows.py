@@ -1,6 +1,6 @@
-"""Values become columns: what each ClickHouse table gets, and from which field. Pure.
+"""The columns of each ClickHouse table, and the field that each shows. Pure.
 
-The rule of the file: a column exists because it is named here; a field added to StrippedSession stays out until then.
+The rule of the file: a column exists because it is named here; a new field of StrippedSession stays out until then.
 Batches become Arrow tables without an object per value: times stay integers of microseconds, decimals stay text until
 Arrow parses them (exactly, or it raises).
 """

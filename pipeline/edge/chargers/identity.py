@@ -200,7 +200,7 @@ def doubles_start(tape: Tape, random: Random) -> Touched:
 
 
 def restarts_message_ids(tape: Tape, random: Random) -> Touched:
-    """A boot before each session that finds the station free; from there on message ids begin anew."""
+    """A boot before each session that finds the station free; from then on message ids start again."""
     busy = [(session.start_us - MINUTE, session.end_us + MINUTE) for session in tape.station.every_session]
     for session in sorted(tape.station.every_session, key=lambda each: each.start_us)[1:]:
         at_us = session.start_us - 70 * SECOND
