@@ -55,6 +55,7 @@ verify: install
 	$(BIN)/pytest -m verify
 
 coverage: install
+	@mkdir -p build
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q -m "not verify"
 	$(BIN)/coverage combine --quiet

@@ -15,7 +15,7 @@ from pipeline.domain.events import (
     StatusReported,
 )
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import Alert, Quarantined, StrippedSession
 from pipeline.domain.pseudonyms import KEY_BYTES, PURPOSES, Keyring
 from pipeline.domain.publishing import Publishing
@@ -126,7 +126,7 @@ class Bench:
             self._take(told)
 
     def _take(self, step: Step) -> None:
-        for each in self.publishing.step(self.station, step):
+        for each in self.publishing.publish(self.station, step):
             match each:
                 case Revision(record):
                     LISTENER.of(self).session(record)

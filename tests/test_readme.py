@@ -19,7 +19,7 @@ import pytest
 
 from pipeline import cli
 from pipeline.cli.explaining import explained
-from pipeline.domain.metering import measure
+from pipeline.domain.metering import measured
 from pipeline.edge.chargers.registry import QUIRKS
 from pipeline.settings import PREFIX, Settings
 from pipeline.topics import TOPICS
@@ -242,7 +242,7 @@ def test_every_topic_and_view_exists() -> None:
 def test_the_table_of_quality_codes_covers_the_code() -> None:
     table = INTERPRETATION.partition("## Quality codes")[2]
     listed = {code for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for code in CODE.findall(row)}
-    used = measure.INCOMPLETE | measure.ESTIMATED | frozenset(measure.HELD_BY)
+    used = measured.INCOMPLETE | measured.ESTIMATED | frozenset(measured.HELD_BY)
     for folder in ("domain", "wire"):
         for module in (REPOSITORY / "pipeline" / folder).rglob("*.py"):
             if "pricing" in module.parts or "checking" in module.parts:
@@ -251,4 +251,4 @@ def test_the_table_of_quality_codes_covers_the_code() -> None:
                 if QUALITY_LINE.search(line):
                     used |= set(QUALITY_CODE.findall(line))
     assert len(used) > 20
-    assert used - measure.NOT_QUALITY - {"STOP"} == listed, "closed by its stop, a session has no problem"
+    assert used - measured.NOT_QUALITY - {"STOP"} == listed, "closed by its stop, a session has no problem"

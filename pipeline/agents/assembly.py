@@ -15,7 +15,7 @@ from pipeline import metrics, topics
 from pipeline.agents.records import FORMS, dead_letter, live_record, records_of
 from pipeline.agents.reference import TOPICS, Given, Reference
 from pipeline.domain.bounds import AHEAD_US
-from pipeline.domain.catalog import View
+from pipeline.domain.catalog import ReferenceWatermark
 from pipeline.domain.events import LIVE, ClockTicked, MeterRead, StatusReported
 from pipeline.domain.frames import OcppFrame
 from pipeline.domain.metering.conservation import Tally, tally
@@ -31,8 +31,7 @@ from pipeline.domain.station import CODEC_VERSION, SECOND, Session, Station, Ste
 from pipeline.domain.station_codec import decode_station, encode_station
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble
-from pipeline.runtime.logic import View as Seen
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble, Watermark
 from pipeline.wire.connector_status import encode_change
 from pipeline.wire.control import Control
 from pipeline.wire.meter_events import Decoder
@@ -46,7 +45,7 @@ CONNECTOR_STATUS = topics.CONNECTOR_STATUS.name
 
 
 class Assembly:
-    """Implements runtime.logic.Logic[Station]."""
+    """Implements runtime.logic.Logic[Station], WithReference and WithLedger."""
 
     codec_version = CODEC_VERSION
     readable_versions = frozenset(range(1, CODEC_VERSION + 1))
@@ -138,7 +137,7 @@ class Assembly:
 
     def _records(self, state: Station, told: Told, value: bytes) -> list[Output]:
         if isinstance(told, Step):
-            published = self._publishing.step(state, told)
+            published = self._publishing.publish(state, told)
             return records_of(state.station_id, published, value) if published else []
         return [] if told is None else [live_record(self._publishing, state, told)]
 
@@ -156,8 +155,8 @@ class Assembly:
     def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
         self._decoder.control.check_release(key, way, at_ms, signature)
 
-    def see(self, view: Seen) -> None:
-        wanted = View(*view)
+    def see(self, watermark: Watermark) -> None:
+        wanted = ReferenceWatermark(*watermark)
         if not self._reference.reached.covers(wanted):
             self._reference.absorb()
             if not self._reference.reached.covers(wanted):

@@ -19,8 +19,7 @@ from pipeline.domain.publishing.alerts import of_silence, of_site_in_trouble
 from pipeline.domain.sites import outages
 from pipeline.domain.sites.availability import CODEC_VERSION, SiteState, note, publish
 from pipeline.errors import InvalidMessage
-from pipeline.metrics import Meters
-from pipeline.runtime.logic import Archive, Output, Tick, Trouble, View
+from pipeline.runtime.logic import Archive, Output, Tick, Trouble
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.control import Control
 from pipeline.wire.price_signals import encode_price_slot, price_slot_key
@@ -55,12 +54,6 @@ class Occupancy:
     def load(self, key: bytes, value: bytes, version: int, archive: Archive) -> SiteState:
         return self._decoder.decode(value)
 
-    def tally(self, state: SiteState) -> Sequence[int]:
-        return ()
-
-    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
-        """A site has no ledger."""
-
     def apply(self, state: SiteState, value: bytes, sent_at_ms: int) -> Sequence[Output] | None:
         change = decode_status(value)
         if isinstance(change, ClockTicked):
@@ -71,19 +64,13 @@ class Occupancy:
         return None
 
     def tick_of(self, value: bytes, append_time_ms: int) -> Tick:
-        return tick_of(decode_status(value), "site_id", append_time_ms, self._control)._replace(view=())
+        return tick_of(decode_status(value), "site_id", append_time_ms, self._control)._replace(watermark=())
 
     def trust(self, unsigned: bool) -> bool:
         return self._control.trust(unsigned)
 
     def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
         self._control.check_release(key, way, at_ms, signature)
-
-    def see(self, view: View) -> None:
-        """Needs no reference data."""
-
-    def release(self, state: SiteState) -> Sequence[Output] | None:
-        return None
 
     def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
         now = tick.time_us

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from pipeline import metrics, topics
-from pipeline.domain.catalog import Catalog, View
+from pipeline.domain.catalog import Catalog, ReferenceWatermark
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.reference import Record
@@ -23,13 +23,13 @@ from pipeline.wire.tariffs import decode_tariffs
 log = logging.getLogger(__name__)
 
 TOPICS = (topics.SITES.name, topics.TARIFFS.name, topics.PRICE_SIGNALS.name)
-"""In the order of domain.catalog.View."""
+"""In the order of domain.catalog.ReferenceWatermark."""
 
 
 class Reference(Protocol):
     """How much of the reference topics is in the catalog."""
 
-    reached: View
+    reached: ReferenceWatermark
 
     def absorb(self) -> None:
         """Takes over what arrived meanwhile."""
@@ -43,7 +43,7 @@ class Source(Protocol):
 class Given:
     """Implements Reference where there are no topics: everything is there from the start."""
 
-    reached = View(NEVER, NEVER, NEVER)
+    reached = ReferenceWatermark(NEVER, NEVER, NEVER)
 
     def absorb(self) -> None:
         """Nothing ever arrives."""
@@ -53,7 +53,7 @@ class TopicReference:
     """Implements Reference over a runtime.kafka.reference.ReferenceReader."""
 
     def __init__(self, catalog: Catalog, reader: Source, meters: Meters, stage: str) -> None:
-        self.reached = View()
+        self.reached = ReferenceWatermark()
         self._catalog = catalog
         self._reader = reader
         self._meters = meters
@@ -65,7 +65,7 @@ class TopicReference:
                 place = TOPICS.index(record.topic)
                 grown = list(self.reached)
                 grown[place] = max(grown[place], record.offset)
-                self.reached = View(*grown)
+                self.reached = ReferenceWatermark(*grown)
                 continue
             try:
                 add(self._catalog, record)

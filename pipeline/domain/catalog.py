@@ -1,7 +1,7 @@
 """Reference data as it became known: all versions of sites, tariffs and signals, with the offset that brought each.
 
-Who asks says how much of it counts (a View), so a replay prices with exactly what the first run knew, and partitions
-that are at different points of time share one catalog. What was given at the start (files) is always visible.
+Who asks says how much of it counts (a ReferenceWatermark): a replay prices with exactly what the first run knew, and
+partitions at different points of time share one catalog. What was given at the start (files) is always visible.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pipeline.domain.pricing.units import NEVER_US
 from pipeline.domain.sites.site import Connector, Site
 
 
-class View(NamedTuple):
+class ReferenceWatermark(NamedTuple):
     """How much of each reference topic counts: the records below these offsets."""
 
     sites: int = 0
     tariffs: int = 0
     signals: int = 0
 
-    def covers(self, other: View) -> bool:
+    def covers(self, other: ReferenceWatermark) -> bool:
         return self.sites >= other.sites and self.tariffs >= other.tariffs and self.signals >= other.signals
 
 
-START = View()
+START = ReferenceWatermark()
 
 
 class Place(NamedTuple):
@@ -65,7 +65,7 @@ class Catalog:
     def add_price_slot(self, offset: int, slot: PriceSlot) -> None:
         self._store.add(offset, slot)
 
-    def place(self, station_id: str, view: View, at_us: int | None = None) -> Place | None:
+    def place(self, station_id: str, watermark: ReferenceWatermark, at_us: int | None = None) -> Place | None:
         """The station's place at an instant (None: by the latest version), or None if nobody told.
 
         Among the versions in force the one that began last counts, then the highest version number. A station that the
@@ -73,30 +73,30 @@ class Catalog:
         """
         found: Place | None = None
         for offset, place in self._places.get(station_id, ()):
-            if offset >= view.sites or not _in_force(place.site, at_us):
+            if offset >= watermark.sites or not _in_force(place.site, at_us):
                 continue
             if found is None or _rank(place.site) >= _rank(found.site):
                 found = place
-        if found is None or self._newest(found.site.site_id, view, at_us) is not found.site:
+        if found is None or self._newest(found.site.site_id, watermark, at_us) is not found.site:
             return None
         return found
 
-    def _newest(self, site_id: str, view: View, at_us: int | None) -> Site | None:
+    def _newest(self, site_id: str, watermark: ReferenceWatermark, at_us: int | None) -> Site | None:
         newest: Site | None = None
         for offset, site in self._versions[site_id]:
-            if offset < view.sites and _in_force(site, at_us) and (newest is None or _rank(site) >= _rank(newest)):
+            if offset < watermark.sites and _in_force(site, at_us) and (newest is None or _rank(site) >= _rank(newest)):
                 newest = site
         return newest
 
-    def tariffs(self, tariff_ids: Iterable[str], view: View) -> Iterator[Tariff]:
+    def tariffs(self, tariff_ids: Iterable[str], watermark: ReferenceWatermark) -> Iterator[Tariff]:
         """All visible versions of these tariffs."""
         for tariff_id in tariff_ids:
             for offset, tariff in self._tariffs.get(tariff_id, ()):
-                if offset < view.tariffs:
+                if offset < watermark.tariffs:
                     yield tariff
 
-    def signals(self, view: View) -> Signals:
-        return Signals(store=self._store, end=view.signals)
+    def signals(self, watermark: ReferenceWatermark) -> Signals:
+        return Signals(store=self._store, end=watermark.signals)
 
 
 def _in_force(site: Site, at_us: int | None) -> bool:

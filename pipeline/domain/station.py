@@ -1,7 +1,8 @@
 """The state of a station: its sessions with all their evidence, its connectors, its counters.
 
 The rule of this file: values only, nothing is decided here. Times are integer microseconds UTC, energy integer Wh.
-State is mutable and slotted, because the hot path changes it with every meter event.
+State is mutable and slotted, because the hot path changes it with every meter event. The file is longer than 300 lines
+because CODEC_VERSION stands beside all that it versions: one look tells whether a change alters the durable layout.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ UPDATE_EVERY = MINUTE
 UNANSWERED = 30 * MINUTE
 
 SITES, TARIFFS, SIGNALS, DECISION = 1, 2, 4, 8
-"""What a held bill can wait for: reference data, in the order of domain.catalog.View, or somebody's decision."""
+"""What a held bill can wait for: reference data, in the order of a ReferenceWatermark, or somebody's decision."""
 
 
 CODEC_VERSION = 6

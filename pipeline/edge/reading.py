@@ -13,6 +13,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from pipeline.errors import Unavailable, WrongUsage
 from pipeline.kafka_rights import Right, is_denied, lacking, said
+from pipeline.runtime.kafka.reading import patiently, read_to_ends
 
 Properties = Mapping[str, str | int | float | bool]
 
@@ -35,24 +36,14 @@ def read_topic(
     consumer = reader(config, topic)
     try:
         places = partitions(consumer, topic, config) if partition is None else [partition]
-        ends = {place: watermarks(consumer, topic, place, config)[1] for place in places}
-        waiting = {place for place, end in ends.items() if end > 0}
-        consumer.assign([TopicPartition(topic, place, OFFSET_BEGINNING) for place in waiting])
-        heard = time.monotonic()
-        while waiting:
-            found = consumer.consume(1_000, 0.1)
-            if found:
-                heard = time.monotonic()
-            elif time.monotonic() - heard > SILENCE_S:
-                raise Unavailable(f"topic {topic}: the broker says nothing for {SILENCE_S:.0f} s")
-            for message in found:
-                place, offset = message.partition() or 0, message.offset() or 0
-                if is_end(message, topic, config):
-                    waiting.discard(place)
-                elif place in waiting and offset < ends[place]:
-                    yield message
-                if offset + 1 >= ends[place]:
-                    waiting.discard(place)
+        ends = {place: (OFFSET_BEGINNING, watermarks(consumer, topic, place, config)[1]) for place in places}
+        silent = Unavailable(f"topic {topic}: the broker says nothing for {SILENCE_S:.0f} s")
+
+        def failed(error: KafkaError) -> None:
+            raise Unavailable(f"topic {topic}: {_needs_reading(error, topic, config)}")
+
+        for found, _ in read_to_ends(consumer, topic, ends, patiently(consumer, 1_000, SILENCE_S, silent), failed):
+            yield from found
             on_progress(len(found))
     finally:
         consumer.close()

@@ -1,5 +1,7 @@
 """What the durable stage carries: any keyed, stateful, pure function. This file is the whole contract between the two.
 
+Logic is what every stage needs. Who prices by reference data is a WithReference as well, who balances a WithLedger.
+
 The stage owns offsets, checkpoints, the changelog and time; a Logic owns meaning. A Logic does no I/O, reads no
 clock, and its outputs depend only on the state and the record, never on batches, checkpoints or the worker.
 """
@@ -7,7 +9,7 @@ clock, and its outputs depend only on the state and the record, never on batches
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from pipeline.metrics import Meters
 
@@ -24,12 +26,12 @@ class Output(NamedTuple):
     headers: Sequence[tuple[str, bytes]] = ()
 
 
-View = tuple[int, ...]
+Watermark = tuple[int, ...]
 """How much of each reference topic counts: the records below these offsets. Empty: none was named yet."""
 
 
-def widened(known: View, named: View) -> tuple[View, int]:
-    """What is visible when a tick names a view, and a bit for each topic of which more is visible than before."""
+def advanced(known: Watermark, named: Watermark) -> tuple[Watermark, int]:
+    """What is visible when a tick names a watermark, and a bit for each topic of which more is visible than before."""
     known = known or (0,) * len(named)
     brought = sum(1 << place for place, (old, new) in enumerate(zip(known, named, strict=True)) if new > old)
     return tuple(map(max, known, named)), brought
@@ -42,7 +44,7 @@ class ReferenceBehind(Exception):
 class Tick(NamedTuple):
     clock: str
     time_us: int
-    view: View = ()
+    watermark: Watermark = ()
     """From this tick on the partition sees that much of the reference data; what it sees never shrinks."""
     signed: bool = False
     """From the first signed one of a partition on, unsigned ticks and decisions are believed no more."""
@@ -73,6 +75,7 @@ class KeyedState(Protocol):
 
 
 State = TypeVar("State", bound=KeyedState)
+Read = TypeVar("Read", bound=KeyedState, contravariant=True)
 
 
 class Archive(Protocol):
@@ -115,14 +118,6 @@ class Logic(Protocol[State]):
         """May who has signed so release the key that is set aside since `at_ms`? Raises InvalidMessage."""
         ...
 
-    def see(self, view: View) -> None:
-        """The coming records may use that much of the reference data. Raises ReferenceBehind."""
-        ...
-
-    def release(self, state: State) -> Sequence[Output] | None:
-        """More of the reference data that the key waits for is visible; `see` was called before."""
-        ...
-
     def report(self, key: bytes, state: State | None, trouble: Trouble) -> Sequence[Output]:
         """Who must know of it; what is open and shown is held when the key is set aside. Without a state: an alert."""
         ...
@@ -135,13 +130,55 @@ class Logic(Protocol[State]):
         """The inverse of `dump` for every version in `readable_versions`."""
         ...
 
-    def tally(self, state: State) -> Sequence[int]:
-        """Figures of a key that add up over keys, the same number of them for each; taken with its state record."""
+    codec_version: int
+    readable_versions: frozenset[int]
+
+
+@runtime_checkable
+class WithReference(Protocol[Read]):
+    """A Logic whose records may use reference data, of which ticks say how much counts."""
+
+    def see(self, watermark: Watermark) -> None:
+        """The coming records may use that much of it. Raises ReferenceBehind."""
+        ...
+
+    def release(self, state: Read) -> Sequence[Output] | None:
+        """More of what the key waits for is visible; `see` was called before."""
+        ...
+
+
+@runtime_checkable
+class WithLedger(Protocol[Read]):
+    """A Logic that accounts for what it got: figures of a key that add up over keys."""
+
+    def tally(self, state: Read) -> Sequence[int]:
+        """The same number of figures for each key; taken with its state record."""
         ...
 
     def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
-        """The sums of the tallies over all keys that this worker holds; empty: none was taken yet."""
+        """The sums over all keys that this worker holds; empty: none was taken yet."""
         ...
 
-    codec_version: int
-    readable_versions: frozenset[int]
+
+class _Without:
+    """For a Logic that has neither."""
+
+    def see(self, watermark: Watermark) -> None:
+        """Everything is visible, because nothing is looked up."""
+
+    def release(self, state: Any) -> None:
+        """Nothing waits."""
+
+    def tally(self, state: Any) -> Sequence[int]:
+        return ()
+
+    def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
+        """There is no ledger."""
+
+
+def reference_of(logic: Logic[State]) -> WithReference[State]:
+    return logic if isinstance(logic, WithReference) else _Without()
+
+
+def ledger_of(logic: Logic[State]) -> WithLedger[State]:
+    return logic if isinstance(logic, WithLedger) else _Without()

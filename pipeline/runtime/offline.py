@@ -6,14 +6,14 @@ that follow its clock and whose `wake_us` is reached. There is no log to go back
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, View, widened
+from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, Watermark, advanced, reference_of
 from pipeline.runtime.partition.checks import check_value
 from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.wakes import Sleeper, Wakes
 from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)
@@ -45,15 +45,15 @@ class Offline(Generic[State]):
 
     def __init__(self, logic: Logic[State]) -> None:
         self._logic = logic
+        self._reference = reference_of(logic)
         self.states: dict[bytes, State] = {}
         self.refused = 0
         """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
         self.set_aside: dict[bytes, str] = {}
         """Keys that met an error of ours, and its type and place: what came until then stands, no more is used."""
-        self._wakes: dict[str, list[tuple[int, bytes]]] = {}
-        self._scheduled: dict[bytes, tuple[str, int]] = {}
-        self._waiting: set[bytes] = set()
-        self._view: View = ()
+        self._asleep: dict[bytes, Sleeper] = {}
+        self._wakes = Wakes(self._asleep)
+        self._watermark: Watermark = ()
 
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
         """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
@@ -64,7 +64,6 @@ class Offline(Generic[State]):
                 yield from self._tick(value, sent_at_ms)
                 return
             state = self.states.get(key)
-            clock, wake = "", NEVER
             if state is None:
                 if key in self.set_aside:
                     raise InvalidMessage("STATION_QUARANTINED", self.set_aside[key])
@@ -72,7 +71,6 @@ class Offline(Generic[State]):
                 outputs = self._logic.apply(state, value, sent_at_ms)
                 self.states[key] = state
             else:
-                clock, wake = state.clock, state.wake_us
                 outputs = self._logic.apply(state, value, sent_at_ms)
         except ReferenceBehind:
             raise  # no error: it may come
@@ -83,8 +81,9 @@ class Offline(Generic[State]):
             self.refused += 1
             self.put_aside(key, error)
             raise InvalidMessage("INTERNAL_ERROR", place(error)) from error
-        if state.wake_us != wake or state.clock != clock or state.waits:  # else nothing is planned anew; nearly always
-            self._schedule(key, state)
+        asleep = self._asleep.get(key)
+        if asleep is None or state.wake_us < asleep.scheduled or state.clock != asleep.clock:  # seldom, as in the stage
+            self._plan(key, state)
         if outputs:
             yield from outputs
 
@@ -94,30 +93,22 @@ class Offline(Generic[State]):
         if key is not None:
             self.set_aside[key] = place(error)
             self.states.pop(key, None)
-            self._waiting.discard(key)
-            self._scheduled.pop(key, None)
+            self._wakes.waiting.discard(key)
+            self._asleep.pop(key, None)
 
-    def _schedule(self, key: bytes, state: State) -> None:
-        if state.waits:
-            self._waiting.add(key)
-        clock, wake = state.clock, state.wake_us
-        known = self._scheduled.get(key)
-        if wake < NEVER and (known is None or known[0] != clock or wake < known[1]):
-            self._scheduled[key] = (clock, wake)
-            heapq.heappush(self._wakes.setdefault(clock, []), (wake, key))
+    def _plan(self, key: bytes, state: State) -> None:
+        sleeper = self._asleep.get(key)
+        if sleeper is None:
+            sleeper = self._asleep[key] = Sleeper(key)
+        self._wakes.plan(sleeper, state)
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
         if tick.signed:
             self._logic.trust(unsigned=False)
-        if tick.view:
-            yield from self._show(tick.view)
-        wakes = self._wakes.get(tick.clock)
-        while wakes and wakes[0][0] <= tick.time_us:
-            at, key = heapq.heappop(wakes)
-            if self._scheduled.get(key) != (tick.clock, at):
-                continue
-            del self._scheduled[key]
+        if tick.watermark:
+            yield from self._show(tick.watermark)
+        for key in [sleeper.key for sleeper in self._wakes.due(tick)]:
             state = self.states[key]
             if state.clock == tick.clock and state.wake_us <= tick.time_us:
                 try:
@@ -127,22 +118,22 @@ class Offline(Generic[State]):
                     continue
                 if outputs:
                     yield from outputs
-            self._schedule(key, state)
+            self._plan(key, state)
 
-    def _show(self, view: View) -> Iterator[Output]:
-        self._view, brought = widened(self._view, view)
+    def _show(self, watermark: Watermark) -> Iterator[Output]:
+        self._watermark, brought = advanced(self._watermark, watermark)
         if not brought:
             return
-        self._logic.see(self._view)
-        for key in sorted(self._waiting):
+        self._reference.see(self._watermark)
+        for key in sorted(self._wakes.waiting):
             state = self.states[key]
             if state.waits & brought:
                 try:
-                    outputs = self._logic.release(state) or ()
+                    outputs = self._reference.release(state) or ()
                 except Exception as error:
                     self.put_aside(key, error)
                     continue
                 yield from outputs
             if not state.waits:
-                self._waiting.discard(key)
-            self._schedule(key, state)
+                self._wakes.waiting.discard(key)
+            self._plan(key, state)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import field
 
 from pipeline.errors import InvalidMessage
 
@@ -51,8 +52,8 @@ class Mark(msgspec.Struct, frozen=True):
     """Source offset below which the outputs of its records are out: applied again, these tell nothing."""
     through: int
     """Source offset below which its records are in the state record."""
-    view: tuple[int, ...] = ()
-    """The reference data that was visible then."""
+    watermark: tuple[int, ...] = field(name="view", default=())
+    """How much of the reference data was visible then."""
     releasing: Releasing | None = None
     """It is being released: its records are applied, a part of them may be applied already."""
 

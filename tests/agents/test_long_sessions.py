@@ -58,7 +58,7 @@ POWER = TARIFF | {
         {"price_components": [{"type": "ENERGY", "price": 0.5, "vat": 19, "step_size": 1}]},
     ]
 }
-UNPROVEN = {"meter_sticks", "meter_swapped", "stop_register_unreadable"}
+UNPROVEN = {"meter_sticks", "stop_register_unreadable"}
 Events = Iterable[SessionStarted | MeterRead | SessionEnded]
 
 

@@ -1,4 +1,4 @@
-"""How much goes wrong in one run: the full size is what the project promises, the short one is for `make test`."""
+"""How much goes wrong in one run: the full size is what the project promises, the short one is for `make verify`."""
 
 from __future__ import annotations
 

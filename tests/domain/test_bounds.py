@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from pipeline.domain import bounds
-from pipeline.domain.events import MeterRead, SessionAuthorized, SessionConfirmed, SessionEnded, SessionStarted
+from pipeline.domain.events import (
+    MeterRead,
+    SessionAuthorized,
+    SessionConfirmed,
+    SessionEnded,
+    SessionStarted,
+    StationSeen,
+)
+from pipeline.domain.metering.clock import MOST_LAGS, note_lag
 from pipeline.domain.metering.conservation import difference, tally, unattributed
 from pipeline.domain.session.advance import advance
 from pipeline.domain.session.neighbours import join
+from pipeline.domain.session.status import MOST_BOOTS, see
 from pipeline.domain.session.timeline import MOST_MISSING, note_number
 from pipeline.domain.station import DAY, EARLIEST, SECOND, STRIDE, Session, Step
 from pipeline.domain.station_codec import decode_archived, decode_station, encode_archived, encode_station
@@ -76,6 +85,8 @@ def test_times_that_no_clock_shows_are_refused_before_anything_remembers_them() 
     assert not bench.station.sessions
     assert refused_by(bench, read(us(0), EARLIEST)) is None
     assert refused_by(bench, read(latest + 1, us(1))) is None  # a wrong clock that the receive time corrects
+    assert refused_by(Bench(), read(us(0), latest)) is None
+    assert refused_by(Bench(), read(latest, 0)) is None
     assert balances(bench)
 
 
@@ -194,6 +205,17 @@ def test_sequence_numbers_that_jump_are_kept_as_ranges() -> None:
     assert len(encode_station(bench.station)) < 50_000
 
 
+def test_1000_holes_in_the_sequence_numbers_of_1000_each_are_kept_and_no_more() -> None:
+    session, apart = Session(1, "t"), MOST_MISSING + 1
+    for number in range(bounds.MOST_SEQ_GAPS + 1):
+        note_number(session, apart * number)
+    holes = [(apart * number + 1, apart * (number + 1)) for number in range(bounds.MOST_SEQ_GAPS)]
+    assert session.seq_gaps == holes
+    past = apart * bounds.MOST_SEQ_GAPS + 1
+    note_number(session, past + MOST_MISSING + 1)
+    assert session.seq_gaps == [*holes[1:], (past, past + MOST_MISSING)]
+
+
 def test_ranges_of_sequence_numbers_are_what_single_numbers_were() -> None:
     session, other, seen = Session(1, "t"), Session(1, "u"), set()
     for number in (50, 53, 51, 40, 60, 53, 41, 59, 30, 52):
@@ -228,6 +250,20 @@ def test_states_and_statuses_beyond_4000_make_the_activity_unclear() -> None:
         assert record.charging_s >= bounds.MOST_STATES // 2  # nobody pays an idle fee for what was forgotten
 
 
+def test_512_gaps_of_the_ledger_are_kept_and_no_more() -> None:
+    bench = Bench()
+    for number in range(bounds.MOST_LEDGER + 2):
+        gaps = max(number - 1, 0)
+        assert (len(bench.station.connector(1).gaps), unattributed(bench.station.connector(1))) == (gaps, 7 * gaps)
+        bench.start(600 * number, 107 * number, f"t{number}")
+        bench.stop(600 * number + 300, 107 * number + 100, f"t{number}")
+        bench.tick(600 * number + 300)
+    connector = bench.station.connector(1)
+    assert connector.settled_wh == 7 * (bounds.MOST_LEDGER // 2)
+    assert len(connector.gaps) == bounds.MOST_LEDGER - bounds.MOST_LEDGER // 2 + 1
+    assert balances(bench)
+
+
 def test_old_gaps_of_the_ledger_are_added_up_and_it_balances() -> None:
     bench = Bench()
     register, moved = 0, 0
@@ -254,9 +290,26 @@ def test_readings_without_transaction_are_thinned_beyond_4000() -> None:
     bench = Bench()
     bench.start(0, 1_000)
     for second in range(1, bounds.MOST_LOOSE + 2):
+        assert len(bench.station.connector(1).loose) == (second - 1) * STRIDE
+        assert "EVIDENCE_THINNED" not in bench.session().codes
         bench.read(second, 1_000 + second, None, tx_hint="zero")
     assert len(bench.station.connector(1).loose) < (bounds.MOST_LOOSE // 2 + 100) * STRIDE
     bench.stop(bounds.MOST_LOOSE + 60, 1_000 + bounds.MOST_LOOSE + 60)
     record = bench.result()
     assert (record.energy_wh, record.evidence) == (bounds.MOST_LOOSE + 60, "estimated")
     assert "EVIDENCE_THINNED" in record.quality
+
+
+def test_128_lags_and_10_boots_are_remembered_and_no_more() -> None:
+    bench = Bench()
+    station = bench.station
+    for minute in range(MOST_LAGS):
+        note_lag(station, us(0), us(60 * minute))
+        assert len(station.lags) == minute + 1
+    note_lag(station, us(0), us(60 * MOST_LAGS))
+    assert len(station.lags) <= MOST_LAGS
+    assert station.lags[-1] == (us(60 * MOST_LAGS), 60 * MOST_LAGS * SECOND)
+    for number in range(MOST_BOOTS + 1):
+        assert len(station.boots) == number
+        see(station, StationSeen(station_id="CP-1", event_time_us=us(number), received_time_us=us(number), what="boot"))
+    assert station.boots == [us(number) for number in range(1, MOST_BOOTS + 1)]

@@ -118,6 +118,11 @@ from tests.scored.quirks import LAWS
         ("session_relative_new+stop_register_frozen", "ocpp1.6", 915003),
         # another meter whose register is a little higher, in a pause
         ("resets_in_session+meter_swapped", "ocpp1.6", 915001),
+        # one reading after the other a little low at the end; a stop that is frozen after a fall
+        ("stop_register_zero+rolls_back", "ocpp2.0.1", 1019862),
+        ("resets_in_session+stop_register_frozen", "ocpp1.6", 1114082),
+        # a start that is stamped when it comes
+        ("start_register_missing+start_without_time", "ocpp1.6", 1309917),
         # little energy that a slow register shows after a bound of the price
         ("beat_10_min", "ocpp2.0.1", 915011),
         # this ate all memory
@@ -139,6 +144,8 @@ def test_a_pair_of_quirks_is_billed_right_or_not_as_final(pair: str, protocol: P
         ("start_without_time+clock_set", "ocpp1.6", 42200),
         # readings that come with a stop under an id that two connectors share
         ("end_sample_late+shares_ids", "ocpp1.6", 915002),
+        # a coarse register that stands still while power tapers
+        ("step_100_wh", "ocpp1.6", 915005),
         # a charge that begins again just before the register is refreshed
         ("beat_15_min", "ocpp1.6", 7013),
     ],

@@ -18,7 +18,7 @@ from tests.hostile.run import attack
 @click.command()
 @click.option("--seed", default=1, show_default=True, help="The first one; each further run takes the next.")
 @click.option("--records", default=100_000, show_default=True, help="Hostile ones, honest ones come in addition.")
-@click.option("--each", default=20_000, show_default=True, help="So many of them in one run of a day.")
+@click.option("--each", default=12_000, show_default=True, help="So many of them in one run of a day.")
 @click.option("--lines", default=0, show_default=True, help="Exceptions at so many lines, drawn; -1: at all of them.")
 @click.option("--scenes", default=2, show_default=True, help="Stations whose lines are tried, from --seed on.")
 def main(seed: int, records: int, each: int, lines: int, scenes: int) -> None:
@@ -30,6 +30,7 @@ def main(seed: int, records: int, each: int, lines: int, scenes: int) -> None:
 
 def _attacks(seed: int, records: int, each: int) -> int:
     done = faults = 0
+    slowest_s = 0.0
     refused: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     while done < records:
@@ -37,6 +38,7 @@ def _attacks(seed: int, records: int, each: int) -> int:
         found = attack(seed, each)
         done += found.hostile
         faults += len(found.faults)
+        slowest_s = max(slowest_s, found.slowest_s)
         refused.update(found.refused)
         errors.update(found.errors)
         echo(
@@ -48,7 +50,7 @@ def _attacks(seed: int, records: int, each: int) -> int:
             echo(f"  FAULT {fault}")
         seed += 1
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in refused.most_common())
-    echo(f"{done:,} hostile records, {faults} faults; refused: {reasons}")
+    echo(f"{done:,} hostile records, {faults} faults, slowest batch {slowest_s:.2f} s CPU; refused: {reasons}")
     for where, count in errors.most_common():
         echo(f"  {count} {where}")
     return faults

@@ -33,7 +33,7 @@ from tests.hostile.records import documents_of, honest, hostile
 from tests.runtime.partition_log import CHANGELOG, PartitionLog
 
 STALL_S = 5.0
-"""Of CPU: a busy machine is slow, not wrong."""
+"""Of CPU, for a batch, so none of its records took longer: a busy machine is slow, not wrong."""
 BATCH = 400
 OURS = frozenset({CHANGELOG, QUARANTINE.name, DEAD_LETTERS.name, REJECTIONS.name})
 """What is no output of an honest station: only these may hold something else beside hostile records."""

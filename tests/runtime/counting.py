@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.errors import InvalidMessage
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble, View
+from pipeline.runtime.logic import NEVER, Archive, Output, ReferenceBehind, Tick, Trouble, Watermark
 
 OUTPUTS = "sessions"
 REMINDER_US = 5_000_000
@@ -101,10 +101,10 @@ class Counting:
     def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
         """Everybody may."""
 
-    def see(self, view: View) -> None:
-        if view and view[0] > self.reached:
-            raise ReferenceBehind(f"{self.reached} of {view[0]}")
-        self._seen = view[0] if view else 0
+    def see(self, watermark: Watermark) -> None:
+        if watermark and watermark[0] > self.reached:
+            raise ReferenceBehind(f"{self.reached} of {watermark[0]}")
+        self._seen = watermark[0] if watermark else 0
 
     def release(self, state: Count) -> Sequence[Output] | None:
         state.waits = 0

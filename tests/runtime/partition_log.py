@@ -87,8 +87,8 @@ class PartitionLog:
         """What is not committed is gone; then a restore, up to where the committed outputs end."""
         self.open_records.clear()
         restored: list[Partition[Any] | Refused] = []
-        oldest, view = decode_metadata(self._metadata)
-        history = Changelog(self.changelog(), Committed(self._offset, oldest, 0, view))
+        oldest, watermark = decode_metadata(self._metadata)
+        history = Changelog(self.changelog(), Committed(self._offset, oldest, 0, watermark))
         for _ in restore(history, [0], self._empty, self._lost, restored):
             pass
         (partition,) = restored
@@ -121,8 +121,8 @@ class PartitionLog:
         """Everything is in the lists already."""
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
-        for _, offset, oldest, view in positions:
-            self._offset, self._metadata = offset, encode_metadata(oldest, view)
+        for _, offset, oldest, watermark in positions:
+            self._offset, self._metadata = offset, encode_metadata(oldest, watermark)
 
     def commit(self) -> None:
         self.committed_records += self.open_records

@@ -137,7 +137,9 @@ class Transaction:
         self.deliver(len(self.queue))
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
-        offsets = {number: (offset, encode_metadata(oldest, view)) for number, offset, oldest, view in positions}
+        offsets = {
+            number: (offset, encode_metadata(oldest, watermark)) for number, offset, oldest, watermark in positions
+        }
         self.broker.add_offsets(self.producer, self.epoch, offsets, self.member)
 
     def commit(self) -> None:
@@ -167,8 +169,8 @@ class History:
         found = {}
         for number in partitions:
             offset, metadata = self.broker.committed.get(number, (None, ""))
-            oldest, view = decode_metadata(metadata)
-            found[number] = Committed(offset, oldest, 0, view)
+            oldest, watermark = decode_metadata(metadata)
+            found[number] = Committed(offset, oldest, 0, watermark)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:

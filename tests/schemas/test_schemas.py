@@ -30,6 +30,7 @@ from pipeline.wire.connector_status import decode_status, encode_change
 from pipeline.wire.control import SignedDecision
 from pipeline.wire.meter_events import Decoder, check
 from pipeline.wire.price_signals import decode_signals, encode_price_slot
+from pipeline.wire.quarantine import Mark
 from pipeline.wire.sessions import decode_alert, decode_session, decode_update
 from pipeline.wire.sites import decode_sites
 from pipeline.wire.tariffs import decode_tariffs
@@ -161,6 +162,18 @@ def test_an_example_of_what_we_write_is_what_we_write() -> None:
     assert ours == made.keys() - {"price-signals/v1/availability"}
 
 
+@pytest.mark.parametrize("topic", ["dead-letters", "rejections", "quarantine"])
+def test_headers_are_those_of_the_schema(topic: str) -> None:
+    """The examples are what we write, so a header that the schema does not know shows here."""
+    headers = {name for e in EXAMPLES if e.parts[-3] == topic for name in json.loads(e.read_text("utf-8"))}
+    assert headers == schema_of(topic)["properties"].keys()
+
+
+def test_a_mark_has_the_fields_that_the_schema_of_quarantine_names() -> None:
+    _, _, fields = schema_of("quarantine")["description"].partition("that of a mark is JSON: ")
+    assert fields.rstrip(".").split(", ") == list(Mark.__struct_fields__)
+
+
 def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
     """One byte of format, two of codec version, eight of source offset."""
     for topic, version in (("station-state", station.CODEC_VERSION), ("site-state", availability.CODEC_VERSION)):
@@ -172,6 +185,8 @@ def test_the_head_of_a_state_record_is_as_its_schema_describes_it() -> None:
 def test_the_decoder_takes_what_the_schema_promises(example: Path) -> None:
     record = check(example.read_bytes())
     assert isinstance(record, frames.OcppFrame) == ("ocpp" in example.stem)
+    if not isinstance(record, frames.OcppFrame):  # as our commands and the simulator encode the same
+        assert json.loads(msgspec.json.encode(record)) == json.loads(example.read_text("utf-8"))
 
 
 @pytest.mark.parametrize("topic", ["sessions", "anomalies", "session-updates"])

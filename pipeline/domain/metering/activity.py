@@ -124,7 +124,9 @@ def _stands_still(
         if register != points[flat_since][1] or powers[index] > STANDBY_W:
             flat_since = index
         elif index > flat_since and _longest(points[flat_since][0], at, charging) > shortest:
-            return True
+            watts = powers[flat_since]  # it tapers: the next step may take longer than those before
+            if watts <= STANDBY_W or bound.step_wh * HOUR < watts * (at - points[flat_since][0]):
+                return True
     return False
 
 

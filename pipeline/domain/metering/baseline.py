@@ -7,6 +7,7 @@ session that ended last on the connector.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeGuard
@@ -84,15 +85,21 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
             base.before_us = found.until_us - found.since_us
             base.before_wh = max(bound.unseen_wh(base.before_us) - found.stop_wh, 0)
         return base
-    for name in (BEGIN, PREVIOUS):
-        if name in fitting:
-            base.start_wh, base.fact = fitting[name], name
-            base.codes.append("BASELINE_REPLACED")
-            if name == PREVIOUS and samples and not _leads_to_first(found, bound, fitting[name]):
-                base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
-                base.before_us = max(samples[0][0] - found.since_us, LAG)
-            return base
+    if fitting:
+        _replace(base, found, fitting, bound)
+        return base
     return _of_first(base, found, bound, None) if start == 0 else base
+
+
+def _replace(base: Baseline, found: Evidence, fitting: Mapping[str, int], bound: Bound) -> None:
+    """By the Begin value, else by the stop before."""
+    name = BEGIN if BEGIN in fitting else PREVIOUS
+    base.start_wh, base.fact = fitting[name], name
+    base.codes.append("BASELINE_REPLACED")
+    samples = [each for each in found.registers if each[1]]
+    if name == PREVIOUS and samples and not _leads_to_first(found, samples, bound, fitting[name]):
+        base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
+        base.before_us = max(samples[0][0] - found.since_us, LAG)
 
 
 def _candidates(found: Evidence, previous_wh: int | None) -> dict[str, int]:
@@ -143,9 +150,9 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
     return not watts or register - start_wh <= most + 2 * bound.step_wh
 
 
-def _leads_to_first(found: Evidence, bound: Bound, start_wh: int) -> bool:
+def _leads_to_first(found: Evidence, samples: list[Point], bound: Bound, start_wh: int) -> bool:
     """Was the first sample just as much higher as what flows there amounts to, or no higher at all?"""
-    (at, register), *later = found.registers
+    (at, register), *later = samples
     watts = [power for told_us, power in found.powers if told_us >= at]
     watts += [_rate_w((at, register), after) for after in later[:1]]
     off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
@@ -267,6 +274,8 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     at, first = next((each for each in found.registers if each[1] > 0), found.registers[0])
     base.start_wh, base.fact = first, FIRST
     base.before_us = at - found.since_us
+    if base.before_us > AT_THE_END:
+        base.before_us += AT_THE_END  # a start without time is stamped when it comes
     base.before_wh = bound.unseen_wh(base.before_us) if base.before_us else 0
     if found.started_us is not None and at - found.since_us <= AT_THE_END:
         return base  # it was read at the start

@@ -15,16 +15,24 @@ each message is corrected by the level that was in force when it was received. U
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from operator import itemgetter
-from typing import NamedTuple
+from collections.abc import Sequence
 
+from pipeline.domain.metering.levels import (
+    RIGHT,
+    STEADY,
+    Level,
+    explains,
+    in_force,
+    levels_of,
+    offset_of,
+    settled,
+    was_late,
+)
 from pipeline.domain.station import (
     CLOCK_TOLERANCE,
     EARLIEST,
     HOUR,
     MINUTE,
-    NEVER,
     RECEIVED,
     SECOND,
     STRIDE,
@@ -35,36 +43,14 @@ from pipeline.domain.station import (
     Station,
 )
 
-STEADY = 5 * SECOND
-"""Lags of one level differ by less, the network's jitter; those of two outages hardly ever do."""
-RIGHT = 30 * SECOND
-"""A message that is received so soon after it happened was stamped by a clock that is right, whatever was before."""
 STEADY_SHARE = 4
 """Start and stop alone: their lags differ by less than this part of the time between them."""
-PROOF = 3
-"""So many messages show a level ..."""
-LASTING = MINUTE
-"""... received over at least this long."""
 BUCKET = 20 * SECOND
 """Of messages with one lag, one is remembered in this time ..."""
 RECENT, OLD_BUCKET = 15 * MINUTE, 5 * MINUTE
 """... before the last RECENT one in OLD_BUCKET, if they are too many ..."""
 MOST_LAGS = 128
 """... and so many in all."""
-ZONE = 15 * MINUTE
-"""Wall-clock stamps are off by whole quarters of an hour."""
-
-
-class Level(NamedTuple):
-    """From the message received at `from_us` to the one at `until_us` the clock was off; `offset_us` is to be added."""
-
-    from_us: int
-    until_us: int
-    offset_us: int
-    is_own: bool = False
-    """Shown by the messages of the session itself."""
-    is_proven: bool = False
-    """Many messages show it."""
 
 
 def is_suspect(at: int, received: int) -> bool:
@@ -119,104 +105,10 @@ def believed_each(station: Station, told: Sequence[tuple[int, int]]) -> list[int
     return [at + offset_of(levels, at, received) if is_suspect(at, received) else at for at, received in told]
 
 
-def levels_of(observations: Iterable[tuple[int, int]]) -> list[Level]:
-    """Levels of the clock by (time received, lag), in order of receipt.
-
-    A smaller lag ends a level: no message is received sooner after it happened than the clock is off. Levels that go on
-    are more than STEADY apart, so of those in order of their lag only the last ones are looked at.
-    """
-    ended: list[list[tuple[int, int]]] = []
-    runs: list[list[tuple[int, int]]] = []
-    for received, lag in sorted(set(observations)):
-        while runs and lag < runs[-1][0][1] - RIGHT:
-            ended.append(runs.pop())
-        place = len(runs)
-        while place and runs[place - 1][0][1] >= lag - STEADY:
-            place -= 1
-        near = [run for run in runs[place : place + 2] if run[0][1] <= lag + STEADY]
-        if near:
-            max(near, key=itemgetter(0)).append((received, lag))
-        else:
-            runs.insert(place, [(received, lag)])
-    found: list[Level] = []
-    for run in [*ended, *runs]:
-        least = min(lag for _, lag in run)
-        proven = len(run) >= PROOF and run[-1][0] - run[0][0] >= LASTING
-        if proven or least < -CLOCK_TOLERANCE:
-            offset = _settled(least) if abs(least) > CLOCK_TOLERANCE else 0
-            found.append(Level(run[0][0], run[-1][0], offset, is_proven=proven))
-    kept, least_shown = [], NEVER
-    for level in sorted(found, key=lambda level: (level.from_us, not level.is_proven)):
-        if level.is_proven:
-            least_shown = min(least_shown, level.offset_us)
-        if level.is_proven or level.offset_us + RIGHT < least_shown:  # else late messages of a level that many show
-            kept.append(level)
-    return sorted(kept)
-
-
-def _explains(shown: Level, other: Level) -> bool:
-    """Are the few messages of `other` late ones of a level that many show?"""
-    return shown.from_us <= other.from_us and shown.offset_us <= other.offset_us + RIGHT
-
-
-def _was_late(level: Level, shown: Level) -> bool:
-    """Were its messages late, although the clock may have been set since? By whole hours it was (daylight saving)."""
-    by = (level.offset_us - shown.offset_us + STEADY) % HOUR
-    return level.until_us <= shown.until_us or by > 2 * STEADY
-
-
-def _settled(lag: int) -> int:
-    """The least lag as an offset: the zone that it stands for, else whole seconds; the rest is the network's delay."""
-    zone = (lag + ZONE // 2) // ZONE * ZONE
-    return zone if -SECOND <= lag - zone <= STEADY else lag // SECOND * SECOND
-
-
-def offset_of(levels: Sequence[Level], at: int, received: int) -> int:
-    """What is to be added to the time of a message, us; 0: nothing, or nothing is known. Never leads before 2017."""
-    if not received:
-        return 0
-    offset = _offset_of(levels, at, received)
-    return offset if at + offset >= EARLIEST else received - at
-
-
-def _offset_of(levels: Sequence[Level], at: int, received: int) -> int:
-    lag = received - at
-    level = _in_force(levels, received, lag)
-    offset = 0 if level is None else level.offset_us
-    if at < EARLIEST:
-        return offset if level is not None and _was_delayed(level, at, received) else lag
-    if abs(lag) <= RIGHT:
-        return 0
-    if lag < offset - RIGHT and lag < -CLOCK_TOLERANCE:
-        return lag  # not even this level can explain it
-    return offset if offset <= lag + RIGHT else 0
-
-
-def _was_delayed(level: Level, at: int, received: int) -> bool:
-    """Of a clock that was never set: does the message go on from those of this level, or did the clock begin anew?"""
-    happened = at + level.offset_us
-    return received - happened > RIGHT and happened >= (level.from_us if received <= level.until_us else level.until_us)
-
-
-def _in_force(levels: Sequence[Level], received: int, lag: int) -> Level | None:
-    """The first level around this time, else the one that ended last before it, else the first one.
-
-    Where the session's own messages show levels, one of the station's counts only for a message with just that lag.
-    """
-    own = [level for level in levels if level.is_own]
-    around = [level for level in levels if level.from_us <= received <= level.until_us]
-    for level in around:
-        if level.is_own or not own or abs(lag - level.offset_us) <= STEADY:
-            return level
-    known = own or levels
-    before = [level for level in known if level.until_us < received]
-    return max(before, key=lambda level: level.until_us) if before else known[0] if known else None
-
-
 def judge(station: Station, session: Session) -> bool:
     """Corrects start and end of a suspect session by all that is known now; True: one of them changed."""
     if not session.suspect:
-        if not _seems_right(station, session):
+        if not _only_seems_right(station, session):
             return False
         session.suspect = session.slow = True
     levels = session_levels(station, session)
@@ -231,14 +123,14 @@ def judge(station: Station, session: Session) -> bool:
     return (session.started_at_us, session.ended_at_us) != before
 
 
-def _seems_right(station: Station, session: Session) -> bool:
+def _only_seems_right(station: Station, session: Session) -> bool:
     """Do delay and offset nearly cancel each other? The clock was wrong when it began or ended, as others show."""
     lags = session.start_received_us - session.start_sent_us, session.stop_received_us - session.stop_sent_us
     if -RIGHT <= lags[0] <= RIGHT and -RIGHT <= lags[1] <= RIGHT:
         return False  # nearly always
     late = [(received, lag) for received, lag in _ends(session) if abs(lag) > RIGHT]
     levels = [level for level in levels_of(station.lags) if level.is_proven]
-    found = [(_in_force(levels, received, lag), lag) for received, lag in late]
+    found = [(in_force(levels, received, lag), lag) for received, lag in late]
     return any(level is not None and level.offset_us and level.offset_us <= lag + RIGHT for level, lag in found)
 
 
@@ -256,13 +148,13 @@ def session_levels(station: Station, session: Session) -> list[Level]:
         (began, first), (ended, last) = ends[0], ends[1]
         least, happened = min(first, last), (ended - last) - (began - first)
         if not levels and least > CLOCK_TOLERANCE and abs(last - first) <= min(STEADY, happened // STEADY_SHARE):
-            levels = [Level(began, ended, _settled(least), is_proven=True)]
+            levels = [Level(began, ended, settled(least), is_proven=True)]
     general = levels_of([*station.lags, *ends])
     shown = [level for level in general if level.is_proven]
     own = [
         level._replace(is_own=True)
         for level in levels
-        if level.is_proven or not any(_explains(each, level) and _was_late(level, each) for each in shown)
+        if level.is_proven or not any(explains(each, level) and was_late(level, each) for each in shown)
     ]
     return [*own, *general]
 

@@ -6,6 +6,10 @@ The left side is summed over sessions and over the gaps between them, the right 
 that is counted twice or lost shows as a difference. A session that is revised gives back what it had booked. Estimated
 energy, which no register proves, stands in a column of its own and is no part of the equation. A register that falls
 (reset, replaced meter) is carried on by an offset, so that the scale of the ledger only rises.
+
+Two sessions that claim one stretch of the register (messages of one charge whose ids were altered) are a difference
+for as long as both stand: that is what it is for. It goes when one of them becomes a part of the other, or is booked
+otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pipeline.domain.bounds import MOST_LEDGER
-from pipeline.domain.metering.measure import CLOSE_STARTS, Measured
+from pipeline.domain.metering.ends import CLOSE_STARTS
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.station import LATENESS_HORIZON, Connector, Session, Station
 
 
@@ -105,8 +110,8 @@ def _give_back(connector: Connector, booking: tuple[int, int, bool, int], unbill
     else:
         connector.quarantined_wh -= high - low
     connector.estimated_wh -= estimated
-    if low < high:
-        connector.gaps.append((low, high))
+    if low < high:  # what another session left or claimed there is not counted a second time
+        connector.gaps = [*(part for gap in connector.gaps for part in _without(gap, low, high)), (low, high)]
 
 
 class Tally(NamedTuple):

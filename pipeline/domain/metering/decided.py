@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from pipeline.domain.events import BillDecided
-from pipeline.domain.metering.energy import Judgement, judge
+from pipeline.domain.metering.energy import judge
 from pipeline.domain.metering.evidence import Evidence
+from pipeline.domain.metering.judgement import Judgement
 from pipeline.domain.metering.registers import Bound, Point
 from pipeline.domain.station import Session
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 
 from pipeline.domain.metering import clock
 from pipeline.domain.metering.account import FIRST, Account
+from pipeline.domain.metering.levels import offset_of
 from pipeline.domain.pricing.units import utc_text
 from pipeline.domain.station import RECEIVED, SECOND, STRIDE, TIME, Session, Station
 
@@ -80,7 +81,7 @@ def _clock(station: Station, session: Session) -> str:
     """What was added to the times of this session, and from when; empty: nothing."""
     levels = clock.session_levels(station, session)
     sent, received = session.readings[TIME::STRIDE], session.readings[RECEIVED::STRIDE]
-    offsets = [clock.offset_of(levels, at, came) for at, came in zip(sent, received, strict=True)]
+    offsets = [offset_of(levels, at, came) for at, came in zip(sent, received, strict=True)]
     stopped = session.ended_at_us if session.closed_by == "STOP" else None
     ends = (("start", session.clock_us), ("stop", 0 if stopped is None else stopped - session.stop_sent_us))
     found = [f"{name} {_signed(by)}" for name, by in ends if by]

@@ -16,7 +16,7 @@ from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat
 from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
-    from pipeline.domain.metering.energy import Judgement
+    from pipeline.domain.metering.judgement import Judgement
 
 STANDBY_W = 300
 """Up to here a vehicle does not charge: the least that IEC 61851 knows is 6 A."""

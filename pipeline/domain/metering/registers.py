@@ -66,7 +66,7 @@ class Way:
     """(from us, to us) around each fall: what flowed there before it is not known."""
     left_out: dict[str, list[Point]] = field(default_factory=dict)
     firm_us: int = 0
-    """When the last of the points was read that is not a little lower as it was sent."""
+    """When the last of the points was read that is not a little lower as it was sent, nor the next one after such."""
     is_ambiguous: bool = False
     """It ran over its last digit, or was reset: nothing was read around that."""
 
@@ -86,18 +86,19 @@ def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Wa
     """
     way = Way(points[:1])
     told = points if closing is None else [*points, closing]
-    index = 1
+    index, is_firm = 1, True
     while index < len(points):
         at, sent = points[index]
         highest = way.points[-1][1]
         register = sent + way.dropped_wh
         if register >= highest:
             way.points.append((at, register))
-            way.firm_us = at
+            way.firm_us, is_firm = at if is_firm else way.firm_us, True
         elif highest - register <= bound.step_wh:
             way.points.append((at, highest))
+            is_firm = False
         else:
-            index = _fall(way, points, told, index, bound)
+            index, is_firm = _fall(way, points, told, index, bound), False
             continue
         index += 1
     return way
@@ -215,14 +216,15 @@ def jumps(points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
     ]
 
 
-def lags(points: list[Point], bound: Bound, longer_than: int) -> list[tuple[int, int]]:
+def lags(points: list[Point], bound: Bound, longer_than: int, folded_us: int) -> list[tuple[int, int]]:
     """(from, to): the register stood still for so long and then rose by more than flows between two readings, or by
     more than a step if it is refreshed on a beat of its own.
 
-    When that energy flowed is not known.
+    When that energy flowed is not known. Up to `folded_us` readings were left out, so they show no beat.
     """
     found = []
-    is_fresh = not beat(points) or moves_each_time(points)
+    whole = [point for point in points if point[0] > folded_us]
+    is_fresh = not beat(whole) or moves_each_time(whole)
     for index, (before, after) in enumerate(pairwise(points)):
         if after[1] - before[1] <= bound.step_wh + (bound.most_wh(after[0] - before[0]) if is_fresh else 0):
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from pipeline.domain.metering.measure import seconds
+from pipeline.domain.metering.measured import seconds
 from pipeline.domain.outputs import SessionSlot
 from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import QUARTER

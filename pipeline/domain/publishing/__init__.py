@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from msgspec.structs import replace
 
 from pipeline.domain.metering.conservation import withdraw
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import SessionUpdate, StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.publishing.alerts import Course, of_station, of_station_in_trouble
@@ -46,7 +46,7 @@ class Publishing:
         rated = self.rating.rate(station, session)
         return strip(station, session, self.rating.session_id(station, session), rated), rated
 
-    def step(self, station: Station, step: Step) -> list[Published]:
+    def publish(self, station: Station, step: Step) -> list[Published]:
         """All that an event or passing time caused."""
         published: list[Published] = []
         for session, voided_id in step.voided:

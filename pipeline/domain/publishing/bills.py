@@ -32,7 +32,8 @@ def waits_for(record: StrippedSession) -> int:
 
 def settle(forms: Forms, session: Session, record: StrippedSession, reason: str, rated: Rated) -> list[Sealed]:
     """The bill of a new revision, where it is another one than the bill that stands."""
-    former, made, published = session.billed, None, list[Sealed]()
+    published: list[Sealed] = []
+    former, made = session.billed, None
     if isinstance(rated.bill, Bill) and rated.bill.state == "FINAL":
         made = receipt_of(record, session.revision, rated.measured, rated.bill, session.billing_token, forms)
         if former is not None and former.claims == claims_hash(made):

@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 from pipeline.domain.events import BillDecided
 from pipeline.domain.metering.account import Account as Evidence
 from pipeline.domain.metering.account import LeftOut as Unused
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.signals import PriceSlot, Signals

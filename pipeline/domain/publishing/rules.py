@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import Severity
 from pipeline.domain.station import MINUTE
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from pipeline.domain.bounds import LONGEST_SESSION_US
-from pipeline.domain.metering.measure import Measured, seconds
+from pipeline.domain.metering.measured import Measured, seconds
 from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill

@@ -14,7 +14,9 @@ from msgspec.structs import replace
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.limits import Limits
 from pipeline.domain.metering.conservation import book
-from pipeline.domain.metering.measure import Measured, learn, measure
+from pipeline.domain.metering.learned import learn
+from pipeline.domain.metering.measure import measure
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.metering.neighbours import previous_register
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading

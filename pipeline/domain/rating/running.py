@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.metering.evidence import readings_of
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.pricing.bill import Bill
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.signals import Signals
@@ -22,18 +22,9 @@ class Running:
     """A fold and how many of the session's readings it has seen."""
 
     __slots__ = (
-        "bounds",
-        "currency",
-        "fed",
-        "fold",
-        "highest_wh",
-        "is_moved",
-        "is_plain",
-        "known",
-        "series",
-        "site_id",
+        "bounds", "currency", "fed", "fold", "highest_wh", "is_moved", "is_plain", "known", "series", "site_id",
         "template",
-    )
+    )  # fmt: skip
 
     def __init__(self, fold: Fold, currency: str, register_wh: int) -> None:
         self.fold = fold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipeline.domain.catalog import START, Catalog, View
+from pipeline.domain.catalog import START, Catalog, ReferenceWatermark
 from pipeline.domain.limits import AC, DC, UNKNOWN, Limits
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff, choose, require_lock
@@ -17,22 +17,22 @@ class Terms:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._view = START
+        self._watermark = START
         self.signals = catalog.signals(START)
         """All that are known now, of all sites."""
         self._limits: dict[tuple[str, int], Limits] = {}
         self._site_ids: dict[str, str | None] = {}
         """By station, as `site_id` says: it is asked for at each frame."""
 
-    def see(self, view: View) -> None:
+    def see(self, watermark: ReferenceWatermark) -> None:
         """From now on this much of the catalog counts, for all but what a session has frozen."""
-        if view == self._view:
+        if watermark == self._watermark:
             return
-        if view.sites != self._view.sites:
+        if watermark.sites != self._watermark.sites:
             self._limits.clear()
             self._site_ids.clear()
-        self._view = view
-        self.signals = self._catalog.signals(view)
+        self._watermark = watermark
+        self.signals = self._catalog.signals(watermark)
 
     def site_id(self, station_id: str) -> str | None:
         """Where the station stands by the latest version; None: at no known site."""
@@ -43,8 +43,8 @@ class Terms:
 
     def site(self, station_id: str, session: Session | None, at_us: int | None) -> Site | None:
         """Where the station stands at an instant (None: by the latest version), as `session` has it; None: unknown."""
-        view = self._view if session is None else _frozen(session, self._view)
-        place = self._catalog.place(station_id, view, at_us)
+        watermark = self._watermark if session is None else _frozen(session, self._watermark)
+        place = self._catalog.place(station_id, watermark, at_us)
         return None if place is None else place.site
 
     def limits(self, station_id: str, connector_id: int) -> Limits:
@@ -56,7 +56,7 @@ class Terms:
         return found
 
     def _limits_of(self, station_id: str, connector_id: int) -> Limits:
-        place = self._catalog.place(station_id, self._view)
+        place = self._catalog.place(station_id, self._watermark)
         if place is None:
             return UNKNOWN
         connector = place.connectors.get(connector_id)
@@ -80,11 +80,11 @@ class Terms:
         site = self.site(station_id, session, at_us)
         if site is None:
             raise CannotPrice("SITE_MISSING", "the station stands at no known site; publish it with `sites publish`")
-        view = _frozen(session, self._view)
-        tariff = choose(self._catalog.tariffs(site.tariff_ids, view), site.tariff_ids, at_us, "REGULAR")
+        watermark = _frozen(session, self._watermark)
+        tariff = choose(self._catalog.tariffs(site.tariff_ids, watermark), site.tariff_ids, at_us, "REGULAR")
         if site.lock_required:
             require_lock(tariff)
-        session.reference = (view.sites, view.tariffs)
+        session.reference = (watermark.sites, watermark.tariffs)
         if session.reservation and tariff.prices_reservations and not _reservation_decided(session):
             raise CannotPrice(
                 "RESERVATION_UNKNOWN", f"tariff {tariff.id!r} prices the reservation, and when that began is not known"
@@ -95,13 +95,13 @@ class Terms:
         """While a session is open, or its bill held, all that is known now; afterwards what its bill was made with."""
         known = self.signals
         if session.billed_signals is not None:
-            known = self._catalog.signals(self._view._replace(signals=session.billed_signals))
+            known = self._catalog.signals(self._watermark._replace(signals=session.billed_signals))
         return known.of_site(site.site_id)
 
     def keep_signals(self, session: Session) -> None:
         """The session has a final bill: corrections of it are priced with the signals of the first one."""
         if session.billed_signals is None:
-            session.billed_signals = self._view.signals
+            session.billed_signals = self._watermark.signals
 
 
 def _reservation_decided(session: Session) -> bool:
@@ -112,9 +112,9 @@ def _reservation_decided(session: Session) -> bool:
     return decided.without_reservation or decided.reserved_from_us is not None
 
 
-def _frozen(session: Session, view: View) -> View:
-    """The view with which the session's site and tariff are looked up."""
+def _frozen(session: Session, watermark: ReferenceWatermark) -> ReferenceWatermark:
+    """The watermark at which the session's site and tariff are looked up."""
     if session.reference is None:
-        return view
+        return watermark
     sites, tariffs = session.reference
-    return View(sites, tariffs, view.signals)
+    return ReferenceWatermark(sites, tariffs, watermark.signals)

@@ -69,12 +69,12 @@ def sharing(station: Station, transaction: str, *, archived: bool = False) -> li
 
 def on_connector(station: Station, connector_id: int, at: int, received: int) -> Session | None:
     """The one session that its connector had at this time as sent; None: none, or several."""
-    found = [
-        session
-        for _, session in station.each_session()
+    found = {
+        id(session): session  # whatever its aliases
+        for session in station.sessions.values()
         if session.connector_id == connector_id and owns(session, at, session.ended_at_us, received)
-    ]
-    return found[0] if len(found) == 1 else None
+    }
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def shell(station: Station, transaction: str, connector_id: int | None, at: int) -> Session:

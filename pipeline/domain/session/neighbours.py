@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from pipeline.domain.metering import clock
@@ -116,7 +117,7 @@ def untangle_unstarted(station: Station, shells: Sequence[Session], step: Step) 
             continue
         here = [shell for shell in shells if shell.connector_id == connector_id]
         others = [*_in_order(station, connector_id), *here]
-        for shell in here:
+        for shell in here if len(others) > 1 else ():
             for other in others:
                 if other is shell or id(other) in joined or not _shares_evidence(station, other, shell, spans):
                     continue
@@ -289,7 +290,13 @@ def _count_again(session: Session, register: int | None, known: int | None, reas
 
 
 def _in_order(station: Station, connector_id: int) -> list[Session]:
-    return sorted(
-        (s for _, s in station.each_session() if s.connector_id == connector_id and s.started_at_us is not None),
-        key=lambda s: s.started_at_us or 0,
-    )
+    found = [
+        session
+        for session in station.sessions.values()
+        if session.connector_id == connector_id and session.started_at_us is not None
+    ]
+    each = {id(session): session for session in found}  # whatever its aliases
+    return sorted(each.values(), key=_started_at)
+
+
+_started_at = attrgetter("started_at_us")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pipeline.domain.bounds import MOST_LOOSE
 from pipeline.domain.events import MeterRead
 from pipeline.domain.metering import clock
+from pipeline.domain.metering.levels import RIGHT
 from pipeline.domain.metering.thinning import thinned
 from pipeline.domain.session.admission import refusal
 from pipeline.domain.session.finding import find, is_on, on_connector, shell
@@ -131,7 +132,7 @@ def _into(station: Station, session: Session, event: MeterRead, at: int) -> Told
         touched(station, session, "LATE_READING")
     if event.state is not None:
         _note_late_state(session, sent, event.state)
-        if session.suspect or abs(received - sent) > clock.RIGHT:  # it may become suspect
+        if session.suspect or abs(received - sent) > RIGHT:  # it may become suspect
             session.stamps = [*session.stamps, (sent, received)]
     return _insert(station, session, event, at)
 
@@ -253,15 +254,13 @@ def _loose(station: Station, event: MeterRead, at: int) -> Told:
 def _forget_loose(station: Station, connector_id: int, at: int) -> None:
     """Readings that no session of the connector can own any more; `at`: the newest one, as sent."""
     loose = station.connector(connector_id).loose
-    oldest = min(
-        (
+    if loose and loose[TIME] < at - REORDER_WINDOW:
+        starts = (
             session.start_sent_us if session.started_at_us is not None else session.last_at_us - REORDER_WINDOW
             for _, session in station.each_session()
             if is_on(session, connector_id)
-        ),
-        default=at,
-    )
-    del loose[: place_of(loose, min(oldest, at - REORDER_WINDOW))]
+        )
+        del loose[: place_of(loose, min(min(starts, default=at), at - REORDER_WINDOW))]
     if len(loose) > MOST_LOOSE * STRIDE:
         _thin_loose(station, connector_id, loose)
 

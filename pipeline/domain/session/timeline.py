@@ -58,10 +58,7 @@ def is_empty(row: list[int]) -> bool:
 def put(readings: Numbers, row: list[int]) -> tuple[Put, int]:
     """Puts a reading at its place by time as sent; says what became of it, and where it is."""
     at, kind = row[TIME], row[KIND]
-    if kind == BEGIN and any(
-        readings[index + KIND] == BEGIN and readings[index + ENERGY] == row[ENERGY]
-        for index in range(0, len(readings), STRIDE)
-    ):
+    if kind == BEGIN and row[ENERGY] in _begins(readings):
         return "repeated", 0  # frozen at the begin and sent with each reading
     place = place_of(readings, at)
     while place < len(readings) and readings[place + TIME] == at:
@@ -73,6 +70,14 @@ def put(readings: Numbers, row: list[int]) -> tuple[Put, int]:
         place += STRIDE
     readings[place:place] = array("q", row)
     return "new", place
+
+
+def _begins(readings: Numbers) -> Iterator[int]:
+    """Registers that were stated for the begin; a search through one column, because there are few."""
+    kinds, place = readings[KIND::STRIDE], -1
+    for _ in range(kinds.count(BEGIN)):
+        place = kinds.index(BEGIN, place + 1)
+        yield readings[place * STRIDE + ENERGY]
 
 
 def _meet(readings: Numbers, place: int, kept: list[int], row: list[int]) -> Put | None:

@@ -15,6 +15,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.kafka_rights import Right
 from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.kafka.reading import read_to_ends
 from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
 from pipeline.runtime.kafka.topics import topic_id
 from pipeline.runtime.partition.changelog import ACCEPTED, decode_metadata
@@ -70,10 +71,10 @@ class KafkaHistory:
         for answer in answers:
             place = ck.TopicPartition(self._config.source, answer.partition)
             first, end = self._ask("first offset", reading, partial(self._reader.get_watermark_offsets, place, CALL_S))
-            oldest, view = decode_metadata(answer.metadata)
+            oldest, watermark = decode_metadata(answer.metadata)
             offset = None if answer.offset < 0 else answer.offset
             accepted = answer.metadata == ACCEPTED
-            found[answer.partition] = Committed(offset, oldest, first, view, end, source_id, accepted)
+            found[answer.partition] = Committed(offset, oldest, first, watermark, end, source_id, accepted)
         return found
 
     def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
@@ -87,32 +88,23 @@ class KafkaHistory:
         return self._ask("ends of the changelog", Right("Read", "topic", self._config.changelog), ask)
 
     def read(self, ends: Mapping[int, int]) -> Iterator[Sequence[tuple[int, bytes, bytes | None]]]:
-        waiting = {number for number, end in ends.items() if end > 0}
         topic = self._config.changelog
         total, done = sum(ends.values()), 0
-        self._reader.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in waiting])
-        while waiting:
-            chunk: list[tuple[int, bytes, bytes | None]] = []
-            for message in self._consume():
-                number, offset = message.partition() or 0, message.offset() or 0
-                error = message.error()
-                if error is None:
-                    chunk.append((number, message.key() or b"", message.value()))
-                    offset += 1
-                elif error.code() != ck.KafkaError._PARTITION_EOF:
-                    if error.fatal():
-                        raise ck.KafkaException(error)
-                    self._waits.denied(error, Right("Read", "topic", topic))
-                    self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
-                    continue
-                if offset >= ends[number]:
-                    waiting.discard(number)
-            done += len(chunk)
-            if chunk:
+        places = {number: (ck.OFFSET_BEGINNING, end) for number, end in ends.items()}
+        chunks = read_to_ends(self._reader, topic, places, self._consume, self._failed, waits_for_transactions=True)
+        for found, waiting in chunks:
+            done += len(found)
+            if found:
                 self._waits.granted(Right("Read", "topic", topic))
-            self._note_endless(waiting, is_moving=bool(chunk))
+            self._note_endless(waiting, is_moving=bool(found))
             self.progress = f"{done} records of offsets up to {total}, partitions left: {sorted(waiting)}"
-            yield chunk
+            yield [(message.partition() or 0, message.key() or b"", message.value()) for message in found]
+
+    def _failed(self, error: ck.KafkaError) -> None:
+        if error.fatal():
+            raise ck.KafkaException(error)
+        self._waits.denied(error, Right("Read", "topic", self._config.changelog))
+        self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
 
     def _note_endless(self, waiting: set[int], *, is_moving: bool) -> None:
         """A broker that has lost track of a transaction holds back all that follows it, until an operator helps."""

@@ -5,13 +5,13 @@ It blocks the event loop for a moment, so it waits for no broker: TransactionLos
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import confluent_kafka as ck
 
 from pipeline.runtime.kafka.config import STEADY, StageConfig
+from pipeline.runtime.kafka.reading import patiently, read_to_ends
 from pipeline.runtime.partition.ports import TransactionLost
 from pipeline.topics import QUARANTINE
 from pipeline.wire.dead_letters import headers_of
@@ -31,7 +31,7 @@ class KafkaRecall:
 
     def source(self, partition: int, start: int, end: int) -> Iterator[ck.Message]:
         for chunk in self._read(self._config.source, partition, start, end):
-            yield from (message for message in chunk if (message.offset() or 0) < end)
+            yield from chunk
 
     def kept(self, partition: int, source: str) -> Iterator[Sequence[tuple[bytes, Kept | None]]]:
         for chunk in self._read(QUARANTINE.name, partition, 0, None):
@@ -47,21 +47,12 @@ class KafkaRecall:
                 raise TransactionLost(f"reading {topic} again: {error.args[0].name()}") from error
             if end is not None and first > start:
                 raise LookupError(f"{topic} partition {partition}: records {start} to {first - 1} are gone")
-            place.offset = max(start, first)
             until = last if end is None else min(end, last)
-            if place.offset >= until:
-                return
-            reader.assign([place])
-            heard = time.monotonic()
-            while True:
-                chunk = reader.consume(CHUNK, 0.1)
-                yield [message for message in chunk if message.error() is None]
-                if any(_is_end(message) or (message.offset() or 0) + 1 >= until for message in chunk):
-                    return
-                if chunk:
-                    heard = time.monotonic()
-                elif time.monotonic() - heard > SILENCE_S:
-                    raise TransactionLost(f"reading {topic} again: no answer")
+            silent = TransactionLost(f"reading {topic} again: no answer")
+            consume = patiently(reader, CHUNK, SILENCE_S, silent)
+            places = {partition: (max(start, first), until)}
+            for chunk in read_to_ends(reader, topic, places, consume, _heals):
+                yield chunk.messages
 
     @contextmanager
     def _reader(self) -> Iterator[ck.Consumer]:
@@ -83,9 +74,8 @@ class KafkaRecall:
             reader.close()
 
 
-def _is_end(message: ck.Message) -> bool:
-    failure = message.error()
-    return failure is not None and failure.code() == ck.KafkaError._PARTITION_EOF
+def _heals(error: ck.KafkaError) -> None:
+    """An error that lasts is silence in the end."""
 
 
 def _kept(chunk: Iterable[ck.Message], source: str) -> Iterator[tuple[bytes, Kept | None]]:

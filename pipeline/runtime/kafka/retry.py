@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import confluent_kafka as ck
+from tenacity import RetryCallState, Retrying, wait_random_exponential
 
 from pipeline.kafka_rights import Right, is_denied, lacking
 from pipeline.metrics import RETRIES, WAITING, Meters
@@ -25,17 +26,19 @@ BROKER = "broker"
 CALL_S = 5.0
 """How long one call of the broker may wait before it counts as unanswered and is tried again."""
 LONGEST_PAUSE_S = 2.0
+PAUSES = Retrying(wait=wait_random_exponential(multiplier=0.05, min=0.02, max=LONGEST_PAUSE_S))
+"""Longer from attempt to attempt, and at random: workers that lost the same broker do not come back in step."""
 
 
 class Backoff:
-    """Pauses of 0.05 s, doubled up to LONGEST_PAUSE_S."""
+    """The pauses between the attempts of one call, from 0.02 s up to LONGEST_PAUSE_S."""
 
     def __init__(self) -> None:
-        self._next = 0.05
+        self._attempts = RetryCallState(PAUSES, None, (), {})
 
     def pause_s(self) -> float:
-        pause, self._next = self._next, min(self._next * 2, LONGEST_PAUSE_S)
-        return pause
+        self._attempts.attempt_number += 1
+        return float(PAUSES.wait(self._attempts))
 
 
 class Waits:

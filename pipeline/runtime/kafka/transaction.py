@@ -127,8 +127,8 @@ class KafkaTransaction:
 
     def send_offsets(self, positions: Sequence[Position]) -> None:
         offsets = [
-            ck.TopicPartition(self._config.source, number, offset, encode_metadata(oldest, view))
-            for number, offset, oldest, view in positions
+            ck.TopicPartition(self._config.source, number, offset, encode_metadata(oldest, watermark))
+            for number, offset, oldest, watermark in positions
         ]
         producer = self._ready()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from pipeline.runtime.logic import View
+from pipeline.runtime.logic import Watermark
 
 FORMAT = 1
 _HEADER = struct.Struct(">BHQ")
@@ -51,16 +51,16 @@ def split_key(key: bytes) -> tuple[bytes, bytes | None]:
     return owner, name if separator else None
 
 
-def encode_metadata(oldest: int, view: View = ()) -> str:
+def encode_metadata(oldest: int, watermark: Watermark = ()) -> str:
     """What a restore needs beside the committed offset; it travels in the offset's metadata."""
-    return ":".join([str(FORMAT), str(oldest), *([",".join(map(str, view))] if view else [])])
+    return ":".join([str(FORMAT), str(oldest), *([",".join(map(str, watermark))] if watermark else [])])
 
 
 ACCEPTED = "accepted"
 """Metadata of an offset that an operator has set: the source is another one now, offsets in state records are void."""
 
 
-def decode_metadata(metadata: str | None) -> tuple[int | None, View]:
+def decode_metadata(metadata: str | None) -> tuple[int | None, Watermark]:
     """The oldest offset, or None when a tool set the offset without metadata; and what its record could see.
 
     Raises UnreadableState.

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic
 
-from pipeline.runtime.logic import NEVER, Logic, State
+from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.changelog import StateRecord
 from pipeline.runtime.partition.checks import TooLarge
+from pipeline.runtime.partition.wakes import Sleeper
 
 CLEAN = -1
 
@@ -22,25 +23,21 @@ class TooManyKeys(Exception):
     """The number of keys is above its cap: the worker stops, an operator must look."""
 
 
-class Entry(Generic[State]):
+class Entry(Sleeper, Generic[State]):
     """One key: its state, and its archive as runtime.logic.Archive."""
 
-    __slots__ = ("before", "clock", "kept", "key", "record", "scheduled", "since", "state", "tally", "through",
-                 "unwritten")  # fmt: skip
+    __slots__ = ("before", "kept", "record", "since", "state", "tally", "through", "unwritten")
 
     state: State
 
     def __init__(self, unwritten: Unwritten[State], key: bytes) -> None:
+        super().__init__(key)
         self.unwritten = unwritten
-        self.key = key
         self.kept: dict[bytes, bytes] = {}
         self.before: dict[bytes, bytes | None] = {}
         """What the archive held of each name that changed since the state record."""
         self.record: bytes | None = None
         """The state record as it was written last (None: not yet), so that one key can be put back by itself."""
-        self.clock = ""
-        self.scheduled = NEVER
-        """The wake-up that is on the heap of `clock`."""
         self.since = CLEAN
         """Offset of the first record that is not in the state record."""
         self.through = 0
@@ -80,9 +77,10 @@ class Unwritten(Generic[State]):
 
     def __init__(self, number: int, logic: Logic[State], max_state_bytes: int) -> None:
         self.totals: Sequence[int] = ()
-        """Sums of what Logic.tally says of each key, as of its last state record."""
+        """Sums of what the ledger says of each key, as of its last state record."""
         self._number = number
         self._logic = logic
+        self._ledger = ledger_of(logic)
         self._max_state_bytes = max_state_bytes
         self.unwritable: dict[bytes, Exception] = {}
         """Keys whose state cannot be written, and why (mostly TooLarge): the partition sets them aside."""
@@ -151,7 +149,7 @@ class Unwritten(Generic[State]):
 
     def count(self, entry: Entry[State]) -> None:
         """Takes the key's part of the totals anew."""
-        self._add_up(entry, self._logic.tally(entry.state))
+        self._add_up(entry, self._ledger.tally(entry.state))
 
     def _add_up(self, entry: Entry[State], tally: Sequence[int]) -> None:
         if tally != entry.tally:
@@ -170,7 +168,7 @@ class Unwritten(Generic[State]):
 
     def records(self, entry: Entry[State], position: int, largest: int) -> Sequence[tuple[bytes, bytes | None]]:
         """What changed in the archive, and the state up to `position`. Raises TooLarge, or what the logic raises."""
-        body, tally = self._logic.dump(entry.state), self._logic.tally(entry.state)
+        body, tally = self._logic.dump(entry.state), self._ledger.tally(entry.state)
         if len(body) > largest:
             raise TooLarge(f"a state of {len(body)} bytes, the cap is {largest}")
         self._add_up(entry, tally)

@@ -15,7 +15,7 @@ from typing import Generic
 
 from pipeline import topics
 from pipeline.errors import InvalidMessage
-from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, View, widened
+from pipeline.runtime.logic import NEVER, Logic, Output, ReferenceBehind, State, Watermark, advanced, reference_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.checks import NO_VALUE, TOO_LARGE, check_key, check_value, fits
 from pipeline.runtime.partition.dead_letters import FloodGate
@@ -52,7 +52,7 @@ class Partition(Generic[State]):
         """The first offset that was applied, -1: none yet."""
         self.replay_until = 0
         """Below this offset outputs are committed: they are applied again only to keys whose record is older."""
-        self.view: View = ()
+        self.watermark: Watermark = ()
         """How much of the reference data the ticks so far have made visible."""
         self.entries: dict[bytes, Entry[State]] = {}
         self.facts: dict[bytes, bytes] = {}
@@ -61,6 +61,7 @@ class Partition(Generic[State]):
         """False: an unsigned tick that names reference data which is not here is refused, it was waited for."""
         self._partitions = partitions
         self._logic = logic
+        self._reference = reference_of(logic)
         self._gate = gate
         self.max_state_bytes = max_state_bytes
         self.wakes = Wakes(self.entries)
@@ -68,21 +69,21 @@ class Partition(Generic[State]):
         undo = Undo(self, logic, recall)
         self.quarantine = Quarantine(self, logic, gate, recall, undo)
         self.net = Net(self, gate, self.quarantine, undo)
-        self._views: deque[tuple[int, View]] = deque()
+        self._watermarks: deque[tuple[int, Watermark]] = deque()
 
-    def alone(self, entry: Entry[State], view: View, recall: Recall) -> Partition[State]:
+    def alone(self, entry: Entry[State], watermark: Watermark, recall: Recall) -> Partition[State]:
         """The same with nothing but this key, to apply some of its records again. What is written stays ours."""
         alone = Partition(
             self.number, self._partitions, self.source, self._logic, self._gate, self.max_state_bytes, recall
         )
-        alone.view, alone.unwritten, alone.facts = view, self.unwritten, self.facts
+        alone.watermark, alone.unwritten, alone.facts = watermark, self.unwritten, self.facts
         alone.entries[entry.key] = entry
-        alone.wakes.plan(entry)
+        alone.wakes.plan(entry, entry.state)
         return alone
 
     @property
     def totals(self) -> Sequence[int]:
-        """Sums of what Logic.tally says of each key, as of its last state record."""
+        """Sums of what the ledger says of each key, as of its last state record."""
         return self.unwritten.totals
 
     @property
@@ -101,7 +102,7 @@ class Partition(Generic[State]):
 
         Raises ReferenceBehind: everything below `position` is applied, the rest is to be taken later.
         """
-        self._logic.see(self.view)
+        self._reference.see(self.watermark)
         if self.began < 0:
             self.began = self.position
         if self.replaying:
@@ -123,7 +124,7 @@ class Partition(Generic[State]):
         if self.replaying:
             return
         with suppress(ReferenceBehind):  # then the partition waits as well
-            self._logic.see(self.view)
+            self._reference.see(self.watermark)
             self.quarantine.go_on(produce)
 
     def _lacks(self, message: Message) -> bool:
@@ -173,7 +174,7 @@ class Partition(Generic[State]):
             if entry.since < 0:
                 mark(entry, _offset(message))
             if state.wake_us < entry.scheduled or state.clock != entry.clock:
-                plan(entry)
+                plan(entry, state)
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
         """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
@@ -204,7 +205,7 @@ class Partition(Generic[State]):
             self.send(outputs, message, produce)
         if entry.since < 0:
             self.unwritten.mark(entry, _offset(message))
-        self.wakes.plan(entry)
+        self.wakes.plan(entry, entry.state)
 
     def place(self, offset: int) -> str:
         """For the log."""
@@ -267,20 +268,20 @@ class Partition(Generic[State]):
             self.net.tick_raised(message, error, produce)
             return
         offset = _offset(message)
-        if tick.view and not tick.signed and not self.patient and not self._can_see(tick.view):
+        if tick.watermark and not tick.signed and not self.patient and not self._can_see(tick.watermark):
             unknown = InvalidMessage("REFERENCE_UNKNOWN", "an unsigned tick names reference data that does not exist")
             self.refuse(message, unknown, produce)
             return
         if tick.signed and offset < self.signed_from:
             self.note(SIGNED, str(offset).encode())
             self._logic.trust(unsigned=False)
-        if tick.view:
-            self.show(tick.view, offset, message, produce)
+        if tick.watermark:
+            self.show(tick.watermark, offset, message, produce)
         self.quarantine.next_tick(tick.clock, message)
         for entry in self.wakes.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
-                self.wakes.plan(entry)  # woken too early, or (when applied again) after its state record
+                self.wakes.plan(entry, entry.state)  # woken too early, or (when applied again) after its state record
                 continue
             try:
                 outputs = self._logic.tick(state, tick)
@@ -290,34 +291,34 @@ class Partition(Generic[State]):
                 continue
             self._changed(entry, outputs, message, produce)
 
-    def _can_see(self, view: View) -> bool:
-        grown, brought = widened(self.view, view)
+    def _can_see(self, watermark: Watermark) -> bool:
+        grown, brought = advanced(self.watermark, watermark)
         try:
             if brought:
-                self._logic.see(grown)
+                self._reference.see(grown)
         except ReferenceBehind:
             return False
         return True
 
-    def show(self, view: View, offset: int, message: Message, produce: Produce) -> None:
+    def show(self, watermark: Watermark, offset: int, message: Message, produce: Produce) -> None:
         """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
-        grown, brought = widened(self.view, view)
+        grown, brought = advanced(self.watermark, watermark)
         if not brought:
             return
         try:
-            self._logic.see(grown)
+            self._reference.see(grown)
         except ReferenceBehind:
             self.position = offset
             raise
-        if not self._views:
-            self._views.append((-1, self.view))
-        self._views.append((offset, grown))
-        self.view = grown
+        if not self._watermarks:
+            self._watermarks.append((-1, self.watermark))
+        self._watermarks.append((offset, grown))
+        self.watermark = grown
         for key in sorted(self.wakes.waiting):
             entry = self.entries[key]
             if entry.through <= offset and entry.state.waits & brought:
                 try:
-                    outputs = self._logic.release(entry.state)
+                    outputs = self._reference.release(entry.state)
                     fits(outputs or ())
                 except Exception as error:
                     self.net.time_raised(entry, message, error, produce)
@@ -340,18 +341,18 @@ class Partition(Generic[State]):
         """The position that the checkpoint commits; valid after its records were taken."""
         oldest = self.unwritten.oldest(self.position)
         self.quarantine.committed(oldest)
-        return Position(self.number, self.position, oldest, self._view_before(oldest))
+        return Position(self.number, self.position, oldest, self._watermark_before(oldest))
 
-    def view_at(self, offset: int) -> View:
+    def watermark_at(self, offset: int) -> Watermark:
         """The same of a record that may be newer."""
-        return next((view for at, view in reversed(self._views) if at < offset), self.view)
+        return next((watermark for at, watermark in reversed(self._watermarks) if at < offset), self.watermark)
 
-    def _view_before(self, offset: int) -> View:
+    def _watermark_before(self, offset: int) -> Watermark:
         """What was visible to the record at `offset`, from which a restore applies again."""
-        views = self._views
-        while len(views) > 1 and views[1][0] < offset:
-            views.popleft()
-        return views[0][1] if views else self.view
+        watermarks = self._watermarks
+        while len(watermarks) > 1 and watermarks[1][0] < offset:
+            watermarks.popleft()
+        return watermarks[0][1] if watermarks else self.watermark
 
     def note(self, name: bytes, value: bytes) -> None:
         """Makes a fact of the partition durable with the next checkpoint."""
@@ -394,7 +395,7 @@ class Partition(Generic[State]):
         try:
             entry.state = self._logic.load(key, record.body, record.version, entry)
             self.unwritten.count(entry)
-            self.wakes.plan(entry)
+            self.wakes.plan(entry, entry.state)
         except Exception as error:
             self.unwritten.forget(entry)
             self.quarantine.unreadable(entry, error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pipeline.runtime.logic import NEVER, View
+from pipeline.runtime.logic import NEVER, Watermark
 
 if TYPE_CHECKING:
     from pipeline.wire.quarantine import Kept
@@ -51,7 +51,7 @@ class Position(NamedTuple):
     """The next record to apply; everything below is in the outputs of this or an earlier transaction."""
     oldest: int
     """The oldest record that is not yet in the state records; at most `offset`."""
-    view: View = ()
+    watermark: Watermark = ()
     """How much of the reference data that record could see."""
 
 
@@ -80,7 +80,7 @@ class Committed(NamedTuple):
     oldest: int | None
     first: int
     """The first offset that the source still holds."""
-    view: View = ()
+    watermark: Watermark = ()
     """What the record at `oldest` could see of the reference data."""
     end: int = NEVER
     """The offset behind the last record that the source holds."""

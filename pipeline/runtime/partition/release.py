@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Generic
 from msgspec import structs
 
 from pipeline import topics
-from pipeline.runtime.logic import NEVER, Logic, State
+from pipeline.runtime.logic import NEVER, Logic, State, reference_of
 from pipeline.runtime.partition.entries import CLEAN
 from pipeline.runtime.partition.internal_errors import place, tell
 from pipeline.runtime.partition.ports import Headers, Produce, Recall, TransactionLost
@@ -45,7 +45,7 @@ class Release(Generic[State]):
         self._mark = mark
         self._order = order
         self._partition = partition
-        self._logic = logic
+        self._reference = reference_of(logic)
         self._undo = undo
         self._late = {kept_key(aside.entry.key, each): each for each in aside.recent}
         """Kept since the last commit, so perhaps not to be read yet."""
@@ -97,7 +97,7 @@ class Release(Generic[State]):
         if self._order.way == "afresh":
             entry.record = None
         try:
-            alone = self._undo.alone(entry, self._mark.view, self._piece)
+            alone = self._undo.alone(entry, self._mark.watermark, self._piece)
         except TransactionLost:
             raise
         except Exception as error:
@@ -105,7 +105,7 @@ class Release(Generic[State]):
             self._give_up()
             return None
         finally:
-            self._logic.see(partition.view)
+            self._reference.see(partition.watermark)
         entry.through = 0  # of what is kept, the state has nothing
         return alone
 
@@ -127,16 +127,16 @@ class Release(Generic[State]):
             if topic != QUARANTINE or value is None or SEPARATOR not in (key or b""):  # else it is kept already
                 produce(topic, value, key, partition, headers)
 
-        self._logic.see(alone.view)
+        self._reference.see(alone.watermark)
         try:
             entry.since = self._piece[0].offset() if self._piece else ours.position
             alone.apply([each for each in self._piece if each.offset() < published], alone.discard)
             alone.apply([each for each in self._piece if each.offset() >= published], tell_new)
             if not self._pending and entry.key not in alone.quarantine.set_aside:  # what became visible since the last
                 now = Kept(entry.key, None, ours.position, self._order.at_ms)
-                alone.show(ours.view, ours.position, now, tell_new)
+                alone.show(ours.watermark, ours.position, now, tell_new)
         finally:
-            self._logic.see(ours.view)
+            self._reference.see(ours.watermark)
         if self._pending and entry.key not in alone.quarantine.set_aside:
             self._write(alone, tell_new)
         again = alone.quarantine.set_aside.get(entry.key)
@@ -157,7 +157,9 @@ class Release(Generic[State]):
             return
         unwritten.forget(entry)
         self._order = structs.replace(self._order, way="")  # it has a state again
-        self._mark = structs.replace(self._mark, through=following.offset(), view=alone.view, releasing=self._order)
+        self._mark = structs.replace(
+            self._mark, through=following.offset(), watermark=alone.watermark, releasing=self._order
+        )
         self._partition.quarantine.note(self._aside, self._mark)
 
     # --- how it ends -------------------------------------------------------------------------------------------------
@@ -186,5 +188,5 @@ class Release(Generic[State]):
         entry.since = CLEAN
         partition.unwritten.write_soon(entry, partition.position)
         partition.entries[entry.key] = entry
-        partition.wakes.plan_anew(entry)
+        partition.wakes.plan_anew(entry, entry.state)
         quarantine.released(entry, mark, order, produce)

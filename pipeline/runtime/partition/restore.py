@@ -129,4 +129,4 @@ def _place(partition: Partition[State], committed: Committed, lost: Callable[[st
         )
     partition.replay_until = offset
     partition.position = max(oldest, committed.first)
-    partition.view = committed.view
+    partition.watermark = committed.watermark

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Generic
 
-from pipeline.runtime.logic import NEVER, Logic, State, View
+from pipeline.runtime.logic import NEVER, Logic, State, Watermark, reference_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.entries import Entry
 from pipeline.runtime.partition.internal_errors import tell
@@ -30,16 +30,17 @@ class Undo(Generic[State]):
         """Offsets of dead letters INTERNAL_ERROR that the state records do not cover yet."""
         self._partition = partition
         self._logic = logic
+        self._reference = reference_of(logic)
         self._recall = recall
 
     def put_back(self, entry: Entry[State], until: int) -> bool:
         """The key as it was before the record at `until`; False: its state record or the records since raise."""
         partition = self._partition
         start = entry.since
-        view = partition.view_at(start if start >= 0 else until)
+        watermark = partition.watermark_at(start if start >= 0 else until)
         try:
             records = self.since(entry, start, until) if start >= 0 else []
-            alone = self.alone(entry, view, records)
+            alone = self.alone(entry, watermark, records)
             alone.apply(records, partition.discard)
         except TransactionLost:
             raise
@@ -47,10 +48,10 @@ class Undo(Generic[State]):
             tell(error, partition.place(until))
             return False
         finally:
-            self._logic.see(partition.view)
+            self._reference.see(partition.watermark)
         if alone.quarantine.set_aside:
             return False
-        partition.wakes.plan_anew(entry)
+        partition.wakes.plan_anew(entry, entry.state)
         return True
 
     def since(self, entry: Entry[State], start: int, until: int) -> list[Message]:
@@ -61,7 +62,7 @@ class Undo(Generic[State]):
             if message.key() in (None, entry.key) and message.offset() not in self.condemned
         ]
 
-    def alone(self, entry: Entry[State], view: View, records: Sequence[Message]) -> Partition[State]:
+    def alone(self, entry: Entry[State], watermark: Watermark, records: Sequence[Message]) -> Partition[State]:
         """A partition with this key alone, at its state record. It raises what reading the record raises."""
         entry.put_back()
         entry.scheduled, entry.clock = NEVER, ""
@@ -71,8 +72,8 @@ class Undo(Generic[State]):
             record = changelog.decode_state(entry.record)
             entry.through = record.through
             entry.state = self._logic.load(entry.key, record.body, record.version, entry)
-        self._logic.see(view)
-        return self._partition.alone(entry, view, Listed(records))
+        self._reference.see(watermark)
+        return self._partition.alone(entry, watermark, Listed(records))
 
     def missing(self, entry: Entry[State], start: int, until: int) -> Sequence[Message]:
         """The same for whom the source may have lost them: then there are none, and the log says so."""

@@ -8,7 +8,7 @@ from typing import Generic
 
 from pipeline import metrics
 from pipeline.metrics import Meters
-from pipeline.runtime.logic import Logic, State
+from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition.ports import Message
 from pipeline.runtime.stage.holdings import Holdings
 
@@ -19,7 +19,7 @@ class StageMeters(Generic[State]):
     def __init__(self, stage: str, meters: Meters, logic: Logic[State]) -> None:
         self._stage = stage
         self._meters = meters
-        self._logic = logic
+        self._ledger = ledger_of(logic)
         self._appended_ms: list[int] = []
 
     def applied(self, messages: Sequence[Message], count: int) -> None:
@@ -65,4 +65,4 @@ class StageMeters(Generic[State]):
         self._meters.set(metrics.LAG, self._stage, value=held.lag)
         self._meters.set(metrics.CHECKPOINT_AGE, self._stage, value=uncommitted_s)
         totals = [each.totals for each in held.live.values() if each.totals]
-        self._logic.show([sum(parts) for parts in zip(*totals, strict=True)], self._stage, self._meters)
+        self._ledger.show([sum(parts) for parts in zip(*totals, strict=True)], self._stage, self._meters)

@@ -91,7 +91,7 @@ class Rewrite:
             transaction.flush()
             transaction.send_offsets(
                 [
-                    Position(number, place.offset, place.offset, place.view)
+                    Position(number, place.offset, place.offset, place.watermark)
                     for number, place in committed.items()
                     if place.offset is not None
                 ]

@@ -90,7 +90,6 @@ def energy_thresholds_show(document: dict[str, Any]) -> bool:
 
 @settings(max_examples=100, deadline=None)
 @given(tariffs(), sessions())
-@pytest.mark.verify
 def test_the_tariff_that_billed_a_session_gives_its_total_again(
     document: dict[str, Any], session: tuple[Facts, str]
 ) -> None:

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from pipeline.domain.limits import Limits
-from pipeline.domain.metering.conservation import book, difference, unattributed
+from pipeline.domain.metering.conservation import book, difference, unattributed, withdraw
 from pipeline.domain.metering.measure import measure
+from pipeline.domain.station import Session
 from tests.builders import Bench, charging
 
 
@@ -80,3 +81,20 @@ def test_a_fall_that_nothing_explains_takes_no_energy_back_and_leaves_no_gaps(be
     assert low <= high
     assert len(connector.gaps) <= 1
     assert difference(connector) == 0
+
+
+def test_two_sessions_that_claim_one_stretch_are_a_difference_until_they_give_it_back(bench: Bench) -> None:
+    """Ids of one charge were altered: both are booked, and later both become parts of another session."""
+    bench.start(0, 1_000)
+    bench.stop(600, 1_500)
+    session, connector = bench.station.sessions["t1"], bench.station.connector(1)
+    measured = measure(bench.station, session, Limits(), None)
+    first, second = Session(1, "first"), Session(1, "second")
+    for claiming, low, high in ((first, 2_000, 5_000), (second, 3_000, 6_000)):
+        early = replace(measured, since_us=1, until_us=2, start_register_wh=low, stop_register_wh=high)
+        book(connector, claiming, early)
+    assert difference(connector) == 2_000
+    withdraw(connector, second)
+    withdraw(connector, first)
+    assert difference(connector) == 0
+    assert unattributed(connector) == 4_500

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.metering.measure import seconds
+from pipeline.domain.metering.measured import seconds
 from pipeline.domain.metering.slots import spread
 from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import MINUTE, QUARTER, SECOND

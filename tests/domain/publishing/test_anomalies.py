@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from pipeline.domain.limits import DC, Limits
-from pipeline.domain.metering.measure import Measured
+from pipeline.domain.metering.measured import Measured
 from pipeline.domain.publishing.rules import RULES, flags
 from pipeline.domain.station import DAY, HOUR, MINUTE
 
