@@ -1,7 +1,7 @@
 """When cars come to a connector, how they charge, and what the connector says about it: one visit after another.
 
-Integers only where it counts: energy is kept in W x us, registers in Wh, times in us UTC. What goes wrong is in
-edge/faults.py; when and in which order it arrives is in edge/simulator.py.
+Energy is an integer of W x us, registers are Wh, times us UTC. The faults are in edge/faults.py; time and order of
+arrival are in edge/simulator.py.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _idle_s(random: Random, fast: bool, charge_end_us: int, zone: ZoneInfo) -> f
 def session_events(
     visit: Visit, meter: Meter, station: SimulatedStation, connector: SimulatedConnector, clock: str
 ) -> Iterator[SimulatedEvent]:
-    """What the connector says about one visit, by time; once it has ended, its true energy is on `meter`."""
+    """What the connector says about one visit, by time; after the visit its true energy is on `meter`."""
     events = _events(visit, meter, station, connector, clock)
     return _numbered(events) if station.numbered else events
 
