@@ -1,4 +1,4 @@
-"""The WebSocket endpoint: accepts chargers, keeps one connection per station, ends gracefully."""
+"""The WebSocket endpoint: accepts chargers, keeps one connection per station, stops gracefully."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Options:
 
 
 class Gateway:
-    """`passwords` None: everybody is let in."""
+    """`passwords` None: every charger may connect."""
 
     stage = "gateway"
 
@@ -194,7 +194,7 @@ class Gateway:
             await charger.gone()
 
     def _take_over(self, station: str, charger: Charger) -> None:
-        """Newer wins: a charger whose link broke comes back before its old connection is known to be dead."""
+        """The newer connection wins: after a broken link a charger is back before its old connection times out."""
         before = self._chargers.get(station)
         self._chargers[station] = charger
         self._count_connections()
