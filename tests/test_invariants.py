@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 import pytest
 
-from pipeline.domain.outputs import Slot, StrippedSession
+from pipeline.domain.outputs import SessionSlot, StrippedSession
 from pipeline.domain.station import HOUR, MINUTE, QUARTER
 from pipeline.runtime.logic import Output
 from pipeline.wire.sessions import encode_facts, with_revision
@@ -81,17 +81,29 @@ def test_a_time_that_cannot_be_is_objected_to(right: StrippedSession, fields: di
 @pytest.mark.parametrize(
     ("index", "slot", "check"),
     [
-        (0, lambda slot: Slot(slot.start_us, slot.energy_wh + 1, slot.occupied_s, slot.charging_s), "slots"),
-        (1, lambda slot: Slot(slot.start_us + 1, slot.energy_wh, slot.occupied_s, slot.charging_s), "slots"),
-        (1, lambda slot: Slot(slot.start_us + QUARTER, slot.energy_wh, slot.occupied_s, slot.charging_s), "slots"),
-        (1, lambda slot: Slot(slot.start_us, slot.energy_wh, slot.occupied_s, slot.occupied_s + 1), "slots"),
-        (1, lambda slot: Slot(slot.start_us, slot.energy_wh, slot.occupied_s, slot.charging_s - 1), "slot_times"),
-        (1, lambda slot: Slot(slot.start_us, slot.energy_wh, slot.occupied_s + 1, slot.charging_s), "slot_times"),
+        (0, lambda slot: SessionSlot(slot.start_us, slot.energy_wh + 1, slot.occupied_s, slot.charging_s), "slots"),
+        (1, lambda slot: SessionSlot(slot.start_us + 1, slot.energy_wh, slot.occupied_s, slot.charging_s), "slots"),
+        (
+            1,
+            lambda slot: SessionSlot(slot.start_us + QUARTER, slot.energy_wh, slot.occupied_s, slot.charging_s),
+            "slots",
+        ),
+        (1, lambda slot: SessionSlot(slot.start_us, slot.energy_wh, slot.occupied_s, slot.occupied_s + 1), "slots"),
+        (
+            1,
+            lambda slot: SessionSlot(slot.start_us, slot.energy_wh, slot.occupied_s, slot.charging_s - 1),
+            "slot_times",
+        ),
+        (
+            1,
+            lambda slot: SessionSlot(slot.start_us, slot.energy_wh, slot.occupied_s + 1, slot.charging_s),
+            "slot_times",
+        ),
     ],
     ids=["energy", "place", "hole", "more charging than occupied", "charging", "occupied"],
 )
 def test_slots_that_do_not_re_add_are_objected_to(
-    right: StrippedSession, index: int, slot: Callable[[Slot], Slot], check: str
+    right: StrippedSession, index: int, slot: Callable[[SessionSlot], SessionSlot], check: str
 ) -> None:
     wrong = list(right.slots)
     wrong[index] = slot(wrong[index])
@@ -101,8 +113,8 @@ def test_slots_that_do_not_re_add_are_objected_to(
 def test_a_slot_that_takes_back_energy_is_objected_to(right: StrippedSession) -> None:
     first, second, *rest = right.slots
     wrong = (
-        Slot(first.start_us, -1, first.occupied_s, first.charging_s),
-        Slot(second.start_us, second.energy_wh + first.energy_wh + 1, second.occupied_s, second.charging_s),
+        SessionSlot(first.start_us, -1, first.occupied_s, first.charging_s),
+        SessionSlot(second.start_us, second.energy_wh + first.energy_wh + 1, second.occupied_s, second.charging_s),
         *rest,
     )
     assert checks(slots(changed(right, slots=wrong))) == ["slots"]

@@ -22,7 +22,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import Archive, Output, Tick, Trouble
 from pipeline.wire.connector_status import decode_status
 from pipeline.wire.control import Control
-from pipeline.wire.price_signals import encode_slot, slot_key
+from pipeline.wire.price_signals import encode_price_slot, price_slot_key
 from pipeline.wire.sessions import encode_alert
 
 PRICE_SIGNALS, ANOMALIES = topics.PRICE_SIGNALS.name, topics.ANOMALIES.name
@@ -75,7 +75,7 @@ class Occupancy:
     def tick(self, state: SiteState, tick: Tick) -> Sequence[Output] | None:
         now = tick.time_us
         slot = publish(state, now)
-        outputs = [] if slot is None else [Output(PRICE_SIGNALS, slot_key(slot), encode_slot(slot))]
+        outputs = [] if slot is None else [Output(PRICE_SIGNALS, price_slot_key(slot), encode_price_slot(slot))]
         for silence in outages.watch(state, now):
             outputs.append(_record(of_silence(self._keyring, state.site_id, state.clock, silence)))
         state.wake_us = min(state.wake_us, outages.due(state, now))

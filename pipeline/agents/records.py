@@ -20,7 +20,7 @@ from pipeline.wire.sessions import LiveTemplate, encode_alert, encode_facts, enc
 
 SESSIONS, UPDATES = topics.SESSIONS.name, topics.SESSION_UPDATES.name
 RECEIPTS, ANOMALIES, DEAD_LETTERS = topics.RECEIPTS.name, topics.ANOMALIES.name, topics.DEAD_LETTERS.name
-FORMS = Forms(encode_facts, receipts.sealed, receipts.encoded_slot, receipts.SOFTWARE)
+FORMS = Forms(encode_facts, receipts.sealed, receipts.encoded_price_slot, receipts.SOFTWARE)
 
 
 def records_of(station_id: str, published: Iterable[Published], value: bytes = b"") -> list[Output]:

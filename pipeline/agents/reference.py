@@ -85,4 +85,4 @@ def add(catalog: Catalog, record: Record) -> None:
             catalog.add_tariff(record.offset, tariff)
     else:
         for slot in decode_signals(value, source):
-            catalog.add_slot(record.offset, slot)
+            catalog.add_price_slot(record.offset, slot)

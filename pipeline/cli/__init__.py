@@ -29,7 +29,7 @@ class Lazy(NamedTuple):
 
 
 COMMANDS: Mapping[str, Lazy] = {
-    "demo": Lazy("pipeline.cli.demo", "All of it: start everything, run a simulated fleet, print the report."),
+    "demo": Lazy("pipeline.cli.demo", "Start everything, run a simulated fleet, print the report."),
     "up": Lazy("pipeline.cli.up", "Run an embedded Kafka broker and ClickHouse endpoint until Ctrl-C."),
     "topics": Lazy("pipeline.cli.topics", "Create and list the topics that schemas/topics declares."),
     "migrate": Lazy("pipeline.cli.migrate", "Bring ClickHouse to the newest schema."),

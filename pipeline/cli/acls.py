@@ -90,7 +90,7 @@ def apply_acls(admin: AdminClient, group: str) -> list[str]:
 
 
 def apply_users(admin: AdminClient, credentials: Credentials) -> None:
-    """Every role can log in with the password of its file, whatever the broker knew before. Raises Unavailable."""
+    """Sets every role's password to that of its file, whatever the broker had before. Raises Unavailable."""
     info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, ITERATIONS)
     users: list[UserScramCredentialAlteration] = [
         UserScramCredentialUpsertion(role, info, credentials.password(role).encode()) for role in ROLES
@@ -135,7 +135,7 @@ def acls_command(kafka: str | None, apply_: bool, users: Path | None, as_json: b
 @click.option("--host", "hosts", multiple=True, help="A name or address of the broker [default: 127.0.0.1, localhost].")
 @click.option("--compose", is_flag=True, help="And what docker-compose mounts, in FOLDER/container.")
 def users_command(folder: Path, hosts: Sequence[str], compose: bool) -> None:
-    """Make the certificate, the passwords and one client file per role in FOLDER; what exists stays.
+    """Make the certificate, the passwords and one client file per role in FOLDER; existing files stay.
 
     FOLDER/<role>.properties is what CHARGELINE_KAFKA_PROPERTIES_FILE names. Only you can read them.
     """

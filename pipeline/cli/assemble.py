@@ -1,6 +1,6 @@
-"""`chargeline assemble`: files of events in, sessions as JSON lines out. No broker, no database, nothing is kept.
+"""`chargeline assemble`: reads files of events, prints sessions as JSON lines. No broker, no database, nothing is kept.
 
-It feeds the very functions of the stream with the very records of `chargeline replay`.
+It calls the functions of the stream with the records of `chargeline replay`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.agents.offline import OfflineSessions
 from pipeline.cli.explaining import explained
-from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
+from pipeline.cli.log_files import print_bad_lines, print_set_aside, strict_option
 from pipeline.cli.options import settings
 from pipeline.cli.output import echo, plain
 from pipeline.cli.progress import progress
@@ -44,15 +44,15 @@ def command(
 
     One JSON object per session on stdout, its latest revision, in order of start. Sessions without site or tariff have
     their energy, and their bill is HELD with the reason. Ids and pseudonyms are made with the keyring of
-    CHARGELINE_KEYS_FILE; without one, with keys of this run alone. A line that is no record is named on stderr and left
-    out; the others are assembled, and the exit code is 1. With --explain on a terminal each session is a few lines for
-    people instead; elsewhere its JSON has one field more, `account`.
+    CHARGELINE_KEYS_FILE, or with keys of this run alone. A line that is not a record is named on stderr and left out;
+    the others are assembled, and the exit code is 1. With --explain a terminal shows a few lines per session instead;
+    elsewhere the JSON has one more field, `account`.
     """
     found = settings(sites_file=sites, tariffs_file=tariffs)
     keys = keyring(found) if found.keys_file else passing_keyring()
     sessions = OfflineSessions(rating(found, keys), keys, explain=explain)
     log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
-    exit_code = tell_bad_lines(log)
+    exit_code = print_bad_lines(log)
     with progress("assembling", log.lines, "records") as bar:
         for _, key, value in log.records(final_ticks=final_ticks):
             sessions.feed(key, value)
@@ -63,4 +63,4 @@ def command(
         echo("\n".join(map(plain, explained(row))) + "\n" if for_people else orjson.dumps(row))
     for reason, count in sorted(sessions.refused.items()):
         echo(f"refused: {count} {reason}", err=True)
-    return tell_set_aside(sessions.stage.set_aside) or exit_code
+    return print_set_aside(sessions.stage.set_aside) or exit_code

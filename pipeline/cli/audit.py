@@ -9,7 +9,7 @@ from typing import cast
 import click
 
 from pipeline.agents.offline import OfflineSessions
-from pipeline.cli.log_files import strict_option, tell_bad_lines, tell_set_aside
+from pipeline.cli.log_files import print_bad_lines, print_set_aside, strict_option
 from pipeline.cli.options import json_option, print_json, settings
 from pipeline.cli.output import echo
 from pipeline.cli.progress import progress
@@ -36,14 +36,14 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: b
     """Audit FILES (.ndjson or .ndjson.gz; several files are one log).
 
     Per connector: attributed + quarantined + unattributed energy = movement of the register. Per station: received =
-    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold, or if a line
-    is no record: such lines are named on stderr and left out.
+    used + duplicates + quarantined + outside sessions + pending. Exit 1 if one of them does not hold, or if a line is
+    not a record: such lines are named on stderr and left out.
     """
     found = settings(sites_file=sites)
     keys = passing_keyring()
     sessions = OfflineSessions(rating(found, keys), keys)
     log = open_log(files, cast(Format, format_), bad_lines="refuse" if strict else "leave out")
-    exit_code = tell_bad_lines(log)
+    exit_code = print_bad_lines(log)
     with progress("auditing", log.lines, "records") as bar:
         for _, key, value in log.records(final_ticks=True):
             sessions.feed(key, value)
@@ -62,7 +62,7 @@ def command(files: tuple[Path, ...], format_: str, sites: Path | None, strict: b
             + ", ".join(f"{name.removesuffix('_wh')} {wh:,} Wh" for name, wh in totals.items())
             + f"; {len(wrong)} of them do not balance"
         )
-    return tell_set_aside(sessions.stage.set_aside) or (1 if wrong else exit_code)
+    return print_set_aside(sessions.stage.set_aside) or (1 if wrong else exit_code)
 
 
 ENERGY = ("attributed_wh", "quarantined_wh", "unattributed_wh", "movement_wh", "estimated_wh")

@@ -1,4 +1,4 @@
-"""`chargeline bills`: bills that are held, because a fact without which no price exists is missing."""
+"""`chargeline bills`: bills that are held because they lack a fact without which no price exists."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LINE = (
 
 @click.group()
 def command() -> None:
-    """Bills that are held: their sessions and energy are known, their amounts are not."""
+    """Held bills: the session and its energy are known, the amount is not."""
 
 
 @command.command("list")
@@ -53,9 +53,9 @@ def list_(
     reason: str | None,
     as_json: bool,
 ) -> None:
-    """Held bills, the oldest first: reason, age since the end of the session, place and energy.
+    """List held bills, the oldest first: reason, age since the end of the session, place and energy.
 
-    With --json a line each; the keys are stable. A bill is held until what it lacks is there; it has no amount, and
+    With --json one line each; the keys are stable. A bill is held until what it lacks arrives; it has no amount, and
     none is guessed.
     """
     held = [_held(row) for row in _rows(settings(clickhouse_url=clickhouse_url), period(since, until))]
@@ -74,9 +74,9 @@ def list_(
 def release(session_id: str, kafka: str | None, clickhouse_url: str | None) -> None:
     """Give up the held bill of SESSION_ID: it becomes final with nothing to pay.
 
-    A bill that lacks a site, tariff or price is released by publishing that. One held for its evidence (see the
-    reason in `bills list`) is billed by `bills decide` or given up here. The decision is an event in `meter-events`, so
-    a replay repeats it; it comes out as a further revision, BILL_WAIVED.
+    To release a bill that lacks a site, tariff or price, publish that. A bill held for its evidence (see the reason in
+    `bills list`) is billed by `bills decide` or given up here. The decision is an event in `meter-events`, so a replay
+    repeats it; the session gets a further revision, BILL_WAIVED.
     """
     chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)
     _send(chosen, _about(chosen, session_id, None, "waive"))
@@ -93,12 +93,12 @@ def release(session_id: str, kafka: str | None, clickhouse_url: str | None) -> N
 @click.option("--ended-at", metavar="TIME", help="When it ended.")
 @click.option("--reserved-from", metavar="TIME", help="When the reservation began, to bill it by the tariff.")
 @click.option("--without-reservation", is_flag=True, help="Do not bill the reservation.")
-@click.option("--owner", metavar="TOKEN", help="The driver's token, where no start told it; `-`: ask for it.")
+@click.option("--owner", metavar="TOKEN", help="The driver's token, where no start names it; `-`: ask for it.")
 @click.option("--owner-type", metavar="TYPE", default="", help="OCPP 2.0.1 type of the token, e.g. ISO14443.")
 @click.option("--withdraw", is_flag=True, help="Take the last decision back; the bill is held again.")
 @click.option("--by", metavar="ID", required=True, help="Operator id, [a-z0-9._-]{1,64}, no name: receipts carry it.")
 @click.option("--why", metavar="TEXT", required=True, help="Up to 255 characters: in receipts, never for analysts.")
-@click.option("--station", metavar="ID", help="Of the session; only needed to decide anew.")
+@click.option("--station", metavar="ID", help="Of the session; only needed to decide again.")
 @click.option("--clock", default=LIVE, show_default=True, help="Of the station, with --station.")
 @kafka_option
 @clickhouse_option
@@ -108,13 +108,13 @@ def decide(
     owner: str | None, owner_type: str, withdraw: bool, by: str, why: str, station: str | None, clock: str,
     kafka: str | None, clickhouse_url: str | None,
 ) -> None:  # fmt: skip
-    """Bill the held SESSION_ID by a hypothesis, by registers, energy or times that somebody answers for.
+    """Bill the held SESSION_ID by a hypothesis, registers, energy or times for which somebody is responsible.
 
-    What is stated takes the place of evidence that is missing or doubted; the bill is final and estimated (quality code
-    BILL_DECIDED), its receipt names operator and reason. A later decision (with --station, as the bill is not held any
-    more) takes the bill back with a credit and bills anew; so does evidence that comes late and carries a bill of its
-    own. An energy that the connector cannot have delivered, or a hypothesis that the evidence does not know, is not
-    applied: the bill stays held, with the code DECISION_NOT_APPLIED. See ops/runbooks/held-bills.md.
+    The stated values replace evidence that is missing or doubted; the bill is final and estimated (quality code
+    BILL_DECIDED), and its receipt names operator and reason. A later decision (with --station, as the bill is not held
+    any more) takes the bill back with a credit and makes a new one; so does late evidence that suffices for a bill. An
+    energy that the connector cannot have delivered, or a hypothesis that the evidence does not know, is not applied:
+    the bill stays held, with the code DECISION_NOT_APPLIED. See ops/runbooks/held-bills.md.
     """
     chosen = settings(kafka=kafka, clickhouse_url=clickhouse_url)
     place = None if station is None else (station, clock)
@@ -139,7 +139,7 @@ def decide(
 
 
 def _about(chosen: Settings, session_id: str, place: tuple[str, str] | None, decision: BillDecision) -> BillDecided:
-    """A decision about a bill that is held now, or one at a `place`, (station, clock), that somebody names."""
+    """A decision about a bill that is held now, or about one at a given `place`: (station, clock)."""
     if place is None:
         row = next((row for row in _rows(chosen, period(None, None)) if row["session_id"] == session_id), None)
         if row is None:

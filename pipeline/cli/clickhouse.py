@@ -1,4 +1,4 @@
-"""What the commands that talk to ClickHouse share: its password, and how its failures are told to people."""
+"""What the commands that talk to ClickHouse share: its password, and how they report its failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`chargeline dead-letters`: what could not be used: list it, look at it, send it back after the cause is gone.
+"""`chargeline dead-letters`: list records that could not be used, show one, send them back after the cause is gone.
 
 The rule of the file: only `show` prints content, because it may hold drivers' identifiers.
 """
@@ -30,7 +30,7 @@ LINE = (
 
 @click.group()
 def command() -> None:
-    """List, show and replay what could not be used."""
+    """List, show and replay records that could not be used."""
 
 
 @command.command("list")
@@ -100,7 +100,7 @@ def replay(
         one = find(client_config(chosen), partition, offset)
         letters = iter([one] if reason in (None, one.cause.reason) else [])
     done = send_back(producer_config(chosen), letters, dry_run=dry_run)
-    _tell(done, dry_run, as_json)
+    _print_report(done, dry_run, as_json)
 
 
 def _read(chosen: Settings, reason: str | None) -> Iterator[Letter]:
@@ -134,7 +134,7 @@ def _cause(letter: Letter) -> str:
     )
 
 
-def _tell(done: Replay, dry_run: bool, as_json: bool) -> None:
+def _print_report(done: Replay, dry_run: bool, as_json: bool) -> None:
     sent = sum(done.sent.values())
     if as_json:
         counts = {"acknowledged": done.report.acknowledged, "repeated": done.repeated, "foreign": done.foreign}

@@ -1,4 +1,4 @@
-"""`chargeline demo`: everything at once, from meter events to a report, on one machine with nothing installed.
+"""`chargeline demo`: the whole pipeline, from meter events to a report, on one machine with nothing installed.
 
 It uses the commands that an operator uses: `up`, `keys create`, `simulate`, `worker`, `report`.
 """
@@ -28,7 +28,7 @@ from pipeline.cli.progress import progress
 from pipeline.cli.reference import control
 from pipeline.cli.report import document, read
 from pipeline.cli.report_tables import show
-from pipeline.cli.simulate import tell, write_documents
+from pipeline.cli.simulate import print_report, write_documents
 from pipeline.cli.up import Platform, curl, exports, running
 from pipeline.edge.backlog import Backlog
 from pipeline.edge.faults import parse_faults
@@ -86,7 +86,7 @@ def command(
             source = topics.METER_EVENTS.name
             records = signed(simulate(config), control(replace(platform.settings, keys_file=keys), source))
             report = produce(records, source, producer_config(platform.settings), shown.advance)
-        tell(report, config.clock, "acknowledged by Kafka", as_json=False, err=as_json)
+        print_report(report, config.clock, "acknowledged by Kafka", as_json=False, err=as_json)
         _wait(platform.settings, workers)
         question = Question(zone="UTC")
         sections = read(platform.settings, question)

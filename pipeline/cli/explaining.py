@@ -1,4 +1,4 @@
-"""The account of a session's evidence for people: what a dispute asks, in a few lines."""
+"""The account of a session's evidence for people: a few lines that answer a dispute."""
 
 from __future__ import annotations
 

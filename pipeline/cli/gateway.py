@@ -45,7 +45,7 @@ def command(context: click.Context, host: str | None, port: int | None, kafka: s
 
     A frame is acknowledged to the charger only after Kafka has it. Chargers need a password each
     (CHARGELINE_GATEWAY_PASSWORDS_FILE, OCPP security profile 1); with a certificate (CHARGELINE_GATEWAY_TLS_CERT_FILE,
-    CHARGELINE_GATEWAY_TLS_KEY_FILE) the connection is encrypted (profile 2). Tokens are all answered alike
+    CHARGELINE_GATEWAY_TLS_KEY_FILE) the connection is encrypted (profile 2). Every token gets the same answer
     (CHARGELINE_GATEWAY_AUTHORIZATION): the gateway records, it does not authorise.
     """
     if context.invoked_subcommand is not None:
@@ -61,10 +61,10 @@ def command(context: click.Context, host: str | None, port: int | None, kafka: s
 @click.argument("identity")
 @click.option("--file", type=click.Path(dir_okay=False, path_type=Path), help="Add the line to FILE (0600).")
 def passwd(identity: str, file: Path | None) -> None:
-    """Print the line of station IDENTITY for the passwords file; the password is asked for, or read from stdin.
+    """Print the line of station IDENTITY for the passwords file; asks for the password, or reads it from stdin.
 
-    With --file it is added there, and the file is made readable by its owner alone.
-    16 bytes at least, as OCPP's security profiles 1 and 2 demand. The line holds a salted scrypt hash.
+    With --file the line is added there, and only the owner can read the file. A password has 16 bytes at least, as
+    OCPP's security profiles 1 and 2 require. The line holds a salted scrypt hash.
     """
     if sys.stdin.isatty():
         password = click.prompt("password", hide_input=True, confirmation_prompt=True, err=True).encode()
@@ -154,16 +154,16 @@ async def _run(found: Settings, chosen: Options, passwords: Passwords | None) ->
             stack.callback(probes.stop)
         if chosen.tls is None and not _is_loopback(chosen.host):
             _log.warning("no TLS: passwords and tokens travel readable; for trusted networks only")
-        told = asyncio.create_task(_tell(gateway, ready, "wss" if chosen.tls else "ws", chosen.host))
+        ready_line = asyncio.create_task(_log_ready(gateway, ready, "wss" if chosen.tls else "ws", chosen.host))
         try:
             await gateway.run(stop, ready)
         except OSError as error:
             raise WrongUsage(f"cannot listen on {chosen.host}:{chosen.port}: {error.strerror}") from error
         finally:
-            told.cancel()
+            ready_line.cancel()
     _log.info("stopped")
 
 
-async def _tell(gateway: Gateway, ready: asyncio.Event, scheme: str, host: str) -> None:
+async def _log_ready(gateway: Gateway, ready: asyncio.Event, scheme: str, host: str) -> None:
     await ready.wait()
     _log.info("chargers connect to %s://%s:%s/<identity>", scheme, host, gateway.port)

@@ -29,9 +29,9 @@ def command() -> None:
 def create(file: Path) -> None:
     """Write a new keyring to FILE, readable by you alone; an existing file is never replaced.
 
-    Who loses the keyring can no longer tell that two sessions are of the same driver, and a replay makes other session
-    ids; who publishes it lets everybody guess drivers from pseudonyms. Keep it in your secret store and point
-    CHARGELINE_KEYS_FILE at it.
+    Without the keyring nobody can see any more that two sessions are of the same driver, and a replay makes other
+    session ids. If it becomes public, everybody can guess drivers from pseudonyms. Keep it in your secret store and
+    point CHARGELINE_KEYS_FILE at it.
     """
     write_keyring(file)
     echo(f"keyring written to {file}; set CHARGELINE_KEYS_FILE={file}", err=True)
@@ -40,9 +40,9 @@ def create(file: Path) -> None:
 @command.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def fingerprint(file: Path) -> None:
-    """Print 16 characters that are the same for every copy of the keyring in FILE, and tell nothing of its keys.
+    """Print 16 characters that are the same for every copy of the keyring in FILE and reveal nothing about its keys.
 
-    Note them down with the copies. A worker that is started with another keyring makes other ids of the same sessions.
+    Write them down with the copies. A worker with another keyring makes other ids for the same sessions.
     """
     echo(Keyring.decode(read(file, "keyring"), str(file)).fingerprint())
 

@@ -1,4 +1,4 @@
-"""What the commands that read recorded logs share: the option that stops at a bad line, and how bad lines are told."""
+"""What the commands that read recorded logs share: the option that stops at a bad line, and the report of bad lines."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pipeline.edge.replayer import Log
 strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is no record (exit 2).")
 
 
-def tell_bad_lines(log: Log) -> int:
-    """Names the bad lines on stderr and says what became of them. Exit code 1, unless it was asked to send them."""
+def print_bad_lines(log: Log) -> int:
+    """Names the bad lines on stderr and says what became of them. Exit code 1, unless they were to be sent."""
     if not log.bad:
         return 0
     for line in log.named:
@@ -26,8 +26,8 @@ def tell_bad_lines(log: Log) -> int:
     return 1 if log.left_out or log.bad_lines != "send" else 0
 
 
-def tell_set_aside(stations: Mapping[bytes, str]) -> int:
-    """Stations that met an error of ours (its place). Exit code 1 if there are any."""
+def print_set_aside(stations: Mapping[bytes, str]) -> int:
+    """Names the stations that met an error of ours, with its place. Exit code 1 if there are any."""
     for key, where in sorted(stations.items()):
         echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
     return 1 if stations else 0

@@ -1,4 +1,4 @@
-"""`chargeline migrate`: bring ClickHouse to the state that schemas/clickhouse describes."""
+"""`chargeline migrate`: brings ClickHouse to the state that schemas/clickhouse describes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ LONGEST_STATEMENT_S = 600
 def command(clickhouse_url: str | None, folder: Path | None, refill: bool, kafka: str | None) -> None:
     """Create or update the ClickHouse database.
 
-    Applies the numbered SQL files that the database does not have yet, in order. Run it again at any time: what is
-    applied stays as it is. A file that was changed after it was applied is an error.
+    Applies the numbered SQL files that the database does not have yet, in order. It may be run again at any time:
+    applied files stay as they are. A file that was changed after it was applied is an error.
 
-    --refill is for a ClickHouse that lost its data: rows that are there already are replaced by themselves. The workers
-    of the stage `store` must be stopped. See ops/runbooks/lost-clickhouse.md.
+    --refill is for a ClickHouse that lost its data: existing rows are replaced by equal ones. The workers of the stage
+    `store` must be stopped. See ops/runbooks/lost-clickhouse.md.
     """
     chosen = settings(clickhouse_url=clickhouse_url, kafka=kafka)
     with said_plainly():

@@ -1,4 +1,4 @@
-"""What leaves for a terminal or a spreadsheet: no character of a record steers either.
+"""Output for a terminal or a spreadsheet: no character of a record controls either.
 
 The rule of the file: every command writes through `echo`, a line that holds values of records through `echo_line`,
 cells of a table or a CSV file through `shown` and `cell`. A character is escaped as \\uXXXX, which JSON reads as the
@@ -22,7 +22,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def echo(text: str | bytes, *, err: bool = False) -> None:
-    """A line or lines on stdout or stderr. Bytes are a record as it stands; only a terminal is spared its controls."""
+    """Lines on stdout or stderr. Bytes are a whole record, whose control characters only a terminal does not get."""
     if isinstance(text, bytes):
         if not sys.stdout.isatty():
             click.echo(text, err=err)  # noqa: TID251 - here
@@ -32,7 +32,7 @@ def echo(text: str | bytes, *, err: bool = False) -> None:
 
 
 def echo_line(text: str) -> None:
-    """One line with values of a record in it, and no other line."""
+    """One line that holds values of a record; it stays one line."""
     echo(plain(text))
 
 

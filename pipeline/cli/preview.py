@@ -13,7 +13,7 @@ from pipeline.cli.options import json_option, print_json
 from pipeline.cli.output import shown
 from pipeline.cli.pricing_files import basis, signals_option, tariff_option, zone_option
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.tariff import CannotPrice
 from pipeline.domain.pricing.units import MWH_PER_KWH
@@ -41,9 +41,9 @@ def command(
     charged_by: str | None,
     as_json: bool,
 ) -> None:
-    """What a session from A to B with this energy costs under each tariff, cheapest first.
+    """Print what a session from A to B with this energy costs under each tariff, cheapest first.
 
-    Power is taken as even while charging. For drivers who choose a time, and for operators who choose a tariff.
+    Power is assumed to be constant while charging. For drivers who choose a time, and operators who choose a tariff.
     """
     given = basis(tariff_files, time_zone, signals_file)
     if not given.tariffs:
@@ -67,9 +67,9 @@ def _facts(begin_us: int, end_us: int, mwh: int, charged_by: str | None) -> Fact
     charged_us = end_us if charged_by is None else _time("--charged-by", charged_by)
     if not begin_us < charged_us <= end_us:
         raise WrongUsage("--from must be before --charged-by, and that not after --to")
-    activity = [Stretch(begin_us, "charging")]
+    activity = [ActivityPeriod(begin_us, "charging")]
     if charged_us < end_us:
-        activity.append(Stretch(charged_us, "idle"))
+        activity.append(ActivityPeriod(charged_us, "idle"))
     return Facts(begin_us, end_us, [Reading(begin_us, 0), Reading(charged_us, mwh)], activity)
 
 

@@ -33,7 +33,7 @@ from pipeline.wire.session_facts import SessionDocument
 def command(file: Path, tariff_files: tuple[Path, ...], time_zone: str | None, signals_file: Path | None) -> None:
     """Price an OCPI CDR, a session document with meter readings or a receipt, and print the bill as JSON.
 
-    The claimed amounts are not used, and a volume that decides the price and is not stated is not taken for 0. A tariff
+    The claimed amounts are not used. A volume that decides the price and is not stated does not count as 0. A tariff
     with clock times needs --time-zone: a CDR does not hold it, and a guessed zone gives a bill that looks right and is
     wrong by hours. A receipt holds its tariff, zone and signals; options replace them. Unknown amounts are null.
     """
@@ -53,7 +53,7 @@ def command(file: Path, tariff_files: tuple[Path, ...], time_zone: str | None, s
 
 
 def session_bill(session: SessionDocument, given: Basis) -> Bill:
-    """The bill of recorded facts: the very function of the stream."""
+    """The bill of recorded facts, by the function that the stream uses."""
     ids = [tariff.id for tariff in given.tariffs]
     tariff = choose(given.tariffs, ids, session.facts.start_us) if len(ids) != 1 else given.tariffs[0]
     signals = given.signals or Signals(session.signals)

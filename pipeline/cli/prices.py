@@ -10,15 +10,21 @@ import click
 from pipeline.cli.options import json_option, kafka_option
 from pipeline.cli.publishing import publish_all
 from pipeline.cli.reference import FILE, read
-from pipeline.domain.pricing.signals import Slot, disputes
+from pipeline.domain.pricing.signals import PriceSlot, disputes
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.topics import PRICE_SIGNALS
-from pipeline.wire.price_signals import contradiction, decode_price_csv, decode_signals, encode_slot, slot_key
+from pipeline.wire.price_signals import (
+    contradiction,
+    decode_price_csv,
+    decode_signals,
+    encode_price_slot,
+    price_slot_key,
+)
 
 
 @click.group()
 def command() -> None:
-    """What dynamic tariffs follow."""
+    """Price signals, which dynamic tariffs follow."""
 
 
 @command.command()
@@ -31,10 +37,10 @@ def command() -> None:
 def publish(
     file: Path, series: str | None, minutes: int | None, currency: str | None, kafka: str | None, as_json: bool
 ) -> None:
-    """Publish the slots of FILE: JSON, or CSV with the columns unix_seconds and price_... (per MWh).
+    """Publish the price slots of FILE: JSON, or CSV with the columns unix_seconds and price_... (per MWh).
 
-    What was published about a slot after it began never prices it. Bills held for lack of a slot are released. Two
-    slots that contradict each other, in FILE or with what is published, are refused unless one has the higher revision.
+    A price that is published after its slot began is never used. Bills that waited for a slot are released. Two slots
+    that contradict each other, in FILE or with a published one, are refused unless one has the higher revision.
     """
     data, csv = read(file, "price signals"), (series, minutes, currency)
     if file.suffix == ".csv":
@@ -45,7 +51,13 @@ def publish(
         raise WrongUsage(f"{file}: --series, --minutes and --currency are for CSV files; here each slot says its own")
     else:
         slots = decode_signals(data, str(file))
-    publish_all(PRICE_SIGNALS, [(slot_key(slot).decode(), encode_slot(slot)) for slot in slots], kafka, as_json, agree)
+    publish_all(
+        PRICE_SIGNALS,
+        [(price_slot_key(slot).decode(), encode_price_slot(slot)) for slot in slots],
+        kafka,
+        as_json,
+        agree,
+    )
 
 
 def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
@@ -58,8 +70,8 @@ def agree(known: Mapping[str, bytes], fresh: Mapping[str, bytes]) -> None:
             raise WrongUsage(f"{PRICE_SIGNALS.name}: {contradiction(one, other)}")
 
 
-def _readable(key: str, value: bytes) -> list[Slot]:
-    """What somebody else wrote and nobody can read prices nothing (workers log it), so nothing contradicts it."""
+def _readable(key: str, value: bytes) -> list[PriceSlot]:
+    """A record that cannot be read prices nothing (workers log it), so nothing contradicts it."""
     try:
         return decode_signals(value, key)
     except InvalidMessage:

@@ -49,9 +49,9 @@ def basis(tariff_files: tuple[Path, ...], zone: str | None, signals_file: Path |
 
 
 def cdr_or_session(path: Path, *, with_tariffs: bool) -> Cdr | SessionDocument | Receipt:
-    """A CDR, a session document with readings, or a receipt; told apart by fields that only one of them has.
+    """A CDR, a session document with readings, or a receipt, recognised by fields that only one of them has.
 
-    Without `with_tariffs` those inside a CDR are not read: others replace them.
+    Without `with_tariffs` the tariffs inside a CDR are not read, because others replace them.
     """
     data = read(path, "CDR")
     if is_receipt(data):

@@ -1,6 +1,6 @@
 """How far a command is: a bar on a terminal, otherwise a plain line on stderr every two seconds.
 
-stdout is for results alone. What ends within two seconds says nothing.
+stdout is for results alone. Work that ends within two seconds prints nothing.
 """
 
 from __future__ import annotations

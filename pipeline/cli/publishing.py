@@ -12,7 +12,7 @@ from pipeline.topics import Topic
 def publish_all(
     topic: Topic, documents: list[Document], kafka: str | None, as_json: bool, agree: Agree = always
 ) -> None:
-    """Publishes and says what came of it."""
+    """Publishes and reports the result."""
     found = settings(kafka=kafka)
     result = publish(topic.name, documents, client_config(found), producer_config(found), agree)
     if as_json:

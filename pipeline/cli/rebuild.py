@@ -1,4 +1,4 @@
-"""`chargeline rebuild`: generation n+1 of sessions and bills from the log, against what stands."""
+"""`chargeline rebuild`: makes generation n+1 of sessions and bills from the log, and compares it with what stands."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ class Rebuilt:
 def command(is_applied: bool, sites: Any, tariffs: Any, kafka: str | None, as_json: bool) -> None:
     """Assemble and rate the retained log again, and compare with the sessions and bills that stand.
 
-    Lists changed bills, credits and new bills, also those that an earlier release got wrong; nothing is written without
-    --apply. With it each of these sessions gets the next generation: a bill that differs is taken back with a credit
-    and made anew, one that says the same stands, and the state of the stage knows it, all in one transaction. Run it
-    with the keyring, sites and tariffs of the workers. A session whose beginning the log does not have any more is
-    left as it is. See ops/runbooks/rebuild.md.
+    Lists changed bills, credits and new bills, also those that an earlier release got wrong. Without --apply it writes
+    nothing. With --apply each of these sessions gets the next generation: a bill that differs is taken back with a
+    credit and replaced, an equal bill stands, and the state of the stage follows, all in one transaction. Run it with
+    the keyring, sites and tariffs of the workers. A session whose beginning is not in the log any more stays as it is.
+    See ops/runbooks/rebuild.md.
     """
     found = settings(kafka=kafka, sites_file=sites, tariffs_file=tariffs, slot=SLOT)
     rewrite = Rewrite(assemble_config(found))

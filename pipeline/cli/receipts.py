@@ -1,6 +1,6 @@
 """`chargeline receipts`: bills and credits out of the topic, into files that `chargeline verify` checks years later.
 
-The rule of the file: a receipt is written byte for byte as it stands in the topic, under a name that it alone has.
+The rule of the file: a receipt is written byte for byte as in the topic, under a name that no other receipt has.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Found(NamedTuple):
 def command() -> None:
     """Export and show the receipts of final bills.
 
-    They are for the billing party: a receipt holds no token, but where and when somebody charged. Each can be checked
-    offline with `chargeline verify FILE`.
+    Receipts are for the billing party: they hold no token, but say where and when somebody charged. Each can be
+    checked offline with `chargeline verify FILE`.
     """
 
 
@@ -57,8 +57,8 @@ def command() -> None:
 def export(kafka: str | None, out: Path, since: str | None, session_id: str | None, as_json: bool) -> None:
     """Write one file for each receipt, before the topic's retention ends; run it daily.
 
-    OUT/<UTC day of the session's end>/<session>.<generation>.<revision>.bill.json, or .credit.json. A file that is
-    there already is left alone, so the command may be repeated; if it has another content, that is an error.
+    OUT/<UTC day of the session's end>/<session>.<generation>.<revision>.bill.json, or .credit.json. An existing file
+    is not changed, so the command may be repeated; if its content differs, that is an error.
     """
     written = kept = 0
     conflicts: list[Path] = []
@@ -93,7 +93,7 @@ def export(kafka: str | None, out: Path, since: str | None, session_id: str | No
 @kafka_option
 @json_option
 def show(session_id: str, kafka: str | None, as_json: bool) -> None:
-    """The receipts of one session, line by line; with --json each as it stands in the topic."""
+    """Print the receipts of one session, line by line; with --json each as it is in the topic."""
     refused: list[str] = []
     found = sorted(_read(kafka, None, session_id, refused), key=lambda each: _order(each.receipt))
     for receipt, value in found:
@@ -109,7 +109,7 @@ def show(session_id: str, kafka: str | None, as_json: bool) -> None:
 
 
 def _read(kafka: str | None, since: str | None, session_id: str | None, refused: list[str]) -> Iterator[Found]:
-    """What is no receipt goes to `refused`, with its place and why: one forged record keeps no other one back."""
+    """A record that is not a receipt goes to `refused`, with its place and the reason; the others are exported."""
     since_us = instant("--since", since, -(1 << 62))
     config = client_config(settings(kafka=kafka))
     wanted = None if session_id is None else f"{session_id}:".encode()
@@ -136,7 +136,7 @@ def _fail_for(refused: list[str]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of it or nothing: under another name first, then renamed."""
+    """Writes the whole file or none: first under another name, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as part:
         try:

@@ -71,7 +71,7 @@ def rating(settings: Settings, keys: Keyring) -> Rating:
 
 
 def _check_locks(sites: Sequence[Site], tariffs: Sequence[Tariff], source: str) -> None:
-    """Where both are at hand, a tariff that must not be used at its site is told before any bill is held for it."""
+    """Where both are at hand, names a tariff that must not be used at its site before it holds any bill."""
     for site in sites:
         for tariff in tariffs:
             if site.lock_required and tariff.id in site.tariff_ids:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.log_files import strict_option, tell_bad_lines
+from pipeline.cli.log_files import print_bad_lines, strict_option
 from pipeline.cli.options import json_option, kafka_option, settings
 from pipeline.cli.progress import progress
 from pipeline.cli.reference import control
-from pipeline.cli.simulate import tell
+from pipeline.cli.simulate import print_report
 from pipeline.edge.producer import paced, produce, signed
 from pipeline.edge.replayer import BadLines, Format, open_log
 from pipeline.errors import WrongUsage
@@ -43,19 +43,19 @@ def command(
 
     Several files are merged into one log by receive time. Every line is checked before the first is sent. Clock ticks
     of the log's own clock are added, also for 25 hours after its end. Sending the same files again changes nothing
-    downstream. A line that is no record is named on stderr and not sent; the others are, and the exit code is 1.
+    downstream. A line that is not a record is named on stderr and not sent; the others are, and the exit code is 1.
     """
     if skip_bad and strict:
         raise WrongUsage("--skip-bad sends bad lines and --strict stops at them: give one of the two")
     bad_lines: BadLines = "refuse" if strict else "send" if skip_bad else "leave out"
     with progress("checking", unit="lines") as shown:
         log = open_log(files, log_format, clock=clock, bad_lines=bad_lines, on_progress=shown.advance)
-    exit_code = tell_bad_lines(log)
+    exit_code = print_bad_lines(log)
     if log.left_out and log.left_out == log.lines:
         return exit_code
     chosen = settings(kafka=kafka)
     records = paced(signed(log.records(final_ticks=not no_final_ticks), control(chosen, METER_EVENTS.name)), speed)
     with progress("replaying", total=log.lines, unit="events") as shown:
         report = produce(records, METER_EVENTS.name, producer_config(chosen), shown.advance)
-    tell(report, log.clock, "acknowledged by Kafka", as_json)
+    print_report(report, log.clock, "acknowledged by Kafka", as_json)
     return exit_code

@@ -46,10 +46,10 @@ def command(
     zone: str,
     longest: int,
 ) -> None:
-    """Sessions, energy, revenue, demand and anomalies, as ClickHouse has them.
+    """Print sessions, energy, revenue, demand and anomalies from ClickHouse.
 
-    Counts each session once, in its highest revision, without void ones. Revenue is that of final bills; held bills
-    are counted and have no amount.
+    Each session counts once, in its highest revision; void sessions do not count. Revenue is the sum of final bills;
+    held bills are counted and have no amount.
     """
     if as_json and as_csv:
         raise click.UsageError("choose --json or --csv")

@@ -25,7 +25,7 @@ def _totals(rows: Rows) -> Shown:
             "sessions": f"{row['sessions']:,}",
             "still open": str(row["open"]),
             "kWh": _kwh(row["energy_wh"]),
-            "of it estimated": _kwh(row["estimated_wh"]),
+            "kWh estimated": _kwh(row["estimated_wh"]),
             "energy unknown": str(row["energy_unknown"]),
             "bills held": str(row["held"]),
         }

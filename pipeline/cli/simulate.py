@@ -137,7 +137,7 @@ def command(
                 chosen = settings(kafka=kafka)
                 records = signed(records, control(chosen, METER_EVENTS.name))
                 report = produce(records, METER_EVENTS.name, producer_config(chosen), shown.advance)
-    tell(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
+    print_report(report, fleet.clock, "written to a file" if out is not None else "acknowledged by Kafka", as_json)
 
 
 def _refuse_given(option: str, why: str) -> None:
@@ -174,7 +174,7 @@ class Chargers:
         return f"sim-{self.config.seed}"
 
     def records(self, truth: IO[bytes] | None) -> Iterator[Record]:
-        """What happens is written first, before any quirk acts."""
+        """Writes first what happens, before any quirk acts."""
         if truth is not None:
             for each in self.config.truths():
                 truth.write(msgspec.json.encode(truth_line(each)) + b"\n")
@@ -188,7 +188,7 @@ class Chargers:
         _write_documents(folder, [site], [charger_documents.tariff()])
 
 
-def tell(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
+def print_report(report: Report, clock: str, done: str, as_json: bool, *, err: bool = False) -> None:
     """The report on stdout, or with `err` on stderr; raises Unavailable if the broker refused records."""
     if as_json:
         print_json(msgspec.to_builtins(report) | {"clock": clock})

@@ -16,7 +16,7 @@ from pipeline.wire.sites import decode_sites
 
 @click.group()
 def command() -> None:
-    """Where stations stand: time zone, tariffs, connectors."""
+    """Sites with their time zone, tariffs, stations and connectors."""
 
 
 @command.command()
@@ -24,9 +24,9 @@ def command() -> None:
 @kafka_option
 @json_option
 def publish(file: Path, kafka: str | None, as_json: bool) -> None:
-    """Publish the sites of FILE (JSON). A change needs a higher `version`, and a `valid_from` if it holds from then on.
+    """Publish the sites of FILE (JSON). A change needs a higher `version`, and `valid_from` if it applies later.
 
-    Sessions that start afterwards use it, and bills that were held for lack of it are released.
+    Sessions that start afterwards use it, and bills that waited for it are released.
     """
     data = read(file, "sites")
     sites = decode_sites(data, str(file))

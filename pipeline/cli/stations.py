@@ -45,8 +45,8 @@ def quarantined(kafka: str | None, as_json: bool) -> None:
 def release(station_id: str, afresh: bool, kafka: str | None) -> None:
     """Apply what was kept of STATION_ID, in order, and go on with it. Signed with the keyring of CHARGELINE_KEYS_FILE.
 
-    Start a release that mends the cause first, or what raised raises again: then the station stays set aside, and
-    nothing is lost. The release is an event in the station's topic, so a replay repeats it.
+    First start a version of the software that corrects the cause. If the error is raised again, the station stays set
+    aside, and nothing is lost. The release is an event in the station's topic, so a replay repeats it.
     """
     chosen = settings(kafka=kafka)
     aside = [each for each in _read(chosen) if each.key == station_id]

@@ -16,7 +16,7 @@ from pipeline.wire.tariffs import decode_tariffs
 
 @click.group()
 def command() -> None:
-    """What a session costs."""
+    """Tariffs, by which sessions are priced."""
 
 
 @command.command()
@@ -26,11 +26,11 @@ def command() -> None:
 def publish(file: Path, kafka: str | None, as_json: bool) -> None:
     """Publish the OCPI tariffs of FILE (JSON). A change needs a new `last_updated`; see `chargeline lint` first.
 
-    Sessions that start afterwards use it, and bills that were held for lack of it are released.
+    Sessions that start afterwards use it, and bills that waited for it are released.
     """
     tariffs = decode_tariffs(read(file, "tariffs"), str(file))
     for tariff in tariffs:
         if tariff.updated_us is None:
-            raise WrongUsage(f"{file}: tariff {tariff.id!r}: last_updated is missing; versions are told apart by it")
+            raise WrongUsage(f"{file}: tariff {tariff.id!r}: last_updated is missing; it distinguishes versions")
     documents = [(f"{tariff.id}@{tariff.version}", tariff.document.encode()) for tariff in tariffs]
     publish_all(TARIFFS, documents, kafka, as_json)

@@ -1,6 +1,6 @@
-"""`chargeline topics`: the broker's topics become what schemas/topics/*.yaml declares.
+"""`chargeline topics`: makes the broker's topics as schemas/topics/*.yaml declares them.
 
-Configuration is aligned; a partition count is not, because it decides which station goes where.
+It aligns configuration but not partition counts, because they decide which station goes to which partition.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ def list_(as_json: bool) -> None:
 @click.argument("topic", type=click.Choice(list(STAGES)))
 @kafka_option
 def accept(topic: str, kafka: str | None) -> None:
-    """Read TOPIC on as it is now, after it was deleted and made anew or has lost its end. Stop all workers first.
+    """Go on with TOPIC as it is now, after it was deleted and recreated or has lost its end. Stop all workers first.
 
-    The state of the stations stays: open sessions go on. What the former topic held and nobody had read is lost. A
-    topic made anew is read from its beginning, a partition that has lost its end from where it ends now; what needs
-    no acceptance stays as it is. Runbook: ops/runbooks/lost-records.md.
+    The state of the stations stays: open sessions go on. Unread records of the former topic are lost. A recreated topic
+    is read from its beginning, a partition that has lost its end from its present end; partitions that need no
+    acceptance stay as they are. Runbook: ops/runbooks/lost-records.md.
     """
     chosen = settings(kafka=kafka)
     stage, changelog = STAGES[topic]
@@ -125,10 +125,10 @@ def accept(topic: str, kafka: str | None) -> None:
 @click.argument("end", type=click.IntRange(1))
 @kafka_option
 def fill(topic: str, end: int, kafka: str | None) -> None:
-    """Go on without reference data that is lost: TOPIC gets records without content until it ends at offset END.
+    """Go on without reference data that is lost: fill TOPIC with records without content up to offset END.
 
-    For a topic that was restored with fewer records than clock ticks name: /readyz of a worker says so, with numbers.
-    First bring back what a backup has, and publish what is missing; what is filled prices nothing.
+    For a topic that was restored with fewer records than clock ticks name; /readyz of a worker says so, with numbers.
+    First restore the backup and publish what is missing: records that only fill price nothing.
     """
     chosen = settings(kafka=kafka)
     filled = publisher.fill(topic, end, client_config(chosen), producer_config(chosen))
@@ -173,7 +173,7 @@ def _create(
         try:
             future.result(TIMEOUT_S)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else was quicker: just as good
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process created it: just as good
                 why = said(error.args[0], client, Right("Create", "topic", name))
                 raise Unavailable(f"topic {name} cannot be created: {why}") from error
     _await_leaders(admin, {each.name for each in topics})
@@ -181,7 +181,7 @@ def _create(
 
 
 def _await_leaders(admin: AdminClient, names: set[str]) -> None:
-    """The controller confirms before the brokers know: who went on at once would find no such topic."""
+    """Waits, because the controller confirms before the brokers know the topic."""
     deadline = time.monotonic() + TIMEOUT_S
     while time.monotonic() < deadline:
         found = _found(admin)
@@ -193,7 +193,7 @@ def _await_leaders(admin: AdminClient, names: set[str]) -> None:
 
 
 def _align(admin: AdminClient, topics: Sequence[Declared], client: Mapping[str, object]) -> list[str]:
-    """Set what differs from the declaration; a setting that somebody made on the topic and nobody declared stays."""
+    """Sets what differs from the declaration; a setting of the topic that is not declared stays."""
     if not topics:
         return []
     resources = {ConfigResource(ResourceType.TOPIC, topic.name): topic for topic in topics}

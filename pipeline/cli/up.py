@@ -122,7 +122,7 @@ def running(
 
 
 def _credentials(data: Path, secure: bool) -> Credentials | None:
-    """A folder stays as it was begun: a broker knows its first users from its first start. Raises WrongUsage."""
+    """Refuses to change `secure` of a folder: a broker gets its first users at its first start. Raises WrongUsage."""
     folder, is_old = data / ACCESS, (data / "kafka" / "log").exists()
     if secure and is_old and not folder.exists():
         raise WrongUsage(f"{data} was begun without --secure, and its broker knows no users; choose another --data")
@@ -151,7 +151,7 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, secur
     """Run an embedded Kafka broker and ClickHouse endpoint, both on 127.0.0.1, until Ctrl-C.
 
     Real Apache Kafka (one node) and ClickHouse's engine behind its HTTP interface; neither Docker nor Java is needed.
-    Everything is kept under the data folder; delete it to begin anew.
+    Everything is kept under the data folder; delete it to start afresh.
     """
     ports = {"kafka_port": kafka_port, "clickhouse_port": clickhouse_port}
     with running(data, **ports, bare=bare, secure=secure) as platform:
@@ -178,7 +178,7 @@ def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, secur
 
 
 def exports(found: Settings) -> str:
-    """The line that tells a shell, and so every command in it, where the platform is."""
+    """The line for a shell that makes its commands find the platform."""
     return shlex.join(
         [
             "export",
@@ -190,7 +190,7 @@ def exports(found: Settings) -> str:
 
 
 def curl(found: Settings) -> str:
-    """curl's beginning; the shell reads the password from its file, so that no history and no screen has it."""
+    """The beginning of a curl command; the shell reads the password from its file, so no history or screen shows it."""
     file = shlex.quote(str(found.clickhouse_password_file))
     return f'curl {found.clickhouse_url} --header "X-ClickHouse-Key: $(cat {file})"'
 
@@ -202,7 +202,7 @@ def _welcome(found: Settings, data: Path, files: Mapping[str, str]) -> str:
         f"Kafka       {found.kafka}{' (TLS, users, access control)' if files else ''}\n"
         f"ClickHouse  {found.clickhouse_url}  (database {found.clickhouse_database}, user {found.clickhouse_user}, "
         f"password in {found.clickhouse_password_file})\n"
-        f"data        {data}  (delete it to begin anew)\n\n"
+        f"data        {data}  (delete it to start afresh)\n\n"
         "In another terminal:\n"
         f"  {exports(found)}\n{login}"
         "  chargeline topics list\n"

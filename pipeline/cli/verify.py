@@ -48,9 +48,9 @@ def command(
     tolerance: str | None,
     as_json: bool,
 ) -> None:
-    """Check the amounts and volumes that a CDR claims, or an exported receipt, which needs nothing but itself.
+    """Check the amounts and volumes that a CDR claims, or an exported receipt, which needs no other file.
 
-    A CDR is one of OCPI 2.1.1, 2.2.1 or 2.3.0; a credit CDR is checked as the bill that it takes back.
+    CDRs of OCPI 2.1.1, 2.2.1 and 2.3.0 are read; a credit CDR is checked as the bill that it takes back.
 
     OK: no contradiction, and every stated figure is within tolerance, or follows another admitted reading of the spec.
     MISMATCH (exit 1): it contradicts itself, or no reading gives its figures. NOT_VERIFIABLE (exit 3): a needed fact

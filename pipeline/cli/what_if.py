@@ -46,7 +46,7 @@ def command(
     off_peak: str,
     as_json: bool,
 ) -> None:
-    """Revenue, off-peak share, winners and losers per site, had other tariffs been in force.
+    """Print revenue, off-peak share, winners and losers per site as if other tariffs had been in force.
 
     The sessions of a period come from ClickHouse, or from SESSIONS.jsonl: what `chargeline assemble` prints, or records
     of the topics `sessions` or `receipts`. Before is what was billed, after is the price of the recorded quarter-hour

@@ -34,9 +34,9 @@ def command(
     assemble: assembles, rates and strips sessions. occupy: publishes the availability of each site as a price signal.
     store: puts sessions and anomalies into ClickHouse.
 
-    Runs until SIGTERM or Ctrl-C: then a last checkpoint, exit 0. Any number of workers share the work; each needs a
-    slot of its own that it keeps over restarts. CHARGELINE_KEYS_FILE must name a keyring: without one no pseudonym can
-    be made, and the worker refuses to start. Only `store` needs none, and is better run without.
+    Runs until SIGTERM or Ctrl-C, then makes a last checkpoint and exits with 0. Any number of workers share the work;
+    each needs its own slot name and keeps it over restarts. CHARGELINE_KEYS_FILE must name a keyring: without one
+    the worker cannot make pseudonyms and refuses to start. Only `store` needs no keyring, and should not get one.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     found = settings(slot=slot, kafka=kafka, clickhouse_url=clickhouse_url, sites_file=sites, tariffs_file=tariffs)

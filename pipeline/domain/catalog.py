@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from pipeline.domain.pricing.signals import GIVEN, Book, Signals, Slot
+from pipeline.domain.pricing.signals import GIVEN, PriceSlot, Signals, SignalStore
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import NEVER_US
 from pipeline.domain.sites.site import Connector, Site
@@ -40,18 +40,18 @@ class Catalog:
     """Grows only; offsets rise. Not thread-safe: who reads and who adds share a thread."""
 
     def __init__(
-        self, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = (), signals: Iterable[Slot] = ()
+        self, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = (), signals: Iterable[PriceSlot] = ()
     ) -> None:
         self._versions: dict[str, list[tuple[int, Site]]] = {}
         self._places: dict[str, list[tuple[int, Place]]] = {}
         self._tariffs: dict[str, list[tuple[int, Tariff]]] = {}
-        self._book = Book()
+        self._store = SignalStore()
         for site in sites:
             self.add_site(GIVEN, site)
         for tariff in tariffs:
             self.add_tariff(GIVEN, tariff)
         for slot in signals:
-            self.add_slot(GIVEN, slot)
+            self.add_price_slot(GIVEN, slot)
 
     def add_site(self, offset: int, site: Site) -> None:
         self._versions.setdefault(site.site_id, []).append((offset, site))
@@ -62,8 +62,8 @@ class Catalog:
     def add_tariff(self, offset: int, tariff: Tariff) -> None:
         self._tariffs.setdefault(tariff.id, []).append((offset, tariff))
 
-    def add_slot(self, offset: int, slot: Slot) -> None:
-        self._book.add(offset, slot)
+    def add_price_slot(self, offset: int, slot: PriceSlot) -> None:
+        self._store.add(offset, slot)
 
     def place(self, station_id: str, watermark: ReferenceWatermark, at_us: int | None = None) -> Place | None:
         """The station's place at an instant (None: by the latest version), or None if nobody told.
@@ -96,7 +96,7 @@ class Catalog:
                     yield tariff
 
     def signals(self, watermark: ReferenceWatermark) -> Signals:
-        return Signals(book=self._book, end=watermark.signals)
+        return Signals(store=self._store, end=watermark.signals)
 
 
 def _in_force(site: Site, at_us: int | None) -> bool:

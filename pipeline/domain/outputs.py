@@ -17,7 +17,7 @@ Severity = Literal["info", "warning", "critical"]
 ConnectorState = Literal["free", "occupied", "unavailable", "faulted", "silent", "unknown", "gone"]
 
 
-class Slot(msgspec.Struct, frozen=True, gc=False):
+class SessionSlot(msgspec.Struct, frozen=True, gc=False):
     """A quarter of an hour UTC of a session; the slots of a session re-add to it to the Wh and second."""
 
     start_us: int
@@ -105,7 +105,7 @@ class StrippedSession(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tariff_id: str | None = None
     tariff_version: str | None = None
     lines: tuple[Line, ...] = ()
-    slots: tuple[Slot, ...] = ()
+    slots: tuple[SessionSlot, ...] = ()
     superseded_by: str | None = None
     clock: str = "live"
     revision: int = 0

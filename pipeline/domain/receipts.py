@@ -20,7 +20,7 @@ from msgspec import UNSET, UnsetType
 from pipeline.domain.events import BillDecision, PriceQuote
 from pipeline.domain.outputs import Evidence, Line
 from pipeline.domain.pricing.bill import TaxTotal
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.pricing.units import negated
 
 FORMAT: Literal["chargeline-receipt-1"] = "chargeline-receipt-1"
@@ -139,7 +139,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     times_us: list[int]
     registers_wh: list[int]
     """The readings used, parallel to `times_us`; the first is the start, the last the end."""
-    activity: list[Stretch]
+    activity: list[ActivityPeriod]
     """From each instant on, until the next: charging, idle or paused by the station."""
     time_zone: str | None
     tax_rate: Decimal | None

@@ -1,4 +1,4 @@
-"""An operator accepts a topic as it is now, made anew or shorter than it was: its stage goes on with its state."""
+"""An operator accepts a topic that was recreated or is shorter than before: its stage goes on with its state."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _MEMBERS = frozenset({KafkaError.UNKNOWN_MEMBER_ID, KafkaError.ILLEGAL_GENERATIO
 
 
 def accept(config: Properties, group: str, topic: str, changelog: str) -> Sequence[TopicPartition]:
-    """Where `group` reads each partition of `topic` on, at its next start; those that need no acceptance are left out.
+    """The offset from which `group` reads each partition of `topic` at its next start; only those that need it.
 
-    A partition of a topic that was made anew is read from its beginning, one that has lost its end from where it ends
-    now. `changelog` tells which topic the state was made from. Raises WrongUsage when workers of the group run,
-    Unavailable without a broker.
+    A partition of a recreated topic is read from its beginning, one that has lost its end from its present end.
+    `changelog` shows from which topic the state was made. Raises WrongUsage when workers of the group run, Unavailable
+    without a broker.
     """
     consumer = Consumer(dict(config) | {"group.id": group, "enable.auto.commit": False, "log_level": 0})
     try:

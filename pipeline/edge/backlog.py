@@ -15,7 +15,7 @@ PATIENCE_S = 30.0
 
 
 class Backlog:
-    """Looks at one group and its topics; reads committed, so that transaction markers do not count as records."""
+    """Looks at one group and its topics; it reads committed records, so that transaction markers do not count."""
 
     def __init__(self, config: Mapping[str, str | int | float | bool], group: str, topics: Sequence[str]) -> None:
         self._topics = topics
@@ -27,7 +27,7 @@ class Backlog:
         )
 
     def records(self) -> int:
-        """Offsets between what the group has committed and the end, markers included. Raises Unavailable."""
+        """Offsets between the group's committed ones and the ends, markers included. Raises Unavailable."""
         return sum(max(0, end - position) for position, end in self._positions().values())
 
     def is_empty(self) -> bool:
@@ -57,7 +57,7 @@ class Backlog:
         self._reader.close()
 
     def _positions(self) -> dict[tuple[str, int], tuple[int, int]]:
-        """(topic, partition) -> where the group is, and the end. A broker that has just started gets some patience."""
+        """(topic, partition) -> the group's offset and the end. A broker that has just started is asked again."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:

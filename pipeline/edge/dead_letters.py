@@ -1,7 +1,7 @@
-"""The topic `dead-letters` from outside: read what lies there, and send it back to where it was read.
+"""Commands on the topic `dead-letters`: they read it, and send records back to the topic where they were read.
 
-Reads committed records up to the end as it is at the beginning, so that what comes back as a dead letter again is not
-met twice. What a dead letter's headers mean is in wire/dead_letters.py; nothing here looks at its content.
+They read committed records up to the end that the topic has at the beginning, so that a record which becomes a dead
+letter again is not met twice. wire/dead_letters.py knows the headers; nothing here looks at the content.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ class Letter(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class Replay:
-    """What became of dead letters that were to be sent back."""
+    """The result of sending dead letters back."""
 
     report: Report = field(default_factory=Report)
     sent: Counter[str] = field(default_factory=Counter)
     """Records sent, by reason."""
     repeated: int = 0
-    """Dead letters with the bytes of one that was sent: several parts of one record, or refused again."""
+    """Dead letters whose bytes were already sent: several parts of one record, or a record that was refused again."""
     foreign: int = 0
-    """Not from a topic that this pipeline reads, so there is no place to send them back to."""
+    """Dead letters of topics that this pipeline does not read; they cannot be sent back."""
 
 
 def read(config: Properties, on_progress: Callable[[int], None] = lambda records: None) -> Iterator[Letter]:
@@ -76,10 +76,10 @@ def find(config: Properties, partition: int, offset: int) -> Letter:
 
 
 def send_back(config: Properties, letters: Iterable[Letter], *, dry_run: bool = False) -> Replay:
-    """The original bytes under the original key to the topic that they came from; the same bytes only once.
+    """Sends the original bytes under the original key to the topic that they came from; the same bytes only once.
 
-    A key decides the partition anew; a record without one returns to the partition where it was read. `dry_run` counts
-    and sends nothing. Raises Unavailable, WrongUsage as edge.producer does.
+    The key decides the partition; a record without a key returns to the partition where it was read. `dry_run` only
+    counts. Raises Unavailable, WrongUsage as edge.producer does.
     """
     replay, seen = Replay(), set[bytes]()
     with sending(METER_EVENTS.name, config, replay.report) as send:

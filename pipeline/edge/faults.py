@@ -26,7 +26,7 @@ LONGEST_OFFLINE_US = 6 * HOUR
 
 @dataclass(slots=True, kw_only=True)
 class Visit:
-    """One car at one connector, as it really is. Times are microseconds UTC; charging runs from `start_us` on."""
+    """One car at one connector, as it really is. Times are microseconds UTC; charging begins at `start_us`."""
 
     station_id: str
     connector_id: int
@@ -44,7 +44,7 @@ class Visit:
 
 @dataclass(slots=True)
 class Meter:
-    """A connector's register: the true lifetime energy, and by how much the display has come to differ from it."""
+    """A connector's register: the true lifetime energy, and by how much the display differs from it."""
 
     lifetime_wh: int
     offset_wh: int = 0
@@ -56,7 +56,7 @@ class Meter:
 
 @dataclass(slots=True)
 class Manner:
-    """How the events of a session arrive. Offline: what falls into the window is queued and comes at its end."""
+    """How the events of a session arrive. Offline: events in the window are queued and arrive at its end."""
 
     skew_us: int = 0
     offline_from_us: int = 0
@@ -75,7 +75,7 @@ class Manner:
 class Kind:
     """`rate`: share of the sessions under `--faults all`. `damages`: part of the evidence is lost or wrong.
 
-    What happened as it was sent (an abort, an overstay) and a delivery that loses nothing leave the evidence whole.
+    Behaviour that is reported as it was (an abort, an overstay) and a delivery that loses nothing damage no evidence.
     """
 
     rate: float

@@ -1,7 +1,7 @@
 """The simulated fleet: sites, stations, connectors, cars, and the documents that describe them to the pipeline.
 
-A pure function of the seed: who is where, how strong, in which time zone and at what price. When cars come and what
-is measured is in edge/simulator.py. All amounts are in EUR, so that a report over the fleet has one sum.
+A pure function of the seed: places, power, time zones and prices. edge/simulator.py decides when cars come and what is
+measured. All amounts are in EUR, so that a report over the fleet has one sum.
 """
 
 from __future__ import annotations

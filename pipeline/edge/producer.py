@@ -1,7 +1,7 @@
-"""Records into one topic through an idempotent producer: back-pressure, pacing, and a count of what the broker has.
+"""Records into one topic through an idempotent producer: back-pressure, pacing, and a count of what is acknowledged.
 
-The same order goes out as comes in, per partition. A record without a key is a clock tick: every partition gets it. The
-properties of the client are handed in (kafka_config.producer_config).
+The order of records is kept in each partition. A record without a key is a clock tick: every partition gets it. The
+properties of the client are an argument (kafka_config.producer_config).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Record = tuple[int, bytes | None, bytes]
 """When it is due (us UTC), key (None: a clock tick), value."""
 
 BY_KEY = -1
-"""librdkafka's word for: the partitioner decides."""
+"""librdkafka's value for "the partitioner decides"."""
 POLL_EVERY = 1_000
 LONGEST_WAIT_US = 3_600_000_000
 FLUSH_TIMEOUT_S = 120.0
 
 
 class Report(msgspec.Struct, kw_only=True):
-    """What became of the records. `acknowledged` and `failed` count Kafka records, ticks once per partition."""
+    """The result for all records. `acknowledged` and `failed` count Kafka records, ticks once per partition."""
 
     events: int = 0
     ticks: int = 0
@@ -117,13 +117,13 @@ class Send:
         self._report.delivered(error, message)
 
     def serve(self) -> None:
-        """Takes the broker's answers that are there."""
+        """Takes the broker's answers that have arrived."""
         self._producer.poll(0)
 
 
 @contextmanager
 def sending(topic: str, config: Mapping[str, str | int | float | bool], report: Report) -> Iterator[Send]:
-    """What is sent inside the block is acknowledged, or counted as failed in `report`, when the block has ended.
+    """When the block has ended, each record sent in it is acknowledged, or counted as failed in `report`.
 
     Raises as `produce` does.
     """
@@ -142,9 +142,9 @@ def sending(topic: str, config: Mapping[str, str | int | float | bool], report: 
 
 
 def paced(records: Iterable[Record], speed: float) -> Iterator[Record]:
-    """The records at `speed` times the pace at which they are due; 0 = as fast as they come.
+    """The records at `speed` times the pace at which they are due; 0 = as fast as possible.
 
-    A step of an hour or more, as between the ticks that end a log, is not waited for.
+    Gaps of an hour or more, as between the ticks that end a log, are skipped.
     """
     if speed <= 0:
         yield from records
@@ -161,7 +161,7 @@ def paced(records: Iterable[Record], speed: float) -> Iterator[Record]:
 
 
 def limited_rate(records: Iterable[Record], per_second: float) -> Iterator[Record]:
-    """The records at a steady `per_second`, however far apart they are due; 0 = as fast as they come."""
+    """The records at a steady `per_second`, whenever they are due; 0 = as fast as possible."""
     if per_second <= 0:
         yield from records
         return

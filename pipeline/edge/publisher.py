@@ -1,7 +1,7 @@
 """Reference data into its compacted topic: each version once, and never changed.
 
-A version that was published prices sessions, so the same key with other content is refused before anything is sent:
-with it a replay would price otherwise than the first run did.
+A published version prices sessions. The same key with other content is therefore refused before anything is sent:
+with it, a replay would give other prices than the first run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.edge.reading import reader as open_reader
 from pipeline.errors import Unavailable, WrongUsage
 
 FILLER = b"filler"
-"""Key of records that only fill; they have no value, so compaction removes them."""
+"""Key of records that only fill the topic; they have no value, so compaction removes them."""
 
 Document = tuple[str, bytes]
 """Key (the version's identity), and the content in canonical form."""
@@ -24,24 +24,24 @@ Document = tuple[str, bytes]
 class Published(NamedTuple):
     new: int
     known: int
-    """Already there with the same content."""
+    """Versions that the topic had with the same content."""
 
 
 Agree = Callable[[Mapping[str, bytes], Mapping[str, bytes]], None]
-"""Told what the topic holds and what is to come; raises WrongUsage if the two must not stand together."""
+"""Gets the content of the topic and the new versions; raises WrongUsage if they contradict each other."""
 
 
 def always(_known: Mapping[str, bytes], _fresh: Mapping[str, bytes]) -> None:
-    """Versions of documents stand side by side."""
+    """Versions of documents never contradict each other."""
 
 
 MOST_FILLED = 1_000_000
 
 
 def fill(topic: str, end: int, reader: Properties, writer: Properties) -> int:
-    """Records without content up to offset `end`, so that ticks which name as many are satisfied; returns how many.
+    """Writes records without content up to offset `end`, which clock ticks name; returns how many.
 
-    Raises WrongUsage when that is not plausible, Unavailable.
+    Raises WrongUsage when `end` is not plausible, Unavailable.
     """
     consumer = open_reader(reader, topic)
     try:
@@ -65,12 +65,12 @@ def fill(topic: str, end: int, reader: Properties, writer: Properties) -> int:
 def publish(
     topic: str, documents: Sequence[Document], reader: Properties, writer: Properties, agree: Agree = always
 ) -> Published:
-    """Sends what the topic does not hold yet, in the order given, and waits for the broker's answers.
+    """Sends what the topic does not hold yet, in the given order, and waits for the broker's answers.
 
     `reader`, `writer`: properties of a client and of an idempotent producer (kafka_config.py).
 
-    Raises WrongUsage (a version that exists with other content, or what `agree` refuses; nothing was sent then)
-    or Unavailable.
+    Raises WrongUsage (a version that exists with other content, or that `agree` refuses; then nothing was sent) or
+    Unavailable.
     """
     found = read_topic(reader, topic)
     known = {(each.key() or b"").decode(errors="replace"): each.value() or b"" for each in found if each.value()}

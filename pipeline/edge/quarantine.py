@@ -1,4 +1,4 @@
-"""The topic `quarantine` from outside: which stations are set aside, and the record that releases one.
+"""Commands on the topic `quarantine`: which stations are set aside, and the record that releases one.
 
 The release is an event of the source like any other, so that it has its place among the station's records.
 """
@@ -19,7 +19,7 @@ from pipeline.wire.dead_letters import headers_of
 from pipeline.wire.quarantine import RELEASE, SEPARATOR, SIGNATURE, Mark, decode_mark
 
 SOURCES = (METER_EVENTS.name, CONNECTOR_STATUS.name)
-"""Where stations and sites can be set aside."""
+"""The stages that can set stations or sites aside."""
 
 
 @dataclass(slots=True)
@@ -33,11 +33,11 @@ class SetAside:
     """Of the record at which it was set aside."""
     mark: Mark
     records: int = 0
-    """Kept so far, ticks not counted."""
+    """How many records are kept, without ticks."""
 
 
 def set_aside(config: Properties, on_progress: Callable[[int], None] = lambda records: None) -> list[SetAside]:
-    """In order of time. Raises Unavailable, WrongUsage without the topic."""
+    """All of them, in order of time. Raises Unavailable, WrongUsage without the topic."""
     latest: dict[bytes, Message] = {}
     for message in read_topic(config, QUARANTINE.name, on_progress):
         latest[message.key() or b""] = message

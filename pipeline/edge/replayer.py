@@ -1,9 +1,9 @@
-"""Recorded logs as a stream of `meter-events` records, the same bytes each time; online and offline read this one.
+"""Recorded logs as a stream of `meter-events` records, the same bytes each time; offline commands read it, too.
 
 Lines keep the order of their file; several files are merged by receive time. A record without a clock of its own gets
 `replay-<hash of the contents>`, and for each clock whose ticks are not in the log the replayer writes them: every
-minute of receive time, then hourly for 25 h, so that what stays silent is closed. Nothing is sent before every line of
-every file has been checked. A line that is no record is left out and named; it never costs the lines around it.
+minute of receive time, then hourly for 25 h, so that silent sessions are closed. Every line of every file is checked
+before anything is sent. A line that is not a record is left out and named; the lines around it are sent.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ UNREADABLE_KEY = b"unreadable"
 """Key of a bad line that names no station, sent on request only."""
 _LONGEST_LINE = LARGEST_RECORD + 1_000
 MOST_NAMED = 100
-"""So many bad lines are named one by one; all are counted."""
+"""At most so many bad lines are named; all are counted."""
 
 BadLines = Literal["leave out", "send", "refuse"]
-"""What becomes of lines that are no record. `send`: as they are, so that the stream makes dead letters of them."""
+"""What to do with lines that are not records. `send`: send them, so that the stream makes dead letters of them."""
 
 
 class Line(NamedTuple):
@@ -75,12 +75,12 @@ class Log:
     format: Format
     bad_lines: BadLines
     clock: str = ""
-    """Given to records that have none."""
+    """The clock of records that name none."""
     lines: int = 0
     """Lines that are not blank, bad ones included."""
     bad: int = 0
     left_out: int = 0
-    """Of the bad ones; also where they are to be sent, what no record can hold is left out."""
+    """Bad lines that are not sent; with `send` those that do not fit a record."""
     named: list[str] = field(default_factory=list)
     """`file:line: reason` of the first MOST_NAMED bad lines."""
     seen: set[str] = field(default_factory=set)
@@ -89,12 +89,12 @@ class Log:
     _known_bad: set[tuple[str, int]] = field(default_factory=set)
 
     def records(self, *, final_ticks: bool = True) -> Iterator[Record]:
-        """The log with the ticks that it lacks. `final_ticks`: time goes on for 25 h after the last line."""
+        """The log with the ticks that it lacks. `final_ticks`: ticks go on for 25 h after the last line."""
         by_receive_time = merge(*(self._in_order(source) for source in self.sources), key=itemgetter(0))
         return _with_ticks(by_receive_time, sorted(self.seen - self.ticked), final_ticks)
 
     def check(self, source: Source, number: int, value: bytes) -> None:
-        """Takes note of one line. Raises WrongUsage for a bad one that is to be refused."""
+        """Counts one line. Raises WrongUsage for a bad line that is to be refused."""
         self.lines += 1
         try:
             line = _parse(value, self.format)
@@ -106,7 +106,7 @@ class Log:
         (self.ticked if line.tick else self.seen).add(line.clock)
         try:
             value.decode()
-        except UnicodeDecodeError as error:  # in a text that perhaps nobody reads: the stream decides, as online
+        except UnicodeDecodeError as error:  # perhaps in a field that is not used: the stream decides
             self._name(source, number, f"not UTF-8 at byte {error.start}; kept, and used as far as it can be read")
 
     def _name(self, source: Source, number: int, reason: str) -> None:
@@ -121,7 +121,7 @@ class Log:
         return self.bad_lines == "leave out" or len(bad) > LARGEST_RECORD
 
     def _in_order(self, source: Source) -> Iterator[Record]:
-        """A file is a log: its order stands, also where its times go back."""
+        """The records of a file in its order, even if their times go back."""
         now_us = 0
         for number, value in _numbered_lines(source):
             try:
@@ -149,9 +149,9 @@ def open_log(
 ) -> Log:
     """Reads and checks every line of `files` (`.ndjson`, `.ndjson.gz`, `-` is stdin) before anything is sent.
 
-    `clock` names the clock of records that have none. Lines that are no record of `format` are counted and named in the
-    log that is returned. Raises WrongUsage for a file that cannot be read and, where bad lines are to be refused, for
-    the first of them.
+    `clock` names the clock of records that have none. The returned log counts and names the lines that are not records
+    of `format`. Raises WrongUsage for a file that cannot be read and, if bad lines are to be refused, for the first of
+    them.
     """
     log = Log(_sources(files), format, bad_lines)
     digest = hashlib.sha256()
@@ -177,7 +177,7 @@ def log_records(
 def _with_ticks(records: Iterable[Record], clocks: Sequence[str], final_ticks: bool) -> Iterator[Record]:
     """A tick of each clock at every full minute, before the records of that minute and later.
 
-    Through a hole of more than 26 hours ticks come hourly, of more than 10 days daily: only silence happens there.
+    In a gap of more than 26 hours ticks are hourly, of more than 10 days daily: nothing but silence happens there.
     """
     now_us = tick_us = 0
     for record in records:
@@ -259,9 +259,9 @@ def _unzipped(file: Path) -> IO[bytes]:
 
 
 def _numbered_lines(source: Source) -> Iterator[tuple[int, bytes]]:
-    """Lines that are not blank, without their ends, counted from 1. Of a longer one than any record only the beginning.
+    """Lines that are not blank, without their ends, counted from 1. A line longer than any record is cut.
 
-    So a file without line ends does not fill the memory.
+    A file without line ends therefore does not fill the memory.
     """
     try:
         with source.open() as lines:

@@ -1,8 +1,8 @@
 """A seeded fleet as a stream of `meter-events` records: the same FleetConfig gives the same bytes, on any machine.
 
 Every connector is a lane of its own with its own random numbers, lazily generated; lanes are merged minute by minute by
-arrival, and a clock tick of the simulation's own clock ends each minute. What truly happened goes to `on_truth`, one
-Truth a session. The cars and their charging are in edge/visits.py, what goes wrong in edge/faults.py.
+arrival, and a clock tick of the simulation's own clock ends each minute. `on_truth` gets one Truth per session: what
+really happened. The cars and their charging are in edge/visits.py, the faults in edge/faults.py.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DEFAULT_START = datetime(2026, 3, 2, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetConfig:
-    """`sessions`: mean arrivals per connector and day; those who find it taken drive on. `faults`: see parse_faults."""
+    """`sessions`: mean arrivals per connector and day; cars that find it taken drive on. `faults`: see parse_faults."""
 
     seed: int = 1
     stations: int = 60
@@ -57,12 +57,12 @@ class FleetConfig:
 
     @property
     def end_us(self) -> int:
-        """No car arrives from here on; those that charge finish."""
+        """No car arrives from then on; cars that are charging finish."""
         return self.start_us + self.days * 24 * HOUR
 
 
 class Truth(msgspec.Struct, frozen=True, kw_only=True):
-    """What really happened in one session, to score detection against. Holds no identifier of a driver."""
+    """What really happened in one session, to score detection by. Holds no identifier of a driver."""
 
     station_id: str
     connector_id: int
@@ -80,7 +80,7 @@ class Truth(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[str, ...]
     """What each fault changed, in words; times are microseconds UTC."""
     evidence_damaged: bool
-    """Part of the evidence is lost or wrong: a code must say so. What was sent may still prove the energy."""
+    """Part of the evidence is lost or wrong, and a code must say so. The rest may still prove the energy."""
 
 
 def ignore(truth: Truth) -> None:
@@ -169,13 +169,13 @@ class _Lane:
             number += 1
             visit = draw_visit(self.random, config.seed, self.station, self.connector, self.zone, arrival_us, number)
             content, kinds = faults.draw(self.fault_random, self.config.faults)
-            if content == "clock_skew":  # while a queue waits nobody could tell a wrong clock from the outage
+            if content == "clock_skew":  # while a queue waits a wrong clock could not be distinguished from the outage
                 content = content if self.last_due_us < visit.start_us - MINUTE else None
                 kinds = tuple(kind for kind in kinds if kind != "late")
             before_wh = self.meter.lifetime_wh
             events, manner, applied, changes = self._with_faults(visit, content, kinds)
             yield from self._deliver(events, manner)
-            self._tell_truth(visit, self.meter.lifetime_wh - before_wh, applied, changes)
+            self._report_truth(visit, self.meter.lifetime_wh - before_wh, applied, changes)
             free_us = visit.end_us + 3 * MINUTE
         while self.held:
             due_us, _, value = heappop(self.held)
@@ -236,7 +236,7 @@ class _Lane:
         self.sent += 1
         heappush(self.held, (due_us, self.sent, self.encode(event)))
 
-    def _tell_truth(self, visit: Visit, energy_wh: int, kinds: tuple[str, ...], changes: Sequence[str]) -> None:
+    def _report_truth(self, visit: Visit, energy_wh: int, kinds: tuple[str, ...], changes: Sequence[str]) -> None:
         self.on_truth(
             Truth(
                 station_id=visit.station_id,

@@ -1,6 +1,6 @@
-"""Events for measuring: every station does the same thing at the same pace, every event has the same size.
+"""Events for measuring: every station does the same at the same pace, and every event has the same size.
 
-No chance, and no faults but those asked for; the fleet that behaves like one is in edge/simulator.py.
+Nothing is random, and there are no faults but the requested ones. edge/simulator.py has a fleet like a real one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ CLOCK = "bench"
 START_US = 1_772_409_600_000_000  # 2026-03-02T00:00:00Z
 POWER_W = 11_000
 IMPOSSIBLE_WH = 50_000_000
-"""What the stop of a faulty session reports too much."""
+"""By how much the stop of a faulty session is too high."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """When the stations report. `spread`: the first session of a station is cut short, of each by another length.
+    """When the stations report. `spread`: the first session of each station is shorter, by another length for each.
 
     Without `spread` all stations start and end their sessions in the same interval.
     """
@@ -37,7 +37,7 @@ class Pace:
     """Without events between two sessions of a station."""
     spread: bool = False
     faulty_every: int = 0
-    """One session in so many ends with an impossible register; 0 = none."""
+    """One of so many sessions ends with an impossible register; 0 = none."""
     closing_h: int = 25
     """Hourly ticks that follow the last event."""
 
@@ -145,7 +145,7 @@ def _event(
 
 
 def _padded(event: SessionStarted | MeterRead | SessionEnded, encode: Callable[[object], bytes]) -> bytes:
-    """The event in EVENT_BYTES bytes; its idempotency key, the time in ms with leading zeros, fills up."""
+    """The event in EVENT_BYTES bytes: its idempotency key, the time in ms, gets leading zeros."""
     event.event_id = "0"
     event.event_id = f"{event.event_time_us // 1000:0{EVENT_BYTES - len(encode(event)) + 1}d}"
     value = encode(event)

@@ -1,7 +1,7 @@
 """When cars come to a connector, how they charge, and what the connector says about it: one visit after another.
 
-Integers only where it counts: energy is kept in W x us, registers in Wh, times in us UTC. What goes wrong is in
-edge/faults.py; when and in which order it arrives is in edge/simulator.py.
+Energy is an integer of W x us, registers are Wh, times us UTC. The faults are in edge/faults.py; time and order of
+arrival are in edge/simulator.py.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def _idle_s(random: Random, fast: bool, charge_end_us: int, zone: ZoneInfo) -> f
 def session_events(
     visit: Visit, meter: Meter, station: SimulatedStation, connector: SimulatedConnector, clock: str
 ) -> Iterator[SimulatedEvent]:
-    """What the connector says about one visit, by time; once it has ended, its true energy is on `meter`."""
+    """What the connector says about one visit, by time; after the visit its true energy is on `meter`."""
     events = _events(visit, meter, station, connector, clock)
     return _numbered(events) if station.numbered else events
 
@@ -124,7 +124,7 @@ def _events(
     station_id, connector_id, transaction_id = visit.station_id, visit.connector_id, visit.transaction_id
     shown_wh, interval_us = meter.shown_wh, station.interval_s * SECOND
     battery_wh, taper = visit.car.battery_wh, TAPER[visit.power_type]
-    peak_w, tells_soc = _peak_w(connector, visit.car), visit.power_type == "DC"
+    peak_w, states_soc = _peak_w(connector, visit.car), visit.power_type == "DC"
 
     def status(at_us: int, word: str) -> StatusReported:
         return StatusReported(
@@ -157,7 +157,7 @@ def _events(
             transaction_id=transaction_id,
             register_wh=shown_wh + wh,
             power_w=power_w,
-            soc_percent=soc if tells_soc else None,
+            soc_percent=soc if states_soc else None,
             state="charging",
         )
         power_w, last_us = peak_w * taper[soc] // 1000, at_us
@@ -174,7 +174,7 @@ def _events(
             transaction_id=transaction_id,
             register_wh=shown_wh + wh,
             power_w=0,
-            soc_percent=soc if tells_soc else None,
+            soc_percent=soc if states_soc else None,
             state="suspended_ev",
         )
     yield SessionEnded(

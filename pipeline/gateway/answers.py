@@ -1,7 +1,8 @@
-"""What the gateway answers, per version and action. Pure: payloads in, payloads out; the time is handed in.
+"""What the gateway answers, per version and action. Pure: payloads in, payloads out; the time is an argument.
 
 It accepts stations and records what they report; deciding on drivers, certificates or schedules is the work of a
-charging station management system. So every token gets the answer of the settings, and what needs a decision a refusal.
+charging station management system. So every token gets the answer of the settings, and a request that needs a decision
+is refused.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def _authorize201(answers: Answers, sent: Payload, now_us: int) -> Payload:
 
 
 def _transaction_event(answers: Answers, sent: Payload, now_us: int) -> Payload:
-    """No totalCost: omitted means not known, and bills are made elsewhere."""
+    """Has no totalCost: an omitted one means not known, and bills are made elsewhere."""
     return {"idTokenInfo": answers.id_info()} if "idToken" in sent else {}
 
 
@@ -164,4 +165,4 @@ _OF_EITHER_SIDE: Final[Mapping[Protocol, frozenset[str]]] = {
     "ocpp1.6": frozenset(action.value for action in Action16),
     "ocpp2.0.1": frozenset(action.value for action in Action201),
 }
-"""The rest of them are calls that only the central system may make: recognised, not supported."""
+"""The others are calls that only the central system may make: recognised, not supported."""

@@ -1,6 +1,6 @@
-"""One connected charger: a frame is read, written to Kafka together with our answer, and only then answered.
+"""One connected charger: reads a frame, writes it to Kafka together with our answer, and only then answers.
 
-One frame at a time: OCPP allows one open call per direction, and what is not read yet waits in the charger's socket.
+One frame at a time: OCPP allows one open call per direction, and the next frames wait in the charger's socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pipeline.gateway.records import RecordWriter
 from pipeline.metrics import Meters
 
 MOST_MALFORMED = 10
-"""So many in a row end the connection: each becomes a dead letter, and a flood of those stops the worker."""
+"""So many bad frames in a row end the connection: each becomes a dead letter, and a flood of them stops the worker."""
 
 
 class Charger:
@@ -67,7 +67,7 @@ class Charger:
                 self._meters.count(metrics.GATEWAY_FRAMES, self.stage, "link_down_lost")
 
     async def finish(self) -> None:
-        """Lets the frame in hand be answered, then closes; nobody waits for a charger that does not read its answer."""
+        """Closes after the answer to the present frame; does not wait for a charger that does not read its answer."""
         try:
             async with asyncio.timeout(self._writer.timeout_s + 2), self._busy:
                 await self._connection.close(CloseCode.GOING_AWAY)

@@ -1,8 +1,8 @@
-"""The listening socket: strangers, connections that are no charger yet, hold few file descriptors and fill no log.
+"""The listening socket. Strangers, which are connections that are no charger yet, get few file descriptors and no log.
 
-The rule of the file: who is slow leaves first. A charger finishes its handshake in milliseconds, so when too many
-strangers are open, the one that came first and still has not become a charger is closed. Nobody is refused at the door,
-and no address has a limit of its own there: a whole fleet may come through one proxy.
+The rule of the file: the slowest stranger leaves first. A charger finishes its handshake in milliseconds, so when too
+many strangers are open, the oldest one is closed. No connection is refused here, and no address has its own limit: a
+whole fleet may come through one proxy.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from pipeline.errors import WrongUsage
 
 STRANGERS = 512
-"""Open connections without a charger behind them, those aside whose password is being checked."""
+"""Open connections of strangers, without those whose password is being checked."""
 SPARE_FILES = 256
 """For Kafka, probes, the passwords file, and connections that are just closing."""
 TELL_S = 60.0
@@ -54,12 +54,12 @@ class Door(socket.socket):
         return stranger, address
 
     def is_charger(self, address: Any) -> None:
-        """The connection from `address` (host, port, ...) is a stranger's no more."""
+        """The connection from `address` (host, port, ...) is no longer a stranger's."""
         self._strangers.pop(address, None)
 
     @contextmanager
     def waits_for_us(self, address: Any) -> Iterator[None]:
-        """Inside, the connection is not closed for being slow: we are."""
+        """Inside, the connection is not closed as slow, because the delay is ours."""
         stranger = self._strangers.pop(address, None)
         try:
             yield
@@ -75,7 +75,7 @@ class Door(socket.socket):
 
 
 class _Stranger(socket.socket):
-    """Knows where it is listed, and leaves the list when asyncio closes it."""
+    """Leaves the list of strangers when asyncio closes it."""
 
     def __init__(self, accepted: socket.socket, address: Any, listed: dict[Any, _Stranger]) -> None:
         super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
@@ -89,7 +89,7 @@ class _Stranger(socket.socket):
 
 
 class AcceptErrors:
-    """A handler for asyncio's loop, which tells a failed accept() with a traceback, a hundred times a second."""
+    """A handler for asyncio's loop, which would log a failed accept() with a traceback, a hundred times a second."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -109,7 +109,7 @@ class AcceptErrors:
 def provide_files(connections: int, waiting: int) -> None:
     """Raises this process' limit of open files as far as needed and allowed. Raises WrongUsage if that is too little.
 
-    `connections` of chargers, `waiting` of strangers whose password is being checked.
+    `connections`: of chargers; `waiting`: strangers whose password is being checked.
     """
     needed = connections + waiting + STRANGERS + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

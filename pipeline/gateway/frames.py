@@ -1,6 +1,6 @@
 """OCPP-J frames as they arrive, and their envelope as records of `meter-events`.
 
-A frame keeps the very bytes that were received: numbers as sent, vendor fields included. Pure: the time is handed in.
+A frame keeps the received bytes: numbers as sent, vendor fields included. Pure: the time is an argument.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ UNKNOWN_ID: Final = "-1"
 LONGEST_ID: Final = 255
 """Longer ids do not fit the envelope; OCPP allows 36."""
 GROWTH: Final = 6
-"""A byte that is no JSON grows to at most this many in its record."""
+"""A byte that is not JSON takes at most so many bytes in its record."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,11 +33,11 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A CALLRESULT or CALLERROR of the station: evidence that gets no answer."""
+    """A CALLRESULT or CALLERROR of the station: evidence, which gets no answer."""
 
 
 class Malformed(NamedTuple):
-    """No OCPP-J frame. `json` is false where it cannot even be put into an envelope as it is."""
+    """Not an OCPP-J frame. `json` is false if it cannot be put into an envelope unchanged."""
 
     message_id: str
     json: bool
@@ -47,7 +47,7 @@ Frame = Call | Answer | Malformed
 
 
 def parse(data: bytes) -> Frame:
-    """Any bytes give a value."""
+    """The frame in `data`; any bytes give a value."""
     try:
         match msgspec.json.decode(data):
             case [2, str(message_id), str(action), payload] if 0 < len(message_id) <= LONGEST_ID:

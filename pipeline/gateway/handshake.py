@@ -1,6 +1,6 @@
 """The opening handshake: the station's identity from the path, Basic authentication, the version of OCPP.
 
-Reasons of a refusal are words of our own: nothing that a client sent is repeated.
+The reasons of refusals are our own words: they repeat nothing that a client sent.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def chosen(offered: Sequence[str]) -> Protocol | None:
 async def is_authentic(station: str, headers: Headers, passwords: Passwords, address: str) -> bool:
     """OCPP security profiles 1 and 2: the user is the identity of the path; the password may be any bytes.
 
-    Raises TooMany when nobody looked.
+    Raises TooMany if the password was not checked.
     """
     sent = headers.get_all("Authorization")
     if len(sent) != 1:

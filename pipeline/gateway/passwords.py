@@ -1,9 +1,9 @@
 """Who may connect: one line per station, `identity:scrypt$n$r$p$salt$hash`; no password is ever kept or shown.
 
-The rule of the file: a wrong password and an unknown station are answered alike, and cost the same. Hashing is bounded
+The rule of the file: a wrong password and an unknown station get the same answer at the same cost. Hashing is bounded
 to two threads that give way to the event loop, so neither a flood of guesses nor the reconnect of a whole fleet stops
-it; who was wrong too often is not hashed at all. A password that was right once is remembered as a keyed hash of this
-process: the second connection costs microseconds instead of 50 ms, and no flood keeps it out.
+it; after too many failures nothing is hashed at all. A password that was right once is remembered as a keyed hash of
+this process: the second connection costs microseconds instead of 50 ms, and no flood keeps it out.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ SHORTEST: Final = 16
 """Bytes of a password; OCPP security profiles 1 and 2."""
 LONGEST: Final = 256
 COST, BLOCK, PARALLEL = 2**14, 8, 1
-"""scrypt; 16 MiB. Passwords of stations are made by machines, so no more is needed."""
+"""scrypt with 16 MiB: passwords of stations are made by machines, so no more is needed."""
 SALT_BYTES: Final = 16
 HASHING: Final = 2
 FAILURES_AS_IDENTITY = (5, 10.0)
 FAILURES_AT_ADDRESS = (100, 0.2)
-"""So many at once, and one more every so many seconds. A proxy is one address: fifty chargers behind it that were given
-wrong passwords and try for ever do not use up what the others need."""
+"""So many failures at once, and one more every so many seconds. A proxy is one address: fifty chargers behind it with
+wrong passwords, which retry for ever, must not use up what the others need."""
 WAITING: Final = 1000
-"""Who waits for a hash; at 50 ms each, more would not get their turn within OPEN_LIMIT_S."""
+"""How many may wait for a hash; at 50 ms each, more would not get their turn within OPEN_LIMIT_S."""
 _MOST_MEMORY: Final = 256 * 1024 * 1024
 _LINE = re.compile(r"scrypt\$(\d{1,7})\$(\d{1,2})\$(\d{1,2})\$([A-Za-z0-9+/=]{16,88})\$([A-Za-z0-9+/=]{24,88})")
 
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Hashed:
-    """What is known of a password."""
+    """What is known about a password."""
 
     cost: int
     block: int
@@ -99,7 +99,7 @@ class Passwords:
         return self._stations[identity].digest if identity in self._stations else b""
 
     async def verify(self, identity: str, password: bytes, address: str = "") -> bool:
-        """Is this the station's password? Raises TooMany if nobody looked: too many failures, or too many who wait."""
+        """Is this the station's password? Raises TooMany if it was not checked: too many failures, or too many wait."""
         self._refresh()
         if not SHORTEST <= len(password) <= LONGEST:
             return False
@@ -124,7 +124,7 @@ class Passwords:
             raise TooMany
 
     def _somebody(self, identity: str) -> Hashed:
-        """Whose hash an unknown identity is compared with: always the same one, as it would be for a known identity."""
+        """The identity whose hash stands in for that of an unknown one: always the same, as for a known identity."""
         number = int.from_bytes(hmac.digest(self._key, identity.encode(), hashlib.sha256))
         return list(self._stations.values())[number % len(self._stations)]
 
@@ -139,7 +139,7 @@ class Passwords:
 
 
 def _give_way() -> None:
-    """Chargers that are connected go first: on Linux a thread has a priority of its own."""
+    """Gives connected chargers precedence: on Linux each thread has its own priority."""
     if sys.platform == "linux":
         thread = threading.get_native_id()
         os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + 5)

@@ -1,4 +1,4 @@
-"""Records into `meter-events`, one awaited write at a time per charger: what `write` returned from, Kafka has."""
+"""Records into `meter-events`, one awaited write at a time per charger: when `write` returns, Kafka has the records."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pipeline.errors import Unavailable, WrongUsage
 
 METADATA_TIMEOUT_S = 10.0
 OWN: Mapping[str, str | int | float | bool] = {
-    "log_level": 0,  # what goes wrong is said once, by the gateway
+    "log_level": 0,  # the gateway logs each failure once
     "linger.ms": 5,  # a charger waits for the answer; at load this still makes batches
     "reconnect.backoff.max.ms": 1000,
     "metadata.recovery.strategy": "none",  # ops/decisions/0006
 }
-"""Over the properties of every idempotent producer (kafka_config)."""
+"""These replace properties of every idempotent producer (kafka_config)."""
 
 
 class _Write:
@@ -48,7 +48,7 @@ class RecordWriter:
         """Raises Unavailable if no broker answers, WrongUsage if the topic does not exist."""
         self.failed = ""
         self.away = ""
-        """Why the last write was not acknowledged; empty: it was."""
+        """Why the last write was not acknowledged; empty if it was."""
         self._topic = topic
         self.timeout_s = timeout_s
         own = {"message.timeout.ms": int(timeout_s * 1000), "error_cb": self._error}
@@ -76,7 +76,7 @@ class RecordWriter:
             raise Unavailable(f"Kafka did not take the frame: {self.away}")
 
     def close(self) -> None:
-        """Nobody waits for a write any more. Blocks for a moment."""
+        """Stops the producer; no write may be awaited any more. Blocks for a moment."""
         self._stop.set()
         self._thread.join()
         self._producer.flush(self.timeout_s)

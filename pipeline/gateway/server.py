@@ -1,4 +1,4 @@
-"""The WebSocket endpoint: accepts chargers, keeps one connection per station, ends gracefully."""
+"""The WebSocket endpoint: accepts chargers, keeps one connection per station, stops gracefully."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Options:
 
 
 class Gateway:
-    """`passwords` None: everybody is let in."""
+    """`passwords` None: every charger may connect."""
 
     stage = "gateway"
 
@@ -85,7 +85,7 @@ class Gateway:
         try:
             while not stop.is_set() and not self._writer.failed:
                 self._beat = time.monotonic()
-                self._tell_about_kafka()
+                self._log_kafka_outage()
                 await _wait(stop, BEAT_S)
         finally:
             self._listening = False
@@ -194,7 +194,7 @@ class Gateway:
             await charger.gone()
 
     def _take_over(self, station: str, charger: Charger) -> None:
-        """Newer wins: a charger whose link broke comes back before its old connection is known to be dead."""
+        """The newer connection wins: after a broken link a charger is back before its old connection times out."""
         before = self._chargers.get(station)
         self._chargers[station] = charger
         self._count_connections()
@@ -204,7 +204,7 @@ class Gateway:
             self._replacing.add(task)
             task.add_done_callback(self._replacing.discard)
 
-    def _tell_about_kafka(self) -> None:
+    def _log_kafka_outage(self) -> None:
         """Once per outage; how many frames waited is a metric."""
         if bool(self._writer.away) != self._away:
             self._away = bool(self._writer.away)

@@ -1,7 +1,7 @@
-"""How often somebody may be wrong, and whose turn it is: what a guess may cost us.
+"""How often a client may fail, and whose turn it is: bounds for the cost of guesses.
 
-No lock-out by others: a budget belongs to an address, or to an identity as tried from one address, so that guesses from
-elsewhere never keep a charger out. An address is an IPv4 address or the /64 of an IPv6 one.
+Nobody can lock a charger out: a budget belongs to an address, or to an identity as tried from one address, so guesses
+from other addresses do not count. An address is an IPv4 address or the /64 of an IPv6 one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_KEYS = 10_000
 
 
 class TooMany(Exception):
-    """Nothing was decided: too many failures, or too many who wait."""
+    """Nothing was decided: too many failures, or too many wait."""
 
 
 class Budget:
@@ -45,7 +45,7 @@ class Budget:
 
 
 class Turns:
-    """`at_once` work, `most` wait; addresses take turns, so a thousand who wait at one delay another's first by one."""
+    """`at_once` work, `most` wait. Addresses take turns, so a thousand of one address delay another by one turn."""
 
     def __init__(self, at_once: int, most: int) -> None:
         self._free = at_once
@@ -99,7 +99,7 @@ class Turns:
 
 
 def network(host: str) -> str:
-    """What counts as one address: nobody has just one of IPv6. Zones and names stay as they are."""
+    """What counts as one address: an IPv6 host has a whole /64. Zones and names stay as they are."""
     try:
         found = ip_address(host)
     except ValueError:

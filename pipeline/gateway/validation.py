@@ -34,7 +34,7 @@ _TOLERATED: Final = "additionalProperties"
 
 
 class Violation(NamedTuple):
-    """`where` names the field and the keyword, as the standard spells them: nothing of what was sent."""
+    """`where` names the field and the keyword in the words of the standard, and repeats nothing that was sent."""
 
     code: str
     where: str

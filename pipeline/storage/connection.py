@@ -1,7 +1,7 @@
-"""The ClickHouse client, and which of its failures mean "not available now" rather than "wrong".
+"""The ClickHouse client, and which of its failures mean "not available now" and not "wrong".
 
-The rule of the file: only what waiting can cure is Unavailable. A wrong password, a missing table or a value that
-does not fit stays the client's own exception, because no retry makes it right.
+The rule of the file: a failure is Unavailable only if waiting can cure it. A wrong password, a missing table or a value
+that does not fit stays the client's own exception, because no retry makes it right.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ _SENTENCE = re.compile(r"DB::Exception: (.+?)\.? \([A-Z_]+\)")
 
 
 class NotMigrated(Exception):
-    """The server answers and has no tables of ours, or old ones."""
+    """The server answers, and our tables are missing or old."""
 
 
 def connect(url: str, user: str, password: str, database: str | None = None, timeout_s: int = 30) -> Client:
     """A client of the server at `url`, for any number of threads (no session: a session runs one query at a time).
 
-    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database, WrongUsage for what
-    is no address.
+    Raises Unavailable when the server cannot be reached, NotMigrated when it has no such database, WrongUsage when
+    `url` is not an address.
     """
     try:
         if not urlsplit(url).hostname or urlsplit(url).port == 0:

@@ -1,8 +1,8 @@
-"""Brings a database to the state that schemas/clickhouse/NNNN_<change>.sql describe, in order, each file once.
+"""Brings a database to the state that schemas/clickhouse/NNNN_<change>.sql describe: each file once, in order.
 
 The rule of the file: an applied file never changes. Its checksum is kept in `schema_migrations`; a difference stops
 everything before anything runs. ClickHouse has no transactions for statements that change tables, so each statement
-is written with IF NOT EXISTS or the like, and a file that failed half way is run again from its beginning.
+is written with IF NOT EXISTS or the like, and a file that failed halfway is run again from its beginning.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENGINE = ReplacingMergeTree ORDER BY number
 
 
 class MigrationError(Exception):
-    """The migration files are not what was applied, or not a sequence; the text names the file and what to do."""
+    """The migration files differ from the applied ones, or have a gap; the text names the file and what to do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,7 @@ def read(folder: Path) -> list[Migration]:
 
 
 def migrate(client: Client, database: str, migrations: list[Migration]) -> list[str]:
-    """Apply to `database` what it does not have yet; returns the names of the files that were applied.
+    """Applies to `database` what it does not have yet; returns the names of the files that were applied.
 
     `client` needs no default database: this creates it. Raises MigrationError if an applied file has changed.
     """

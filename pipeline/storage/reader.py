@@ -92,7 +92,7 @@ QUERIES: Mapping[str, str] = {
 }
 """Parameters: from_us (inclusive) and to_us (exclusive), microseconds UTC; zone and limit where named."""
 ALWAYS = (-2_208_988_800_000_000, 10_413_791_999_999_999)
-"""All that DateTime64 can say, from 1900 to 2299, microseconds UTC: a wrong clock is no reason to miss a session."""
+"""All that DateTime64 can hold, from 1900 to 2299, microseconds UTC, so that a wrong clock hides no session."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class Question:
 
 
 class Answer(NamedTuple):
-    """Columns by name, also where there are no rows, and the rows as column: value."""
+    """Columns by name, even without rows, and the rows as column: value."""
 
     columns: tuple[str, ...]
     rows: list[dict[str, Any]]
@@ -125,7 +125,7 @@ class Reader:
         self._client.close()
 
     def answer(self, name: str, question: Question) -> Answer:
-        """What QUERIES[name] gives."""
+        """The answer of QUERIES[name]."""
         sql = QUERIES[name]
         with failures(self._url):
             found = self._client.query(sql, parameters=asdict(question))

@@ -1,4 +1,4 @@
-"""Sessions as ClickHouse has them -> Recorded, for what-if: the same facts as in a file of the topic `sessions`."""
+"""Sessions of ClickHouse -> Recorded, for what-if: the same facts as in a file of the topic `sessions`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.domain.checking.rerating import Recorded
-from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.outputs import Line, SessionSlot
 from pipeline.storage.reader import Question, Reader
 
 _SLOTS = ("slot_starts", "slot_energies", "slot_occupied", "slot_charging")
@@ -25,7 +25,7 @@ def _recorded(row: Mapping[str, Any]) -> Recorded:
         site_id=row["site_id"],
         start_us=row["start_us"],
         end_us=row["end_us"],
-        slots=[Slot(*slot) for slot in slots],
+        slots=[SessionSlot(*slot) for slot in slots],
         lines=[
             Line(kind=kind, dimension=dimension, from_us=since, to_us=until, quantity=str(quantity), reason=reason)
             for kind, dimension, since, until, quantity, reason in lines

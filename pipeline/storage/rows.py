@@ -1,6 +1,6 @@
-"""Values become columns: what each ClickHouse table gets, and from which field. Pure.
+"""The columns of each ClickHouse table, and the field that each shows. Pure.
 
-The rule of the file: a column exists because it is named here; a field added to StrippedSession stays out until then.
+The rule of the file: a column exists because it is named here; a new field of StrippedSession stays out until then.
 Batches become Arrow tables without an object per value: times stay integers of microseconds, decimals stay text until
 Arrow parses them (exactly, or it raises).
 """
@@ -207,6 +207,6 @@ def _array(values: list[Any], column: Column) -> pa.Array:
         parts = list(chain.from_iterable(values))
         fields = [pa.array([part[position] for part in parts], TEXT) for position in (0, 1)]
         return pa.ListArray.from_arrays(_offsets(values), pa.StructArray.from_arrays(fields, ["part", "price"]))
-    if column.field in ("from_us", "to_us"):  # 0: the line is an adjustment and has no stretch of time
+    if column.field in ("from_us", "to_us"):  # 0: the line is an adjustment and has no period of time
         return pa.array([each or None for each in values], TIME)
     return pa.array(values, column.type)

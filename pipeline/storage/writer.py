@@ -1,8 +1,8 @@
 """Rows go in: the only file that writes to ClickHouse's tables.
 
 The rule of the file: an insert returns when the rows are stored, and may be repeated. Repeats and shifted batches are
-harmless because every table keeps one row per identity and version, so the settings below switch off what would
-answer early (async inserts) or drop rows silently (block deduplication, NULLs turned into defaults).
+harmless because every table keeps one row per identity and version. The settings below therefore switch off whatever
+answers early (async inserts) or drops rows silently (block deduplication, NULLs turned into defaults).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSERT_SETTINGS: Mapping[str, int] = {
 
 
 class Writer(Protocol):
-    """Where finished batches go. Each method returns when all rows are stored, and takes repeats without harm.
+    """The target of finished batches. Each method returns when all rows are stored, and repeats are harmless.
 
     Raises Unavailable when waiting may help; anything else is a defect in the rows, the tables or the settings.
     """
@@ -39,7 +39,7 @@ class Writer(Protocol):
 class ClickHouseWriter:
     """Writer to the tables of `database` at `url`. Connects at the first insert and again after a failure.
 
-    An insert that has no answer after `timeout_s` is Unavailable: it is repeated, although it may have been stored.
+    An insert without an answer after `timeout_s` is Unavailable: it is repeated, although it may have been stored.
     """
 
     def __init__(self, url: str, user: str, password: str, database: str, timeout_s: int = 30) -> None:

@@ -284,7 +284,7 @@ def _register(reads: Sequence[MeterRead], at_us: int, context: ReadingContext, *
     """The register at the begin or the end of the transaction: of the sample that the station marked so, else of the
     one at the event's own time; not of the other end, whose value some stations repeat in every message. A sum of one
     or two phases stays a reading: what it stands for is not known here."""
-    told = [read for read in reads if read.register_wh is not None and (not read.phases or read.from_phases)]
-    marked = [read for read in told if read.context == context]
-    now = [read for read in told if read.event_time_us == at_us and read.context != other]
+    stated = [read for read in reads if read.register_wh is not None and (not read.phases or read.from_phases)]
+    marked = [read for read in stated if read.context == context]
+    now = [read for read in stated if read.event_time_us == at_us and read.context != other]
     return next((read.register_wh for read in (*marked, *now)), None)

@@ -1,4 +1,4 @@
-"""Price signals (JSON or CSV) <-> Slot: spot prices, grid demand, availability. Prices are read as Decimal.
+"""Price signals (JSON or CSV) <-> PriceSlot: spot prices, grid demand, availability. Prices are read as Decimal.
 
 A slot without end is not guessed: its length belongs to it, because a market may change it.
 """
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from pipeline.domain.pricing.signals import Slot, disputes
+from pipeline.domain.pricing.signals import PriceSlot, disputes
 from pipeline.domain.pricing.units import CURRENCIES, US_PER_S, utc_text
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
@@ -23,13 +23,13 @@ _US_PER_MINUTE = 60 * US_PER_S
 _ENCODER: Final = msgspec.json.Encoder(decimal_format="number")
 
 
-def decode_signals(data: bytes, source: str) -> list[Slot]:
+def decode_signals(data: bytes, source: str) -> list[PriceSlot]:
     """A list of slots, one slot, or JSON lines; raises InvalidMessage that names the slot and field, or two slots that
     contradict each other."""
-    return agreed([(name, read_slot(document, name)) for name, document in parse_many(data, source)])
+    return agreed([(name, read_price_slot(document, name)) for name, document in parse_many(data, source)])
 
 
-def agreed(named: Sequence[tuple[str, Slot]]) -> list[Slot]:
+def agreed(named: Sequence[tuple[str, PriceSlot]]) -> list[PriceSlot]:
     """The slots of (name for messages, slot). Raises InvalidMessage if a price would depend on their order."""
     slots = [slot for _, slot in named]
     for one, other in disputes(slots):
@@ -38,7 +38,7 @@ def agreed(named: Sequence[tuple[str, Slot]]) -> list[Slot]:
     return slots
 
 
-def contradiction(one: Slot, other: Slot) -> str:
+def contradiction(one: PriceSlot, other: PriceSlot) -> str:
     """What is wrong with such a pair, and what to do."""
     return (
         f"{one.evidence()} and {other.evidence()} hold at the same time and none has the higher revision; "
@@ -46,19 +46,19 @@ def contradiction(one: Slot, other: Slot) -> str:
     )
 
 
-def read_slot(document: Any, name: str) -> Slot:
+def read_price_slot(document: Any, name: str) -> PriceSlot:
     """One slot; raises InvalidMessage with every wrong field."""
     if not isinstance(document, dict):
         raise InvalidMessage("bad_signal", f"{name}: is not an object")
     faults: list[Fault] = []
-    slot = _slot(Reader(document, "", faults))
+    slot = _price_slot(Reader(document, "", faults))
     if faults or slot is None:
         text = "; ".join(f"{fault.where}: {fault.text}" for fault in faults)
         raise InvalidMessage("bad_signal", f"{name}: {text}")
     return slot
 
 
-def encode_slot(slot: Slot) -> bytes:
+def encode_price_slot(slot: PriceSlot) -> bytes:
     """The record of topic `price-signals`, and one line of a signals file; `decode_signals` reads it back."""
     fields: dict[str, object] = {"series": slot.series, "start": utc_text(slot.start_us)}
     minutes, rest = divmod(slot.end_us - slot.start_us, _US_PER_MINUTE)
@@ -75,12 +75,12 @@ def encode_slot(slot: Slot) -> bytes:
     return _ENCODER.encode(fields)
 
 
-def slot_key(slot: Slot) -> bytes:
+def price_slot_key(slot: PriceSlot) -> bytes:
     """The record's key: every revision of a slot is kept, the same revision again replaces itself."""
     return f"{slot.series}|{utc_text(slot.start_us)}|{slot.revision}".encode()
 
 
-def decode_price_csv(data: bytes, source: str, series: str, minutes: int, currency: str) -> list[Slot]:
+def decode_price_csv(data: bytes, source: str, series: str, minutes: int, currency: str) -> list[PriceSlot]:
     """Day-ahead prices per MWh: columns unix_seconds (start of the slot) and price_*; every slot lasts `minutes`.
 
     Raises InvalidMessage that names the line, also for two rows that contradict each other.
@@ -92,7 +92,7 @@ def decode_price_csv(data: bytes, source: str, series: str, minutes: int, curren
     columns = [name for name in (rows[0] if rows else {}) if name.startswith("price")]
     if len(columns) != 1 or "unix_seconds" not in rows[0]:
         raise InvalidMessage("bad_signal", f"{source}: needs the columns unix_seconds and one price_...")
-    slots: list[tuple[str, Slot]] = []
+    slots: list[tuple[str, PriceSlot]] = []
     for number, row in enumerate(rows, 2):
         try:
             start_us, price = int(row["unix_seconds"]) * US_PER_S, Decimal(row[columns[0]])
@@ -101,12 +101,12 @@ def decode_price_csv(data: bytes, source: str, series: str, minutes: int, curren
         if not price.is_finite():
             raise InvalidMessage("bad_signal", f"{source} line {number}: {price} is not a price")
         end_us = start_us + minutes * _US_PER_MINUTE
-        slot = Slot(series=series, start_us=start_us, end_us=end_us, price=price, currency=currency)
+        slot = PriceSlot(series=series, start_us=start_us, end_us=end_us, price=price, currency=currency)
         slots.append((f"{source} line {number}", slot))
     return agreed(slots)
 
 
-def _slot(reader: Reader) -> Slot | None:
+def _price_slot(reader: Reader) -> PriceSlot | None:
     start_us = reader.instant("start")
     minutes, end_us = reader.integer("minutes", required=False, least=1), reader.instant("end", required=False)
     if (minutes is None) == (end_us is None):
@@ -130,7 +130,7 @@ def _slot(reader: Reader) -> Slot | None:
         return None
     if end_us <= start_us:
         reader.fault("bad_signal", "end", "is not after start")
-    return Slot(
+    return PriceSlot(
         series=series,
         start_us=start_us,
         end_us=end_us,

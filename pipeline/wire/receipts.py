@@ -16,12 +16,12 @@ import msgspec
 from msgspec import UnsetType
 
 from pipeline.domain.pricing.facts import Facts, Reading
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.receipts import FORMAT, Credit, Receipt
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import parse
-from pipeline.wire.price_signals import encode_slot, read_slot
+from pipeline.wire.price_signals import encode_price_slot, read_price_slot
 from pipeline.wire.tariffs import describe, read_tariff
 
 SOFTWARE = f"chargeline {version('chargeline')}"
@@ -88,7 +88,7 @@ def tariff_of(receipt: Receipt) -> Tariff:
 def signals_of(receipt: Receipt) -> Signals:
     """The slots inside, as the site sees them; raises InvalidMessage that names the slot."""
     named = [(f"signals[{place}]", bytes(raw)) for place, raw in enumerate(receipt.signals)]
-    signals = Signals(read_slot(parse(raw, name), name) for name, raw in named)
+    signals = Signals(read_price_slot(parse(raw, name), name) for name, raw in named)
     return signals if receipt.site_id is None else signals.of_site(receipt.site_id)
 
 
@@ -113,7 +113,7 @@ def facts_of(receipt: Receipt) -> Facts:
     reserved = None if isinstance(receipt.reserved_from_us, UnsetType) else receipt.reserved_from_us
     if reserved is not None and reserved > times[0]:
         raise InvalidMessage("bad_receipt", "reserved_from_us is after the start of the session")
-    changes = [times[0], *(stretch.from_us for stretch in activity), receipt.ended_at_us]
+    changes = [times[0], *(period.from_us for period in activity), receipt.ended_at_us]
     if any(after < before for before, after in pairwise(changes)):
         raise InvalidMessage("bad_receipt", "activity is not in order of time, or lies outside the session")
     return Facts(
@@ -140,5 +140,5 @@ def sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
 
 
 @lru_cache(maxsize=20_000)
-def encoded_slot(slot: Slot) -> msgspec.Raw:
-    return msgspec.Raw(encode_slot(slot))
+def encoded_price_slot(slot: PriceSlot) -> msgspec.Raw:
+    return msgspec.Raw(encode_price_slot(slot))

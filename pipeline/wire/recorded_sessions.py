@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.domain.checking.rerating import Recorded
 from pipeline.domain.metering.slots import spread
-from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.outputs import Line, SessionSlot
 from pipeline.domain.receipts import Credit, Receipt
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, parse_many
@@ -115,6 +115,6 @@ def _line(reader: Reader) -> Line:
     )
 
 
-def _slot(reader: Reader) -> Slot:
+def _slot(reader: Reader) -> SessionSlot:
     values = [reader.integer(name) or 0 for name in ("start_us", "energy_wh", "occupied_s", "charging_s")]
-    return Slot(*values)
+    return SessionSlot(*values)

@@ -14,13 +14,13 @@ from typing import Any, NamedTuple, cast
 
 from pipeline.domain.events import LONGEST_QUOTE_ID, PriceQuote
 from pipeline.domain.metering.inferred import infer_activity
-from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.facts import Activity, ActivityPeriod, Facts, Reading
+from pipeline.domain.pricing.signals import PriceSlot
 from pipeline.domain.pricing.units import MWH_PER_KWH, MWH_PER_WH
 from pipeline.domain.station import ABSENT
 from pipeline.errors import InvalidMessage
 from pipeline.wire.json_values import Fault, Reader, instant, parse
-from pipeline.wire.price_signals import agreed, read_slot
+from pipeline.wire.price_signals import agreed, read_price_slot
 
 _ACTIVITIES = ("charging", "idle", "evse_pause")
 
@@ -31,7 +31,7 @@ class SessionDocument(NamedTuple):
     facts: Facts
     time_zone: str | None
     tax_rate: Decimal | None
-    signals: Sequence[Slot]
+    signals: Sequence[PriceSlot]
 
 
 def decode_session(data: bytes, source: str) -> SessionDocument:
@@ -58,7 +58,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
             for at_us, kwh, kw in rows
             if kwh is not None or kw is None
         ],
-        activity=[Stretch(at_us, cast(Activity, name)) for at_us, name, _ in activity],
+        activity=[ActivityPeriod(at_us, cast(Activity, name)) for at_us, name, _ in activity],
         reserved_from_us=reserved_from_us,
         reservation_expired=reader.flag("reservation_expired"),
         quote=_quote(reader, faults),
@@ -66,7 +66,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     )
     zone, tax_rate = reader.text("time_zone", required=False), reader.number("tax_rate", required=False)
     named = [(f"{source}: signals[{place}]", each) for place, each in enumerate(reader.get("signals") or ())]
-    signals = agreed([(name, read_slot(each, name)) for name, each in named])
+    signals = agreed([(name, read_price_slot(each, name)) for name, each in named])
     reader.get("note")
     _check_times(reader, facts, [at_us for at_us, _, _ in rows])
     for name in reader.unknown():
@@ -78,7 +78,7 @@ def decode_session(data: bytes, source: str) -> SessionDocument:
     return SessionDocument(facts, zone, tax_rate, signals)
 
 
-def _inferred(facts: Facts) -> list[Stretch]:
+def _inferred(facts: Facts) -> list[ActivityPeriod]:
     """As assembly infers it, from registers in whole Wh."""
     times = [reading.at_us for reading in facts.readings]
     registers = [reading.register_mwh // MWH_PER_WH for reading in facts.readings]

@@ -270,8 +270,8 @@ def _levels(reader: Reader) -> tuple[tuple[str, Decimal], ...]:
 
 
 def _shares(reader: Reader) -> tuple[tuple[Decimal, Decimal], ...]:
-    steps = [(each.number("from_share", least=0), each.number("factor", least=0)) for each in reader.objects("factors")]
-    known = [(share, factor) for share, factor in steps if share is not None and factor is not None]
+    read = [(each.number("from_share", least=0), each.number("factor", least=0)) for each in reader.objects("factors")]
+    known = [(share, factor) for share, factor in read if share is not None and factor is not None]
     if not any(share == 0 for share, _ in known):
         reader.fault("bad_value", "factors", "needs a factor from_share 0")
     return tuple(sorted(known, reverse=True))

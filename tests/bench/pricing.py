@@ -13,9 +13,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.price import price
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs
 
@@ -53,21 +53,21 @@ class Case(NamedTuple):
 
 
 def typical() -> Case:
-    facts = Facts(START, START + 60 * MINUTE_US, _readings(60), [Stretch(START, "charging"), _idle(50)])
+    facts = Facts(START, START + 60 * MINUTE_US, _readings(60), [ActivityPeriod(START, "charging"), _idle(50)])
     (tariff,) = decode_tariffs(json.dumps(WINDOWS).encode(), "windows")
     return Case(lambda: price(facts, tariff, ZONE), 5)
 
 
 def spot_12h() -> Case:
     slots = [
-        Slot(
+        PriceSlot(
             series="spot", start_us=START + (15 * n - 30) * MINUTE_US, end_us=START + (15 * n - 15) * MINUTE_US,
             price=Decimal(80 + 7 * n), currency="EUR",
         )
         for n in range(60)
     ]  # fmt: skip
     signals = Signals(slots)
-    facts = Facts(START, START + 720 * MINUTE_US, _readings(720), [Stretch(START, "charging")])
+    facts = Facts(START, START + 720 * MINUTE_US, _readings(720), [ActivityPeriod(START, "charging")])
     (tariff,) = decode_tariffs(json.dumps(SPOT).encode(), "spot")
     return Case(lambda: price(facts, tariff, ZONE, signals), 49)
 
@@ -98,5 +98,5 @@ def _readings(minutes: int) -> list[Reading]:
     return [Reading(START + n * MINUTE_US, n * 366_000) for n in range(minutes + 1)]
 
 
-def _idle(minute: int) -> Stretch:
-    return Stretch(START + minute * MINUTE_US, "idle")
+def _idle(minute: int) -> ActivityPeriod:
+    return ActivityPeriod(START + minute * MINUTE_US, "idle")

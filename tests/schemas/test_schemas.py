@@ -29,7 +29,7 @@ from pipeline.topics import LARGEST_RECORD, TOPICS
 from pipeline.wire.connector_status import decode_status, encode_change
 from pipeline.wire.control import SignedDecision
 from pipeline.wire.meter_events import Decoder, check
-from pipeline.wire.price_signals import decode_signals, encode_slot
+from pipeline.wire.price_signals import decode_signals, encode_price_slot
 from pipeline.wire.quarantine import Mark
 from pipeline.wire.sessions import decode_alert, decode_session, decode_update
 from pipeline.wire.sites import decode_sites
@@ -66,7 +66,7 @@ SENT = (
 STRUCTS: list[tuple[str, str, type[msgspec.Struct]]] = [
     ("sessions", "", outputs.StrippedSession),
     ("sessions", "line", outputs.Line),
-    ("sessions", "slot", outputs.Slot),
+    ("sessions", "slot", outputs.SessionSlot),
     ("session-updates", "", outputs.SessionUpdate),
     ("anomalies", "", outputs.Alert),
     ("receipts", "bill", receipts.Receipt),
@@ -204,7 +204,7 @@ def test_the_examples_of_signals_are_read_and_written_alike(example: Path) -> No
     if "end" in wanted:
         wanted["minutes"] = 60
         del wanted["end"]
-    assert json.loads(encode_slot(slot)) == wanted
+    assert json.loads(encode_price_slot(slot)) == wanted
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from pipeline.domain.outputs import Alert, Line, Slot, StrippedSession
+from pipeline.domain.outputs import Alert, Line, SessionSlot, StrippedSession
 
 HOUR_US = 3_600_000_000
 QUARTER_US = HOUR_US // 4
@@ -81,7 +81,7 @@ def a_session(number: int = 0, *, lines: int = 2, slots: int = 2, **fields: obje
         tariff_id="T1",
         tariff_version="2026-01-01",
         lines=tuple(a_line(each) for each in range(lines)),
-        slots=tuple(Slot(NOON_US + each * QUARTER_US, 10_000, 900, 890) for each in range(slots)),
+        slots=tuple(SessionSlot(NOON_US + each * QUARTER_US, 10_000, 900, 890) for each in range(slots)),
         revision_reason="ENDED",
         superseded_by=None,
         clock="live",

@@ -9,7 +9,7 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from pipeline.domain.outputs import Alert, Line, Slot, StrippedSession
+from pipeline.domain.outputs import Alert, Line, SessionSlot, StrippedSession
 from pipeline.storage import rows
 from tests.storage.conftest import Database
 from tests.storage.samples import NOON_US, a_line, a_session, an_alert
@@ -31,7 +31,7 @@ def test_the_columns_written_are_those_of_the_table(database: Database, table: s
     [
         (rows._SESSIONS, StrippedSession, {"lines", "slots"}),
         (rows._LINES, Line, set()),
-        (rows._SLOTS, Slot, set()),
+        (rows._SLOTS, SessionSlot, set()),
         (rows._ANOMALIES, Alert, set()),
     ],
 )

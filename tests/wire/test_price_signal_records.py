@@ -12,52 +12,58 @@ from hypothesis import strategies as st
 from pipeline.cli.prices import agree
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.outputs import ConnectorChanged
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.signals import PriceSlot
 from pipeline.errors import InvalidMessage, WrongUsage
 from pipeline.wire.connector_status import decode_status, encode_change
 from pipeline.wire.json_values import parse
-from pipeline.wire.price_signals import decode_price_csv, decode_signals, encode_slot, read_slot, slot_key
+from pipeline.wire.price_signals import (
+    decode_price_csv,
+    decode_signals,
+    encode_price_slot,
+    price_slot_key,
+    read_price_slot,
+)
 from pipeline.wire.session_facts import decode_session
 
 START = st.integers(1_700_000_000_000_000, 1_800_000_000_000_000)
 COUNT = st.integers(0, 500)
 
 
-def fields(slot: Slot) -> dict[str, object]:
-    return {name: getattr(slot, name) for name in Slot.__slots__}
+def fields(slot: PriceSlot) -> dict[str, object]:
+    return {name: getattr(slot, name) for name in PriceSlot.__slots__}
 
 
 @given(START, st.integers(1, 10_000_000_000), COUNT, COUNT, st.integers(1, 9), st.one_of(st.none(), START))
 def test_an_availability_slot_is_read_back(
     start: int, length: int, free: int, total: int, revision: int, published: int | None
 ) -> None:
-    slot = Slot(
+    slot = PriceSlot(
         series="availability:S", start_us=start, end_us=start + length, free=free, total=total, revision=revision,
         published_us=published,
     )  # fmt: skip
-    (read,) = decode_signals(encode_slot(slot), "topic")
+    (read,) = decode_signals(encode_price_slot(slot), "topic")
     assert fields(read) == fields(slot)
 
 
 @pytest.mark.parametrize("per_kwh", [1, 1000])
 @given(price=st.decimals("-9999", "9999", places=6, allow_nan=False))
 def test_a_price_keeps_every_digit(per_kwh: int, price: Decimal) -> None:
-    slot = Slot(
+    slot = PriceSlot(
         series="spot", start_us=0, end_us=900_000_000, price=price, per_kwh=per_kwh, currency="EUR", published_us=5
     )
-    (read,) = decode_signals(encode_slot(slot), "topic")
+    (read,) = decode_signals(encode_price_slot(slot), "topic")
     assert fields(read) == fields(slot)
 
 
 def test_the_key_tells_series_slot_and_revision_apart() -> None:
     slots = [
-        Slot(series=series, start_us=start, end_us=2_000_000_000_000_000, level="HIGH", revision=revision)
+        PriceSlot(series=series, start_us=start, end_us=2_000_000_000_000_000, level="HIGH", revision=revision)
         for series in ("a", "b")
         for start in (1_772_436_600_000_000, 1_772_437_500_000_000)
         for revision in (1, 2)
     ]
-    assert len({slot_key(slot) for slot in slots}) == 8
-    assert slot_key(slots[0]) == b"a|2026-03-02T07:30:00Z|1"
+    assert len({price_slot_key(slot) for slot in slots}) == 8
+    assert price_slot_key(slots[0]) == b"a|2026-03-02T07:30:00Z|1"
 
 
 def test_a_status_is_read_back_and_a_tick_is_told_apart() -> None:
@@ -119,9 +125,9 @@ def test_a_csv_file_that_states_two_prices_for_a_time_is_refused() -> None:
 
 
 def test_a_slot_that_contradicts_a_published_one_is_not_published() -> None:
-    known = {each["minutes"]: read_slot(parse(json.dumps(each).encode(), "f"), "f") for each in (HOUR, QUARTER)}
-    hour, quarter = ({slot_key(slot).decode(): encode_slot(slot)} for slot in known.values())
-    later = {"spot|2026-03-02T08:15:00Z|1": encode_slot(replaced(known[15], minutes_later=15))}
+    known = {each["minutes"]: read_price_slot(parse(json.dumps(each).encode(), "f"), "f") for each in (HOUR, QUARTER)}
+    hour, quarter = ({price_slot_key(slot).decode(): encode_price_slot(slot)} for slot in known.values())
+    later = {"spot|2026-03-02T08:15:00Z|1": encode_price_slot(replaced(known[15], minutes_later=15))}
     with pytest.raises(WrongUsage, match="higher revision"):
         agree(hour, later)
     agree(hour | later, {})
@@ -130,6 +136,6 @@ def test_a_slot_that_contradicts_a_published_one_is_not_published() -> None:
     agree({"spot|x|1": b"{"}, quarter)
 
 
-def replaced(slot: Slot, minutes_later: int) -> Slot:
+def replaced(slot: PriceSlot, minutes_later: int) -> PriceSlot:
     shift = minutes_later * 60_000_000
-    return Slot(**(fields(slot) | {"start_us": slot.start_us + shift, "end_us": slot.end_us + shift}))  # type: ignore[arg-type]  # its own fields
+    return PriceSlot(**(fields(slot) | {"start_us": slot.start_us + shift, "end_us": slot.end_us + shift}))  # type: ignore[arg-type]  # its own fields

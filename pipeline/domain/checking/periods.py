@@ -1,7 +1,7 @@
 """Pricing of stated charging periods: what a CDR claims, volume by volume, instead of meter readings.
 
 The volumes of a period are priced as stated (ops/spec/pricing.md D7), also where they contradict its timestamps.
-Tariffs, sums, steps, limits and lines are those of domain/pricing/; only the walk over time is different.
+Tariffs, sums, step sizes, limits and lines are those of domain/pricing/; only the walk over time is different.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from math import lcm
 from typing import NamedTuple
 
 from pipeline.domain.pricing.bill import Bill, render
+from pipeline.domain.pricing.compiled_tariff import Active, CompiledTariff, Part, compile_tariff, four
 from pipeline.domain.pricing.interpretation import STANDARD, Interpretation, as_read
-from pipeline.domain.pricing.ledger import Ledger
-from pipeline.domain.pricing.plan import Active, Part, Plan, four, plan_for
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.restrictions import Moment, Range
 from pipeline.domain.pricing.signals import NO_SIGNALS, Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Dimension, Tariff
@@ -116,10 +116,10 @@ class _Walk:
             raise CannotPrice("TARIFF_MISSING", "a charging period names a tariff that was not given")
         used = {each.id: each for each in (tariff, *named) if each is not None}
         part: Part = "reservation" if self.has_session else "expired"
-        self._plans = _plans(used, zone, "session", tax_rate, how)
-        self._reserved = _plans(used, zone, part, tax_rate, how) if self.has_reservation else {}
-        self.main = self._plans[tariff.id]
-        self.session, self.reservation = Ledger(how), Ledger(how)
+        self._compiled = _compile_all(used, zone, "session", tax_rate, how)
+        self._reserved = _compile_all(used, zone, part, tax_rate, how) if self.has_reservation else {}
+        self.main = self._compiled[tariff.id]
+        self.session, self.reservation = BillLedger(how), BillLedger(how)
         self.assumed: set[str] = set()
         self._used_mwh = 0
         charging = [period for period in claim.periods if period.reservation_us is None]
@@ -131,50 +131,62 @@ class _Walk:
     def period(self, period: Period, to_us: int) -> None:
         """Posts one period; a period without TIME and PARKING_TIME is charging for as long as it lasts."""
         is_reserved = period.reservation_us is not None
-        plan = self._plan_of(period, is_reserved)
-        book = self.reservation if is_reserved else self.session
+        compiled = self._compiled_of(period, is_reserved)
+        ledger = self.reservation if is_reserved else self.session
         time_us, parking_us = period.reservation_us if is_reserved else period.time_us, period.parking_us or 0
         if time_us is None and period.parking_us is None:
             first, last = self._bounds
             time_us = max(0, min(to_us, last) - max(period.start_us, first))
-        self._post(period, plan, book, to_us, (period.energy_mwh or 0, time_us or 0, parking_us))
+        self._post(period, compiled, ledger, to_us, (period.energy_mwh or 0, time_us or 0, parking_us))
         self._used_mwh += period.energy_mwh or 0
 
-    def _plan_of(self, period: Period, is_reserved: bool) -> Plan | None:
-        plans = self._reserved if is_reserved else self._plans
+    def _compiled_of(self, period: Period, is_reserved: bool) -> CompiledTariff | None:
+        by_id = self._reserved if is_reserved else self._compiled
         if period.tariff_id is not None:
-            return plans[period.tariff_id]
-        return None if self._names_tariffs else plans[self.main.tariff.id]
+            return by_id[period.tariff_id]
+        return None if self._names_tariffs else by_id[self.main.tariff.id]
 
-    def _post(self, period: Period, plan: Plan | None, book: Ledger, to_us: int, volumes: tuple[int, int, int]) -> None:
-        from_us, booked = period.start_us, (0, 0, 0)
-        pieces = self._pieces(period, plan, book, to_us, volumes)
+    def _post(
+        self,
+        period: Period,
+        compiled: CompiledTariff | None,
+        ledger: BillLedger,
+        to_us: int,
+        volumes: tuple[int, int, int],
+    ) -> None:
+        from_us, posted = period.start_us, (0, 0, 0)
+        pieces = self._pieces(period, compiled, ledger, to_us, volumes)
         chosen = self._chosen([piece.active for piece in pieces]) if volumes[0] else None
         for place, (us, until_us, offset_s, active, done) in enumerate(pieces):
-            self._post_flat(book, active, offset_s, us)
-            energy, time, parking = (new - old for new, old in zip(done, booked, strict=True))
+            self._post_flat(ledger, active, offset_s, us)
+            energy, time, parking = (new - old for new, old in zip(done, posted, strict=True))
             if chosen is not None:
                 energy = volumes[0] if place == chosen else 0
             head = (us, us) if us == from_us else (from_us, to_us)
             tail = (until_us, until_us) if until_us >= to_us else (from_us, to_us)
-            book.post_energy(active, offset_s, us, until_us, energy, head, tail)
+            ledger.post_energy(active, offset_s, us, until_us, energy, head, tail)
             if time:
-                book.post_time(active, offset_s, "charging", us, until_us, time, (from_us, from_us))
-                book.time.snap(active.units[Dimension.TIME], _seconds(done[1]) - _seconds(booked[1]))
+                ledger.post_time(active, offset_s, "charging", us, until_us, time, (from_us, from_us))
+                ledger.time.snap(active.units[Dimension.TIME], _seconds(done[1]) - _seconds(posted[1]))
             if parking:
-                book.post_time(active, offset_s, "idle", us, until_us, parking, (from_us, from_us))
-                book.parking.snap(active.units[Dimension.PARKING_TIME], _seconds(done[2]) - _seconds(booked[2]))
+                ledger.post_time(active, offset_s, "idle", us, until_us, parking, (from_us, from_us))
+                ledger.parking.snap(active.units[Dimension.PARKING_TIME], _seconds(done[2]) - _seconds(posted[2]))
             if active.is_power_derived and energy:
                 self.assumed.add("POWER_FROM_ENERGY")
-            booked = done
+            posted = done
 
     def _pieces(
-        self, period: Period, plan: Plan | None, book: Ledger, to_us: int, volumes: tuple[int, int, int]
+        self,
+        period: Period,
+        compiled: CompiledTariff | None,
+        ledger: BillLedger,
+        to_us: int,
+        volumes: tuple[int, int, int],
     ) -> list[_Piece]:
         """The period cut wherever the active component may change, with the volumes done by the end of each piece."""
         from_us, us, done, pieces = period.start_us, period.start_us, (0, 0, 0), list[_Piece]()
         while not pieces or us < to_us:
-            until_us, offset_s, active = self._select(period, plan, book, us, to_us, done[0])
+            until_us, offset_s, active = self._select(period, compiled, ledger, us, to_us, done[0])
             done = volumes if until_us >= to_us else _share(volumes, until_us - from_us, to_us - from_us)
             pieces.append(_Piece(us, until_us, offset_s, active, done))
             us = until_us
@@ -196,64 +208,64 @@ class _Walk:
                 return prices.index(max(prices))
 
     def _select(
-        self, period: Period, plan: Plan | None, book: Ledger, us: int, to_us: int, booked_mwh: int
+        self, period: Period, compiled: CompiledTariff | None, ledger: BillLedger, us: int, to_us: int, posted_mwh: int
     ) -> tuple[int, int | None, Active]:
         """The active components at an instant of the period, and until when they stay so."""
-        if plan is None:
+        if compiled is None:
             return to_us, None, UNPRICED
-        stretch = plan.at(us)
+        in_force = compiled.at(us)
         power_w, is_derived = _power(period, to_us)
-        origin_us = period.start_us if book is self.reservation else self._origin_us
+        origin_us = period.start_us if ledger is self.reservation else self._origin_us
         end = self._charging_end_us
         moment = Moment(
             at_us=us,
             elapsed_us=max(0, us - origin_us),
-            used_mwh=self._used_mwh + booked_mwh,
+            used_mwh=self._used_mwh + posted_mwh,
             since_charging_us=None if end is None or us < end else us - end,
             power_w=power_w,
             current_ma=period.current_ma,
         )
-        lock_us = self._session_us if plan.tariff.price_mode == "LOCKED" else None
-        rules = stretch.rules if lock_us is None else plan.at(lock_us).rules
-        active = plan.activate(rules, moment, self._signals, lock_us)
-        if plan.has_power and is_derived:
+        lock_us = self._session_us if compiled.tariff.price_mode == "LOCKED" else None
+        rules = in_force.rules if lock_us is None else compiled.at(lock_us).rules
+        active = compiled.activate(rules, moment, self._signals, lock_us)
+        if compiled.has_power and is_derived:
             active = active._replace(is_power_derived=True)
         if self._how.zero_is_unpriced:
             priced = [unit if unit is not None and unit.excl else None for unit in active.units]
             active = active._replace(units=four(priced))
         if self._how.whole_periods:
-            return to_us, stretch.offset_s, active
-        until_us = min(stretch.to_us, active.until_us, to_us)
+            return to_us, in_force.offset_s, active
+        until_us = min(in_force.to_us, active.until_us, to_us)
         if active.until_mwh < NEVER_US and period.energy_mwh:
             missing = active.until_mwh - self._used_mwh
             reached_us = period.start_us - -missing * (to_us - period.start_us) // period.energy_mwh
             until_us = min(until_us, max(reached_us, us + 1))
-        return until_us, stretch.offset_s, active
+        return until_us, in_force.offset_s, active
 
-    def _post_flat(self, book: Ledger, active: Active, offset_s: int | None, us: int) -> None:
+    def _post_flat(self, ledger: BillLedger, active: Active, offset_s: int | None, us: int) -> None:
         unit = active.units[Dimension.FLAT]
         if unit is None:
             return
-        is_several = self._how.flat_per_element or (self._how.both_flats and book is self.reservation)
-        known = [run.unit for run in book.flats]
+        is_several = self._how.flat_per_element or (self._how.both_flats and ledger is self.reservation)
+        known = [run.unit for run in ledger.flats]
         if not known or (is_several and unit not in known):
-            book.post_flat(active, offset_s, us, (us, us))
+            ledger.post_flat(active, offset_s, us, (us, us))
 
 
-def _plans(
+def _compile_all(
     tariffs: Mapping[str, Tariff], zone: str | None, part: Part, tax_rate: Decimal | None, how: Interpretation
-) -> dict[str, Plan]:
-    """One plan per tariff; their money is counted in one common scale."""
+) -> dict[str, CompiledTariff]:
+    """Each tariff compiled, by id; their money is counted in one common scale."""
     if len(tariffs) == 1 and how == STANDARD:
-        return {name: plan_for(tariff, zone, part, tax_rate) for name, tariff in tariffs.items()}
+        return {name: compile_tariff(tariff, zone, part, tax_rate) for name, tariff in tariffs.items()}
     read = {name: as_read(tariff, how) for name, tariff in tariffs.items()}
-    plans = {name: Plan(tariff, zone, part, tax_rate) for name, tariff in read.items()}
-    scale = lcm(*(plan.rates.scale for plan in plans.values()))
-    return {name: Plan(tariff, zone, part, tax_rate, scale) for name, tariff in read.items()}
+    compiled = {name: CompiledTariff(tariff, zone, part, tax_rate) for name, tariff in read.items()}
+    scale = lcm(*(each.rates.scale for each in compiled.values()))
+    return {name: CompiledTariff(tariff, zone, part, tax_rate, scale) for name, tariff in read.items()}
 
 
 def _end_of_charging(claim: Claim, resume_mwh: int) -> int | None:
-    """Start of the first period after the last stretch of charging that delivered enough (ops/spec/pricing.md 5.4)."""
+    """Start of the first period after the last period of charging that delivered enough (ops/spec/pricing.md 5.4)."""
     found, energy, was_charging = None, 0, False
     for period in claim.periods:
         is_charging = period.reservation_us is None and period.parking_us is None

@@ -19,7 +19,7 @@ _DAY = timedelta(days=1)
 
 
 class Gap(NamedTuple):
-    """The first stretch without a price, as local labels, and on how many of the days judged there is one."""
+    """The first period without a price, as local labels, and on how many of the days judged there is one."""
 
     start: datetime
     end: datetime

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import NamedTuple
 
-from pipeline.domain.outputs import Line, Slot
+from pipeline.domain.outputs import Line, SessionSlot
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import Activity, ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.localtime import label_of, zone_of
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.restrictions import Calendar
@@ -28,7 +28,7 @@ class Recorded(NamedTuple):
     site_id: str
     start_us: int
     end_us: int
-    slots: Sequence[Slot]
+    slots: Sequence[SessionSlot]
     lines: Sequence[Line]
     billed_excl: Decimal | None
     """Total without tax of its final bill; None: held."""
@@ -130,20 +130,20 @@ def _registers(session: Recorded) -> dict[int, int]:
     return found
 
 
-def _activity_of_lines(lines: Sequence[Line]) -> list[Stretch]:
-    found: list[Stretch] = []
+def _activity_of_lines(lines: Sequence[Line]) -> list[ActivityPeriod]:
+    found: list[ActivityPeriod] = []
     times = [line for line in lines if line.dimension in ("TIME", "PARKING_TIME")]
     for line in sorted(times, key=lambda line: line.from_us):
         pause = line.dimension == "TIME" and line.reason == "EVSE_PAUSE"
         name: Activity = "idle" if line.dimension == "PARKING_TIME" else "evse_pause" if pause else "charging"
         if not found or found[-1].activity != name:
-            found.append(Stretch(line.from_us, name))
+            found.append(ActivityPeriod(line.from_us, name))
     return found
 
 
-def _activity_of_slots(session: Recorded) -> list[Stretch]:
+def _activity_of_slots(session: Recorded) -> list[ActivityPeriod]:
     """In a slot, charging comes first unless idle time went before."""
-    activity: list[Stretch] = []
+    activity: list[ActivityPeriod] = []
     at_us = session.start_us
     for slot in session.slots:
         charging_us = min(slot.charging_s, slot.occupied_s) * US_PER_S
@@ -153,7 +153,7 @@ def _activity_of_slots(session: Recorded) -> list[Stretch]:
         ]
         for name, lasted_us in reversed(order) if activity and activity[-1].activity == "idle" else order:
             if lasted_us > 0 and (not activity or activity[-1].activity != name):
-                activity.append(Stretch(at_us, name))
+                activity.append(ActivityPeriod(at_us, name))
             at_us += lasted_us
     return activity
 

@@ -18,7 +18,7 @@ from pipeline.domain.metering.inferred import infer_activity
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, changes
 from pipeline.domain.metering.unheard import Unheard, leave_unclear
-from pipeline.domain.pricing.facts import Activity, Stretch
+from pipeline.domain.pricing.facts import Activity, ActivityPeriod
 from pipeline.domain.station import ABSENT, HOUR, MINUTE, SECOND, SHORTEST_GAP
 
 LATE_REFRESH = MINUTE
@@ -40,7 +40,7 @@ States = Sequence[tuple[int, str]]
 
 
 class Observed(NamedTuple):
-    stretches: list[Stretch]
+    stretches: list[ActivityPeriod]
     is_contradicted: bool = False
     """The register moved while the station reported that the vehicle takes no power."""
     is_unclear: bool = False
@@ -79,7 +79,10 @@ def observe(
         return Observed(told, is_unclear=_pauses(stated, told, started, until) or _flows(stated, told, until))
     is_unclear = _stands_still(points, powers, told, until, bound) or _pauses(stated, told, started, until)
     if not is_heard:
-        reports = [Stretch(started, "charging"), *(Stretch(at, ACTIVITIES[state]) for at, state in states)]
+        reports = [
+            ActivityPeriod(started, "charging"),
+            *(ActivityPeriod(at, ACTIVITIES[state]) for at, state in states),
+        ]
         is_unclear |= leave_unclear(lost, reports, points, stated, until, bound)
     if all(each.activity == "charging" for each in told):
         return Observed(told, is_unclear=is_unclear)
@@ -99,14 +102,16 @@ def observe(
     return Observed(_seen(stretches, points, until), not all(agrees), is_unclear)
 
 
-def _took_nothing(told: list[Stretch], registers: list[int], started: int, until: int) -> bool:
+def _took_nothing(told: list[ActivityPeriod], registers: list[int], started: int, until: int) -> bool:
     """Does nothing say who paused, although no energy flowed in the whole session?"""
     if len(told) > 1 or told[0].activity != "charging" or not registers or until - started <= SHORTEST_GAP:
         return False
     return (registers[-1] - registers[0]) * HOUR <= STANDBY_W * (until - started)
 
 
-def _stands_still(points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound) -> bool:
+def _stands_still(
+    points: list[Point], powers: Sequence[int], told: list[ActivityPeriod], until: int, bound: Bound
+) -> bool:
     """Was the register flat for longer than its beat explains, and no power stated, while it is said to charge?"""
     if len(points) < 4:
         return False  # too few readings to see it
@@ -154,7 +159,7 @@ def _one_step(points: list[Point], bound: Bound) -> int:
     return bound.step_wh * (moved[-1][0] - points[0][0]) // (moved[-1][1] - points[0][1])
 
 
-def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) -> bool:
+def _pauses(stated: list[Point], told: list[ActivityPeriod], started: int, until: int) -> bool:
     """Was no power stated for longer than between two readings, while it is said to charge?"""
     charging = parts(told, until, "charging")
     flowed, first = started, until
@@ -170,7 +175,7 @@ def _pauses(stated: list[Point], told: list[Stretch], started: int, until: int) 
     return False
 
 
-def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int) -> bool:
+def _stays_paused(told: list[ActivityPeriod], moving: list[tuple[int, int]], until: int) -> bool:
     """Did energy flow in what was reported as a pause of the station, and then none: who paused the second time?"""
     for begin, end in parts(told, until, "evse_pause"):
         inside = [(since, to) for since, to in moving if begin < since < end]
@@ -180,14 +185,14 @@ def _stays_paused(told: list[Stretch], moving: list[tuple[int, int]], until: int
     return False
 
 
-def _flows(stated: list[Point], stretches: list[Stretch], until: int) -> bool:
+def _flows(stated: list[Point], stretches: list[ActivityPeriod], until: int) -> bool:
     """Was power stated again and again while the vehicle is taken to be idle?"""
     idle = parts(stretches, until, "idle")
     flowing = [at for at, watts in stated if watts > STANDBY_W] if idle else []
     return sum(any(a + LATE_REFRESH < at < b for a, b in meeting(idle, at, at)) for at in flowing) > 1
 
 
-def parts(stretches: list[Stretch], until: int, activity: Activity) -> list[tuple[int, int]]:
+def parts(stretches: list[ActivityPeriod], until: int, activity: Activity) -> list[tuple[int, int]]:
     """(from, to) of the stretches in this activity; the last one ends at `until`."""
     ends = [each.from_us for each in stretches[1:]] + [until]
     return [(each.from_us, end) for each, end in zip(stretches, ends, strict=True) if each.activity == activity]
@@ -206,13 +211,13 @@ def _longest(since: int, until: int, stretches: list[tuple[int, int]]) -> int:
     return max((min(until, b) - max(since, a) for a, b in meeting(stretches, since, until)), default=0)
 
 
-def _seen(stretches: list[Stretch], points: list[Point], until: int) -> list[Stretch]:
+def _seen(stretches: list[ActivityPeriod], points: list[Point], until: int) -> list[ActivityPeriod]:
     """Idle only as far as the register was read: what came after the last reading nobody saw."""
     last = points[-1][0] if points else until
     if stretches[-1].activity != "idle" or until - last <= SHORTEST_GAP:
         return stretches
-    kept = [each for each in stretches if each.from_us < last] or [Stretch(stretches[0].from_us, "charging")]
-    return [*kept, Stretch(last, "charging")] if kept[-1].activity != "charging" else kept
+    kept = [each for each in stretches if each.from_us < last] or [ActivityPeriod(stretches[0].from_us, "charging")]
+    return [*kept, ActivityPeriod(last, "charging")] if kept[-1].activity != "charging" else kept
 
 
 def of_session(reports: States, started: int, until: int, previous_end: int) -> list[tuple[int, str]]:
@@ -231,19 +236,19 @@ def pauses(states: States, started: int, until: int) -> tuple[list[tuple[int, in
     return idle, sorted([*idle, *parts(told, until, "evse_pause")])
 
 
-def _told(states: States, started: int, until: int) -> list[Stretch]:
-    stretches = [Stretch(started, "charging")]
+def _told(states: States, started: int, until: int) -> list[ActivityPeriod]:
+    stretches = [ActivityPeriod(started, "charging")]
     for at, state in states:
         activity = ACTIVITIES[state]
         if at <= started:
-            stretches[0] = Stretch(started, activity)
+            stretches[0] = ActivityPeriod(started, activity)
         elif at < until and activity != stretches[-1].activity:
-            stretches.append(Stretch(at, activity))
+            stretches.append(ActivityPeriod(at, activity))
     return stretches
 
 
 def _moving(
-    points: list[Point], powers: Sequence[int], told: list[Stretch], until: int, bound: Bound, beat_us: int
+    points: list[Point], powers: Sequence[int], told: list[ActivityPeriod], until: int, bound: Bound, beat_us: int
 ) -> list[Rise]:
     """Rises of the register by more than what was reported explains, and by more than standby draw."""
     active = parts(told, until, "charging")
@@ -278,14 +283,14 @@ def _read_before(points: list[Point]) -> dict[int, int]:
     return {after[0]: before[0] for before, after in pairwise(points)}
 
 
-def _overruled(told: list[Stretch], moving: list[tuple[int, int]], until: int) -> list[Stretch]:
+def _overruled(told: list[ActivityPeriod], moving: list[tuple[int, int]], until: int) -> list[ActivityPeriod]:
     """What was reported, with charging wherever the register moved."""
     marks = sorted({each.from_us for each in told} | {bound for pair in moving for bound in pair if bound < until})
-    result: list[Stretch] = []
+    result: list[ActivityPeriod] = []
     for at in marks:
         activity = told[bisect_right(told, at, key=attrgetter("from_us")) - 1].activity
         if any(since <= at < end for since, end in meeting(moving, at, at)):
             activity = "charging"
         if not result or activity != result[-1].activity:
-            result.append(Stretch(at, activity))
+            result.append(ActivityPeriod(at, activity))
     return result

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import beat, resolution
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import HOUR
 
 SHORTEST_IDLE_US = 120_000_000
@@ -21,7 +21,7 @@ LEAST_W = 1380
 
 def infer_activity(
     times: Sequence[int], registers: Sequence[int], powers: Sequence[int], started: int, until: int
-) -> list[Stretch]:
+) -> list[ActivityPeriod]:
     """Charging ends where the register reached its last value, if it then stood still for more than two minutes and for
     more than twice the time between two changes of it: a register is refreshed on a beat of its own. Where too few
     changes tell that, for longer than one step of the register can take.
@@ -30,7 +30,7 @@ def infer_activity(
     (Wh) and `powers` (W stated then, -1: none). Fewer than three tell nothing. `started`, `until`: us; what lies
     between the last of `times` and `until` was observed by nobody, and is never idle.
     """
-    charging = Stretch(started, "charging")
+    charging = ActivityPeriod(started, "charging")
     if len(times) < 3:
         return [charging]
     index = len(registers) - 1
@@ -43,7 +43,7 @@ def infer_activity(
     shortest = max(SHORTEST_IDLE_US, 2 * usual if usual else resolution(set(registers)) * HOUR // LEAST_W)
     if observed - ended <= shortest:
         return [charging]
-    stretches = [charging, Stretch(ended, "idle")]
+    stretches = [charging, ActivityPeriod(ended, "idle")]
     if observed < until:
-        stretches.append(Stretch(observed, "charging"))
+        stretches.append(ActivityPeriod(observed, "charging"))
     return stretches

@@ -7,7 +7,7 @@ import msgspec
 from pipeline.domain.bounds import LONGEST_SESSION_US
 from pipeline.domain.metering.account import Account
 from pipeline.domain.outputs import Evidence, Status
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import SECOND
 
 HELD_BY = (
@@ -46,7 +46,7 @@ class Measured(msgspec.Struct, kw_only=True, gc=False):
     """By how much the register fell in the session (reset); part of the ledger of the connector."""
     start_register_wh: int | None
     stop_register_wh: int | None
-    activity: list[Stretch]
+    activity: list[ActivityPeriod]
     charging_us: int
     idle_us: int
     max_power_w: int | None

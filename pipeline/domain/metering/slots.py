@@ -11,14 +11,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from pipeline.domain.metering.measured import seconds
-from pipeline.domain.outputs import Slot
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.outputs import SessionSlot
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import QUARTER
 
 
 def spread(
-    times: Sequence[int], registers: Sequence[int], activity: Sequence[Stretch], until_us: int
-) -> tuple[Slot, ...]:
+    times: Sequence[int], registers: Sequence[int], activity: Sequence[ActivityPeriod], until_us: int
+) -> tuple[SessionSlot, ...]:
     """Slots from the first to the last reading. Times in us (rising), registers in Wh. No readings: no slots."""
     if not times:
         return ()
@@ -30,7 +30,7 @@ def spread(
     ]
     charges_all_along = charging == [(start, end)]  # nearly always; no sum over the stretches for each slot
     lasted, in_all = seconds(end - start), seconds(sum(until - since for since, until in charging))
-    slots: list[Slot] = []
+    slots: list[SessionSlot] = []
     register, clock = registers[0], 0
     charged_before = 0
     bound = start - start % QUARTER
@@ -45,7 +45,7 @@ def spread(
             charged = seconds(sum(min(b, cut) - a for a, b in charging if a < cut))
             # Both are rounded: the last slot, which is no whole quarter, may not charge for longer than it is occupied.
             charged = max(charged, in_all - (lasted - occupied))
-        slots.append(Slot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
+        slots.append(SessionSlot(slot_start, at_cut - register, occupied - clock, charged - charged_before))
         register, clock, charged_before = at_cut, occupied, charged
         if bound >= end:
             return tuple(slots)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pipeline.domain.metering.power import STANDBY_W
 from pipeline.domain.metering.registers import Bound, Point, beat, moves_each_time
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import ABSENT, CLOCK_TOLERANCE, HOUR, MINUTE, RECEIVED, SHORTEST_GAP, STRIDE, TIME, Numbers
 
 AGREES = 5
@@ -82,7 +82,7 @@ def _queued(times: list[int], received: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def leave_unclear(
-    found: Unheard, reports: Sequence[Stretch], points: list[Point], stated: Sequence[Point], until: int,
+    found: Unheard, reports: Sequence[ActivityPeriod], points: list[Point], stated: Sequence[Point], until: int,
     bound: Bound,
 ) -> bool:  # fmt: skip
     """May the vehicle have been idle, or not idle, against what was reported?
@@ -111,7 +111,7 @@ def _is_slow(reads: Sequence[_Read], bound: Bound) -> bool:
     )
 
 
-def _pauses(reads: list[_Read], reports: Sequence[Stretch], fresh: int) -> bool:
+def _pauses(reads: list[_Read], reports: Sequence[ActivityPeriod], fresh: int) -> bool:
     """Did nothing flow for more than a minute after something had, and no status tells who paused?"""
     if not reads:
         return False
@@ -127,12 +127,12 @@ def _pauses(reads: list[_Read], reports: Sequence[Stretch], fresh: int) -> bool:
     return flowed and since < reads[-1].at and fresh - since > MINUTE
 
 
-def _heard(reports: Sequence[Stretch], since: int, until: int) -> Stretch | None:
+def _heard(reports: Sequence[ActivityPeriod], since: int, until: int) -> ActivityPeriod | None:
     """The last report of this time."""
     return next((each for each in reversed(reports) if since <= each.from_us <= until), None)
 
 
-def _is_confirmed(gap: tuple[int, int], reads: list[_Read], reports: Sequence[Stretch], bound: Bound) -> bool:
+def _is_confirmed(gap: tuple[int, int], reads: list[_Read], reports: Sequence[ActivityPeriod], bound: Bound) -> bool:
     """Did the register move by what power and statuses amount to while nothing was read?"""
     since, to = gap
     place = next((place for place, each in enumerate(reads) if each.at >= to), 0)

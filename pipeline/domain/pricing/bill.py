@@ -1,4 +1,4 @@
-"""The bill: the totals of a session, what is to be paid, and the tax of it; its lines are written in lines.py."""
+"""The bill: the totals of a session, what is to be paid, and its tax. lines.py writes its lines."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import BillState, Line
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.compiled_tariff import CompiledTariff
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.lines import LineWriter
-from pipeline.domain.pricing.plan import Plan
 from pipeline.domain.pricing.quotes import FOLLOWS, Lock
 from pipeline.domain.pricing.signals import Signals
 from pipeline.domain.pricing.tariff import Tariff
@@ -29,7 +29,7 @@ class TaxTotal(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Basis:
-    """What a bill was made with, for its receipt. Bills are equal if they say the same, whoever held the tariff."""
+    """What a bill was made with, for its receipt. It plays no part when bills are compared."""
 
     __slots__ = ("signals", "tariff", "tax_rate")
 
@@ -64,31 +64,31 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notes: tuple[str, ...] = ()
     lines: tuple[Line, ...]
     quote: PriceQuote | None = None
-    """What the driver was shown before the start; None: nothing that we were told of."""
+    """What the driver was shown before the start; None: no quote was recorded."""
     locked_at_us: int | None = None
     """Whose prices hold: the quote's instant if it binds, else the start. None: no quote, or prices are not LOCKED."""
     basis: Basis
 
 
 def render(
-    plan: Plan,
+    compiled: CompiledTariff,
     signals: Signals,
-    book: Ledger,
-    reservation: Ledger | None,
+    ledger: BillLedger,
+    reservation: BillLedger | None,
     has_session: bool,
     end_us: int,
     final: bool,
     lock: Lock = FOLLOWS,
 ) -> Bill:
-    """The bill of closed books. HELD with the code of what is missing, if that decides the price."""
-    tariff, digits = plan.tariff, minor_units(plan.tariff.currency)
-    held = book.held or (reservation.held if reservation is not None else "")
-    writer = LineWriter(plan, end_us)
+    """The bill of closed ledgers. HELD with the code of what is missing, if that decides the price."""
+    tariff, digits = compiled.tariff, minor_units(compiled.tariff.currency)
+    held = ledger.held or (reservation.held if reservation is not None else "")
+    writer = LineWriter(compiled, end_us)
     if reservation is not None:
         writer.write(reservation, "RESERVATION", "RESERVATION", "RESERVATION_TIME")
-    writer.write(book, "USAGE", "FLAT", "TIME")
+    writer.write(ledger, "USAGE", "FLAT", "TIME")
     if not held:
-        writer.adjust(book, has_session, digits)
+        writer.adjust(ledger, has_session, digits)
         if (writer.total.tax or 0) < 0 <= writer.lowest_amount:
             held = "TAX_NEGATIVE"
     total = UNKNOWN if held else writer.total
@@ -100,7 +100,7 @@ def render(
         state="HELD" if held else "FINAL" if final else "RUNNING",
         held_reason=held or None,
         currency=tariff.currency,
-        time_zone=plan.zone,
+        time_zone=compiled.zone,
         tariff_id=tariff.id,
         tariff_version=tariff.version,
         tariff_hash=tariff.content_hash,
@@ -114,14 +114,14 @@ def render(
         lines=tuple(writer.lines),
         quote=lock.quote,
         locked_at_us=None if lock.quote is None else lock.at_us,
-        basis=Basis(tariff, plan.tax_rate, signals),
+        basis=Basis(tariff, compiled.tax_rate, signals),
     )
 
 
 def waive(bill: Bill, end_us: int) -> Bill:
-    """The bill of a session that is not billable: its lines stand, and a line of its own takes them back (D12).
+    """The bill of a session that is not billable: it keeps its lines, and one more line takes them back (D12).
 
-    A bill that was held for want of a fact is so no more: without a price its lines say nothing and are left out.
+    A bill that waited for a fact does not wait any more: without a price its lines say nothing and are left out.
     """
     nothing = payable_text(0, minor_units(bill.currency))
     lines = [] if bill.state == "HELD" else [line for line in bill.lines if line.kind != "ROUNDING"]

@@ -18,11 +18,12 @@ class Reading(NamedTuple):
     at_us: int
     register_mwh: int
     power_w: int | None = None
-    """What the charger stated; it holds until the next reading. None: nothing, the mean up to there counts (D16)."""
+    """What the charger stated; it holds until the next reading. None: it stated nothing, and the mean of the interval
+    counts (D16)."""
 
 
-class Stretch(NamedTuple):
-    """From `from_us` on (until the next stretch or the end) the session was in this activity."""
+class ActivityPeriod(NamedTuple):
+    """The session was in this activity from `from_us` until the next period or its end."""
 
     from_us: int
     activity: Activity
@@ -34,12 +35,13 @@ class Facts(NamedTuple):
     start_us: int
     end_us: int
     readings: Sequence[Reading]
-    activity: Sequence[Stretch]
+    activity: Sequence[ActivityPeriod]
     """Starts at `start_us`. Empty: charging from start to end."""
     reserved_from_us: int | None = None
     reservation_expired: bool = False
     estimated: bool = False
     quote: PriceQuote | None = None
-    """What the driver was shown before the start; None: nothing that we were told of."""
+    """What the driver was shown before the start; None: no quote was recorded."""
     powers_between: Sequence[tuple[int, int]] = ()
-    """(us, W) that the charger stated between two readings, in order of time; each holds until the next of either."""
+    """(us, W) that the charger stated between two readings, in order of time. Each value holds until the next value or
+    reading."""

@@ -1,8 +1,8 @@
 """Pricing is a fold: readings and changes of activity update a small state; running cost and bill are read from it.
 
-price.py folds over recorded facts, the stream over events as they come: one engine, so running and final cost
-cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file. It is longer than 300
-lines because it is one class: each step of the fold reads and writes the same few fields.
+price.py folds over recorded facts, the stream over events as they arrive. Both use this engine, so that running and
+final cost cannot differ (ops/spec/pricing.md I5). Whatever decides where a session is cut is in this file. It is longer
+than 300 lines because it is one class: each part of the fold reads and writes the same few fields.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from decimal import Decimal
 
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.pricing.bill import Bill, render
+from pipeline.domain.pricing.compiled_tariff import Active, CompiledTariff, Rules, compile_tariff
 from pipeline.domain.pricing.facts import Activity
 from pipeline.domain.pricing.formula import Formula, formula_of
-from pipeline.domain.pricing.ledger import Ledger, Split
-from pipeline.domain.pricing.plan import Active, Plan, Rules, plan_for
+from pipeline.domain.pricing.ledger import BillLedger, Split
 from pipeline.domain.pricing.quotes import Lock, lock_of
 from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.reservation import reserve
@@ -30,10 +30,37 @@ class Fold:
     """The state of one session being priced. Needs no codec: it can be refolded from the readings that are kept."""
 
     __slots__ = (
-        "_active", "_activity", "_book", "_cut_mwh", "_cut_us", "_fork", "_fork_active", "_formula", "_head",
-        "_idle_us", "_is_expired", "_last_mwh", "_last_us", "_lock", "_lock_us", "_next_us", "_offset_s", "_pending",
-        "_piece_mwh", "_piece_us", "_plan", "_power", "_power_derived", "_power_now", "_reservation", "_signals",
-        "_since", "_start_mwh", "_start_us", "_stated", "_stretch_mwh",
+        "_active",
+        "_activity",
+        "_compiled",
+        "_cut_mwh",
+        "_cut_us",
+        "_fork",
+        "_fork_active",
+        "_formula",
+        "_head",
+        "_idle_us",
+        "_is_expired",
+        "_last_mwh",
+        "_last_us",
+        "_ledger",
+        "_lock",
+        "_lock_us",
+        "_next_us",
+        "_offset_s",
+        "_pending",
+        "_period_mwh",
+        "_piece_mwh",
+        "_piece_us",
+        "_power",
+        "_power_derived",
+        "_power_now",
+        "_reservation",
+        "_signals",
+        "_since",
+        "_start_mwh",
+        "_start_us",
+        "_stated",
     )  # fmt: skip
 
     _active: Active
@@ -42,14 +69,16 @@ class Fold:
     _cut_us: int
     _cut_mwh: int
 
-    def __init__(self, plan: Plan, signals: Signals, start_us: int, register_mwh: int | None, lock: Lock) -> None:
-        self._plan = plan
+    def __init__(
+        self, compiled: CompiledTariff, signals: Signals, start_us: int, register_mwh: int | None, lock: Lock
+    ) -> None:
+        self._compiled = compiled
         self._signals = signals
         self._lock = lock
         self._lock_us = lock.at_us
         self._start_us = self._last_us = start_us
         self._start_mwh: int | None = register_mwh
-        self._last_mwh = self._stretch_mwh = register_mwh or 0
+        self._last_mwh = self._period_mwh = register_mwh or 0
         self._activity: str = "charging"
         self._since = start_us
         self._pending: list[tuple[int, Activity]] = []
@@ -58,9 +87,9 @@ class Fold:
         self._power_now: tuple[int, int] | None = None
         self._power_derived = False
         self._idle_us: int | None = None
-        self._book = Ledger()
-        self._fork: Ledger | None = None
-        self._reservation: Ledger | None = None
+        self._ledger = BillLedger()
+        self._fork: BillLedger | None = None
+        self._reservation: BillLedger | None = None
         self._is_expired = False
         self._head: Split = (start_us, start_us)
         self._formula: Formula | None = None
@@ -80,29 +109,29 @@ class Fold:
         tax_rate: Decimal | None = None,
         quote: PriceQuote | None = None,
     ) -> Fold:
-        """A session begins, charging. `register_mwh` None: not known yet, the first reading gives it."""
+        """A session that begins and charges. `register_mwh` None: not known yet, the first reading gives it."""
         signals = signals or NO_SIGNALS
         lock = lock_of(tariff.price_mode, start_us, quote)
-        fold = cls(plan_for(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
+        fold = cls(compile_tariff(tariff, zone, "session", tax_rate), signals, start_us, register_mwh, lock)
         if reserved_from_us is not None:
-            plan = plan_for(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
-            fold._reservation = reserve(plan, signals, reserved_from_us, start_us)
+            compiled = compile_tariff(tariff, zone, "expired" if reservation_expired else "reservation", tax_rate)
+            fold._reservation = reserve(compiled, signals, reserved_from_us, start_us)
             fold._is_expired = reservation_expired
         return fold
 
     @property
     def needs_power(self) -> bool:
-        """Does a price depend on power? Then each reading must be told, with what it states."""
-        return self._plan.has_power
+        """Does a price depend on power? Then the fold needs each reading, with the power that it states."""
+        return self._compiled.has_power
 
     @property
     def series(self) -> tuple[str, ...]:
         """The price signals that the tariff follows; nearly always none."""
-        return self._plan.series
+        return self._compiled.series
 
     @property
     def prices(self) -> tuple[Unit | None, ...]:
-        """What is asked at this moment, for each dimension."""
+        """The unit price of each dimension at this moment."""
         return self._active.units
 
     def reading(self, at_us: int, register_mwh: int, power_w: int | None = None) -> None:
@@ -111,7 +140,7 @@ class Fold:
             self._read(at_us, register_mwh, power_w)
 
     def moved(self, at_us: int, register_mwh: int) -> bool:
-        """A reading up to which no price can change: it is taken, and those before it need not be told. Else False."""
+        """Takes a reading up to which no price can change; the fold does not need those before it. Else False."""
         if self._last_us < at_us <= self._cut_us and register_mwh < self._cut_mwh:
             self._last_us = at_us
             self._last_mwh = register_mwh
@@ -119,14 +148,14 @@ class Fold:
         return False
 
     def power(self, at_us: int, power_w: int) -> None:
-        """Power that was stated between two readings of the register, later than all that was told before."""
+        """Power that was stated between two readings of the register, later than all readings and powers before."""
         if at_us < (self._stated[-1][0] if self._stated else self._last_us):
             raise ValueError("a power came out of order; refold from the kept readings")
-        if self._plan.has_power:
+        if self._compiled.has_power:
             self._stated.append((at_us, power_w))
 
     def activity(self, at_us: int, activity: Activity) -> None:
-        """From `at_us` on the session is in this activity; must not be earlier than the last reading or change."""
+        """The session is in this activity from `at_us`, which must not be before the last reading or change."""
         if at_us < (self._pending[-1][0] if self._pending else self._last_us):
             raise ValueError("a change of activity came out of order; refold from the kept readings")
         self._pending.append((at_us, activity))
@@ -137,14 +166,14 @@ class Fold:
         formula, mwh = self._formula, self._last_mwh - self._piece_mwh
         if formula is not None and mwh > 0 and not self._pending:
             return formula.at(mwh)
-        rates, has_session = self._plan.rates, not self._is_expired
+        rates, has_session = self._compiled.rates, not self._is_expired
         if self._pending:
             cost = total(rates, self._ended(self._pending[-1][0]), self._reservation, has_session)
         else:
-            book, active = self._in_force()
+            ledger, active = self._in_force()
             piece = Piece(active, self._activity, self._last_us - self._piece_us, self._last_mwh - self._piece_mwh)
-            cost = total(rates, book, self._reservation, has_session, piece)
-            self._formula = None if self._fork is not None else formula_of(rates, book, piece, cost)
+            cost = total(rates, ledger, self._reservation, has_session, piece)
+            self._formula = None if self._fork is not None else formula_of(rates, ledger, piece, cost)
         return (
             None if cost.excl is None else money_text(cost.excl),
             None if cost.incl is None else money_text(cost.incl),
@@ -157,14 +186,14 @@ class Fold:
         return self._render(self._ended(end_us), end_us, final)
 
     def close(self, end_us: int) -> Bill:
-        """The final bill of a fold that is not used any more: `bill` without copying the books first."""
+        """The final bill of a fold that is not used any more: `bill` without copying the ledger first."""
         if end_us < self._last_us:
             raise ValueError("a session cannot end before its last reading")
         return self._render(self._finish(end_us), end_us, True)
 
-    def _render(self, book: Ledger, end_us: int, final: bool) -> Bill:
+    def _render(self, ledger: BillLedger, end_us: int, final: bool) -> Bill:
         return render(
-            self._plan, self._signals, book, self._reservation, not self._is_expired, end_us, final, self._lock
+            self._compiled, self._signals, ledger, self._reservation, not self._is_expired, end_us, final, self._lock
         )
 
     def _read(self, at_us: int, register_mwh: int, power_w: int | None) -> None:
@@ -173,7 +202,7 @@ class Fold:
                 raise ValueError("a reading came out of order; refold from the kept readings")
         else:
             if self._start_mwh is None:
-                self._start_mwh = self._last_mwh = self._piece_mwh = self._stretch_mwh = register_mwh
+                self._start_mwh = self._last_mwh = self._piece_mwh = self._period_mwh = register_mwh
                 self._open(self._piece_us, register_mwh, self._head)
             self._advance(at_us, register_mwh)
             self._last_us, self._last_mwh = at_us, register_mwh
@@ -183,7 +212,7 @@ class Fold:
     def _advance(self, at_us: int, register_mwh: int) -> None:
         """Cuts the interval from the last reading to this one wherever a price may change, before `at_us`."""
         last_us, last_mwh, pending, stated = self._last_us, self._last_mwh, self._pending, self._stated
-        if self._plan.has_power and at_us > last_us:
+        if self._compiled.has_power and at_us > last_us:
             self._close(last_us, last_mwh, (last_us, last_us))
             self._derive_power(at_us, register_mwh)
             self._open(last_us, last_mwh, (last_us, last_us))
@@ -226,11 +255,11 @@ class Fold:
         return self._last_us - -missing * (at_us - self._last_us) // (register_mwh - self._last_mwh)
 
     def _open(self, us: int, mwh: int, head: Split) -> None:
-        """A new stretch begins: the active components are chosen, and the next instant that may change them."""
-        plan, lock_us = self._plan, self._lock_us
-        to_us, self._offset_s, rules = plan.at(us)
+        """A new period begins: the active components are chosen, and the next instant that may change them."""
+        compiled, lock_us = self._compiled, self._lock_us
+        to_us, self._offset_s, rules = compiled.at(us)
         if lock_us is not None:
-            rules = plan.at(lock_us).rules
+            rules = compiled.at(lock_us).rules
         self._piece_us, self._piece_mwh, self._head = us, mwh, head
         self._formula = None
         active = rules.active
@@ -247,55 +276,55 @@ class Fold:
                 forked = self._fork_active = self._activated(rules, moment)
                 until_us, until_mwh = min(until_us, forked.until_us), min(until_mwh, forked.until_mwh)
             self._next_us, self._cut_mwh = min(to_us, until_us), start_mwh + until_mwh
-        if not self._book.flats:
-            self._book.post_flat(active, self._offset_s, us, head)
+        if not self._ledger.flats:
+            self._ledger.post_flat(active, self._offset_s, us, head)
         if self._fork is not None and not self._fork.flats:
             self._fork.post_flat(self._fork_active, self._offset_s, us, head)
         self._arm()
 
     def _activated(self, rules: Rules, moment: Moment) -> Active:
-        active = self._plan.activate(rules, moment, self._signals, self._lock_us)
+        active = self._compiled.activate(rules, moment, self._signals, self._lock_us)
         return active._replace(is_power_derived=True) if self._power_derived else active
 
     def _arm(self) -> None:
-        """Up to `_cut_us` and `_cut_mwh` a reading changes nothing but the last reading."""
-        is_slow = self._pending or self._plan.has_power or self._start_mwh is None
+        """A reading below `_cut_us` and `_cut_mwh` changes nothing but the last reading."""
+        is_slow = self._pending or self._compiled.has_power or self._start_mwh is None
         self._cut_us = -1 if is_slow else self._next_us
 
     def _close(self, us: int, mwh: int, tail: Split) -> None:
         from_us = self._piece_us
         if us <= from_us:
             return
-        self._post(self._book, self._active, us, mwh, tail)
+        self._post(self._ledger, self._active, us, mwh, tail)
         if self._fork is not None:
             self._post(self._fork, self._fork_active, us, mwh, tail)
         self._piece_us, self._piece_mwh, self._head = us, mwh, tail
 
-    def _post(self, book: Ledger, active: Active, us: int, mwh: int, tail: Split) -> None:
+    def _post(self, ledger: BillLedger, active: Active, us: int, mwh: int, tail: Split) -> None:
         from_us, offset_s, since = self._piece_us, self._offset_s, (self._since, self._since)
-        book.post_energy(active, offset_s, from_us, us, mwh - self._piece_mwh, self._head, tail)
-        book.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
+        ledger.post_energy(active, offset_s, from_us, us, mwh - self._piece_mwh, self._head, tail)
+        ledger.post_time(active, offset_s, self._activity, from_us, us, us - from_us, since)
 
     def _change(self, us: int, mwh: int, activity: Activity) -> None:
-        """Charging ends with a stretch that delivered enough: now two books are kept (ops/spec/pricing.md 5.4).
+        """After a period of charging that delivered enough there are two ledgers (ops/spec/pricing.md 5.4).
 
-        `_book` assumes that charging has not ended, `_fork` that it ended at `_idle_us`; if charging resumes for good,
-        the fork is dropped, and nothing that it billed as overstay remains.
+        `_ledger` assumes that charging has not ended, `_fork` that it ended at `_idle_us`. If charging resumes for
+        good, the fork is dropped, and nothing that it billed as overstay remains.
         """
         was_idle, is_idle = self._activity == "idle", activity == "idle"
         self._activity, self._since = activity, us
-        if not self._plan.has_idle or was_idle == is_idle:
+        if not self._compiled.has_idle or was_idle == is_idle:
             return
         if was_idle:
-            self._stretch_mwh = mwh
-        elif mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh:
-            self._idle_us, self._fork = us, self._book.copy()
+            self._period_mwh = mwh
+        elif mwh - self._period_mwh >= self._compiled.tariff.resume_mwh:
+            self._idle_us, self._fork = us, self._ledger.copy()
 
-    def _in_force(self) -> tuple[Ledger, Active]:
-        """The book that is right as of the last reading."""
-        resumed = self._activity != "idle" and self._last_mwh - self._stretch_mwh >= self._plan.tariff.resume_mwh
+    def _in_force(self) -> tuple[BillLedger, Active]:
+        """The ledger that holds as of the last reading, and its active components."""
+        resumed = self._activity != "idle" and self._last_mwh - self._period_mwh >= self._compiled.tariff.resume_mwh
         if self._fork is None or resumed:
-            return self._book, self._active
+            return self._ledger, self._active
         return self._fork, self._fork_active
 
     def _derive_power(self, at_us: int, register_mwh: int) -> None:
@@ -306,17 +335,17 @@ class Fold:
             watts = rounded((register_mwh - self._last_mwh) * US_PER_HOUR, (at_us - self._last_us) * 1000)
             self._power_now = watts, watts
 
-    def _ended(self, end_us: int) -> Ledger:
-        """The books as they are if the session ends here with what is known."""
+    def _ended(self, end_us: int) -> BillLedger:
+        """The ledger as it is if the session ends here with what is known."""
         twin = copy(self)
         twin._pending, twin._stated = self._pending[:], self._stated[:]
-        twin._book = self._book.copy()
+        twin._ledger = self._ledger.copy()
         twin._fork = None if self._fork is None else self._fork.copy()
         return twin._finish(end_us)
 
-    def _finish(self, end_us: int) -> Ledger:
+    def _finish(self, end_us: int) -> BillLedger:
         if self._is_expired:
-            return Ledger()
+            return BillLedger()
         if end_us > self._last_us:
             self._advance(end_us, self._last_mwh)
         self._close(end_us, self._last_mwh, (self._last_us, self._last_us))

@@ -1,24 +1,24 @@
-"""The running cost along one stretch in a single formula, because most readings add nothing but energy."""
+"""The running cost along one period in a single formula, because most readings add nothing but energy."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipeline.domain.pricing.ledger import Ledger
+from pipeline.domain.pricing.ledger import BillLedger
 from pipeline.domain.pricing.rates import Rates
 from pipeline.domain.pricing.totals import ENERGY_SCALE, Cost, Piece
 from pipeline.domain.pricing.units import money_text
 
 
 class Formula(NamedTuple):
-    """The running cost along a stretch, by the energy of the stretch so far. Amounts in 1/10,000, tax excl. and incl.
+    """The running cost along a period, by the energy of the period so far. Amounts in 1/10,000, tax excl. and incl.
 
-    Either is `(sum + unit * energy) // scale`: what is fixed and the half that rounds are in the sum already.
+    Either is `(sum + unit * energy) // scale`. The sum already holds what is fixed, and the half that rounds.
     """
 
     quantity: int
-    """Priced energy before the stretch, mWh."""
-    step: int
+    """Priced energy before the period, mWh."""
+    step_mwh: int
     scale: int
     unit_excl: int
     sum_excl: int
@@ -26,9 +26,9 @@ class Formula(NamedTuple):
     sum_incl: int
 
     def amounts(self, mwh: int) -> tuple[int, int]:
-        """Cost without and with tax after `mwh` of the stretch; the same rounding as in totals.py."""
-        quantity, step, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
-        billed = mwh + -(quantity + mwh) % step if step else mwh
+        """Cost without and with tax after `mwh` of the period; the same rounding as in totals.py."""
+        quantity, step_mwh, scale, unit_excl, sum_excl, unit_incl, sum_incl = self
+        billed = mwh + -(quantity + mwh) % step_mwh if step_mwh else mwh
         return (sum_excl + unit_excl * billed) // scale, (sum_incl + unit_incl * billed) // scale
 
     def at(self, mwh: int) -> tuple[str, str]:
@@ -36,15 +36,15 @@ class Formula(NamedTuple):
         return money_text(excl), money_text(incl)
 
 
-def formula_of(rates: Rates, book: Ledger, piece: Piece, cost: Cost) -> Formula | None:
-    """The formula of the stretch that `piece` began, if nothing but energy adds to the cost in it; else None.
+def formula_of(rates: Rates, ledger: BillLedger, piece: Piece, cost: Cost) -> Formula | None:
+    """The formula of the period that `piece` began, if only energy adds to its cost; else None.
 
-    None also below 0, where halves round the other way.
+    Also None below 0, where halves round the other way.
     """
-    energy, active = book.energy, piece.active
+    energy, active = ledger.energy, piece.active
     unit, other = active.units[0], active.units[2 if piece.activity == "idle" else 1]
     if (
-        unit is None or other is not None or active.is_doubtful or book.held
+        unit is None or other is not None or active.is_doubtful or ledger.held
         or rates.idle_cap is not None or rates.min_price is not None or rates.max_price is not None
         or unit.excl is None or unit.incl is None or energy.excl is None or energy.incl is None
         or cost.excl is None or cost.incl is None or min(unit.excl, unit.incl, energy.excl, energy.incl) < 0
@@ -52,7 +52,7 @@ def formula_of(rates: Rates, book: Ledger, piece: Piece, cost: Cost) -> Formula 
         return None
     whole = rates.scale * ENERGY_SCALE
     formula = Formula(
-        energy.quantity, unit.step * 1000, 2 * whole,
+        energy.quantity, unit.step_size * 1000, 2 * whole,
         2 * unit.excl, 2 * energy.excl + whole, 2 * unit.incl, 2 * energy.incl + whole,
     )  # fmt: skip
     excl, incl = formula.amounts(piece.mwh)

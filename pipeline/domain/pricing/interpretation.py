@@ -1,6 +1,6 @@
-"""Other readings of OCPI's open points, admitted when somebody else's CDR is checked (ops/spec/pricing.md D24).
+"""Other readings of OCPI's open points, accepted when another party's CDR is checked (ops/spec/pricing.md D24).
 
-Our own bills always follow STANDARD. A gap in the spec is no error of the other party.
+Our own bills always follow STANDARD. A gap in the specification is not an error of the other party.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Interpretation:
     one_pass: bool = False
     """D4: a window matches in the first pass of the repeated hour only."""
     no_snap: bool = False
-    """D7: durations are not snapped to seconds before a step."""
+    """D7: durations are not snapped to seconds before step_size rounds them."""
     zero_is_unpriced: bool = False
     """D10: a component with price 0 counts as no component."""
-    step_of_last_time: bool = False
-    """D11: the step of the last time-based component acts on its own dimension."""
+    step_size_of_last_time: bool = False
+    """D11: the step_size of the last time-based component acts on its own dimension."""
     flat_per_element: bool = False
     """D12: the FLAT of every element is due once."""
     both_flats: bool = False
@@ -38,7 +38,7 @@ class Interpretation:
     whole_periods: bool = False
     """A charging period is priced whole by its start."""
     spread: Literal["time", "cheapest", "dearest"] = "time"
-    """Where the energy of a period goes that spans a change of its price: bounds of what it can have cost."""
+    """How the energy of a period that spans a change of price is divided: bounds of what it can have cost."""
 
 
 STANDARD = Interpretation()
@@ -47,7 +47,7 @@ ADMITTED: Mapping[str, Interpretation] = {
     "D4": Interpretation(one_pass=True),
     "D7": Interpretation(no_snap=True),
     "D10": Interpretation(zero_is_unpriced=True),
-    "D11": Interpretation(step_of_last_time=True),
+    "D11": Interpretation(step_size_of_last_time=True),
     "D12": Interpretation(flat_per_element=True),
     "D13": Interpretation(both_flats=True),
     "D14": Interpretation(from_cdr_start=True),

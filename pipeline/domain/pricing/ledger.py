@@ -1,12 +1,12 @@
-"""The books of one session while it is priced: volumes per dimension, as runs of one unit price, and the flat fee.
+"""The ledger of one session while it is priced: volumes per dimension, as runs of one unit price, and the flat fee.
 
 Sums are exact integers that only grow at the end, so the running cost needs no pass over the runs.
 """
 
 from __future__ import annotations
 
+from pipeline.domain.pricing.compiled_tariff import Active
 from pipeline.domain.pricing.interpretation import STANDARD, Interpretation
-from pipeline.domain.pricing.plan import Active
 from pipeline.domain.pricing.rates import Unit
 from pipeline.domain.pricing.tariff import Dimension
 
@@ -15,7 +15,7 @@ Split = tuple[int, int]
 
 
 class Run:
-    """One stretch of one dimension at one unit price from one source under one UTC offset: a line of the bill."""
+    """One period of one dimension at one unit price from one source under one UTC offset: a line of the bill."""
 
     __slots__ = ("from_us", "head", "is_power_derived", "offset_s", "quantity", "reason", "tail", "to_us", "unit")
 
@@ -58,9 +58,9 @@ class Volume:
         self.excl: int | None = 0
         self.incl: int | None = 0
         self.unit: Unit | None = None
-        """Of the last priced stretch: its step rounds the dimension."""
+        """Of the last priced period: its step_size rounds the dimension."""
         self.snapped_s: int | None = None
-        """Whole seconds to be used for the step where periods state them one by one (D7); None: from the sum."""
+        """Whole seconds that step_size rounds, where periods state them one by one (D7); None: from the sum."""
 
     def copy(self) -> Volume:
         twin = Volume()
@@ -108,12 +108,12 @@ class Volume:
         self.incl = None if self.incl is None or unit.incl is None else self.incl + unit.incl * quantity
 
     def snap(self, unit: Unit | None, seconds: int) -> None:
-        """Counts priced time in whole seconds, for volumes that are stated period by period (D7)."""
+        """Counts priced time in whole seconds, where volumes are stated period by period (D7)."""
         if unit is not None:
             self.snapped_s = (self.snapped_s or 0) + seconds
 
 
-class Ledger:
+class BillLedger:
     """Energy, charging time, idle time and flat fees of a session, or of its reservation (time and fees only)."""
 
     __slots__ = ("energy", "flats", "held", "how", "parking", "time")
@@ -127,8 +127,8 @@ class Ledger:
         self.held = ""
         """Why the bill must wait: code of the first fact that is missing and decides the price."""
 
-    def copy(self) -> Ledger:
-        twin = Ledger(self.how)
+    def copy(self) -> BillLedger:
+        twin = BillLedger(self.how)
         twin.energy, twin.time, twin.parking = self.energy.copy(), self.time.copy(), self.parking.copy()
         twin.flats, twin.held = self.flats[:], self.held
         return twin
@@ -136,7 +136,7 @@ class Ledger:
     def post_energy(
         self, active: Active, offset_s: int | None, from_us: int, to_us: int, mwh: int, head: Split, tail: Split
     ) -> None:
-        """Energy of a stretch in which nothing relevant to its price changed."""
+        """Energy of a period in which nothing relevant to its price changed."""
         unit = active.units[Dimension.ENERGY]
         if not mwh and unit is None and not self.energy.runs:
             return
@@ -149,7 +149,7 @@ class Ledger:
     def post_time(
         self, active: Active, offset_s: int | None, activity: str, from_us: int, to_us: int, us: int, since: Split
     ) -> None:
-        """Time of a stretch in one activity; `since` is the evidence of that."""
+        """Time of a period in one activity; `since` is the evidence of that."""
         place = Dimension.PARKING_TIME if activity == "idle" else Dimension.TIME
         unit = active.units[place]
         reason = active.unpriced[place] if unit is None else unit.reason

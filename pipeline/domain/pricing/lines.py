@@ -1,14 +1,14 @@
-"""The lines of a bill: each is rendered from a run of the books, or corrects the total (ops/spec/pricing.md 6).
+"""The lines of a bill: each is rendered from a run of the ledger, or corrects the total (ops/spec/pricing.md 6).
 
-What corrects the total (idle cap, limits, currency rounding) is a line of its own, so that the lines re-add to every
-figure of the head.
+Each correction of the total (idle cap, limits, currency rounding) is a line of its own, so that the lines add up to
+every figure of the head.
 """
 
 from __future__ import annotations
 
 from pipeline.domain.outputs import Line
-from pipeline.domain.pricing.ledger import Ledger, Run, Volume
-from pipeline.domain.pricing.plan import Plan
+from pipeline.domain.pricing.compiled_tariff import CompiledTariff
+from pipeline.domain.pricing.ledger import BillLedger, Run, Volume
 from pipeline.domain.pricing.totals import (
     ENERGY_SCALE,
     FREE,
@@ -25,24 +25,24 @@ from pipeline.domain.pricing.units import amount_text, kwh_text, local_text, rou
 
 
 class LineWriter:
-    """Writes the lines one after another and counts what they add up to."""
+    """Writes the lines one after another and adds them up."""
 
-    __slots__ = ("_end_us", "_plan", "_tariff_id", "_version", "lines", "lowest_amount", "notes", "tax", "total")
+    __slots__ = ("_compiled", "_end_us", "_tariff_id", "_version", "lines", "lowest_amount", "notes", "tax", "total")
 
-    def __init__(self, plan: Plan, end_us: int) -> None:
-        self._plan = plan
+    def __init__(self, compiled: CompiledTariff, end_us: int) -> None:
+        self._compiled = compiled
         self._end_us = end_us
-        self._tariff_id = plan.tariff.id
-        self._version = plan.tariff.version
+        self._tariff_id = compiled.tariff.id
+        self._version = compiled.tariff.version
         self.lines: list[Line] = []
         self.notes: list[str] = []
         self.total = FREE
         self.tax: dict[str | None, int] = {}
         self.lowest_amount = 0
 
-    def write(self, ledger: Ledger, kind: str, flat_kind: str, time: str) -> None:
-        """The lines of one set of books: flat fee, energy, charging time (or reservation time), idle time."""
-        rates = self._plan.rates
+    def write(self, ledger: BillLedger, kind: str, flat_kind: str, time: str) -> None:
+        """The lines of one ledger: flat fee, energy, charging time (or reservation time), idle time."""
+        rates = self._compiled.rates
         energy_extra, time_extra, parking_extra = extras(ledger)
         for flat in ledger.flats:
             if flat.unit is not None:
@@ -55,16 +55,16 @@ class LineWriter:
             if volume.runs:
                 self._volume(kind, dimension, volume, amounts(rates, volume, scale, extra), extra)
 
-    def adjust(self, book: Ledger, has_session: bool, digits: int) -> None:
+    def adjust(self, ledger: BillLedger, has_session: bool, digits: int) -> None:
         """Idle cap and limits, each a line; the tax of a limit is spread over the rates (D20)."""
-        rates = self._plan.rates
-        for kind, after in adjustments(rates, book, self.total, has_session):
+        rates = self._compiled.rates
+        for kind, after in adjustments(rates, ledger, self.total, has_session):
             before, change = self.total, after.minus(self.total)
             if after == before:
                 continue
             self.correct(kind, "LIMIT", change)
             self.total = after
-            unit = idle_cut(rates, book)[1] if kind == "IDLE_CAP" else None
+            unit = idle_cut(rates, ledger)[1] if kind == "IDLE_CAP" else None
             if unit is not None:
                 self._count_tax(unit.rate, change)
             elif after.tax is not None and after.excl is not None and before.excl is not None:

@@ -59,8 +59,8 @@ def offset_changes(day: int, zone_name: str) -> tuple[int, ...]:
 def candidate_instants(day: int, zone_name: str, clock_minutes: Iterable[int]) -> list[int]:
     """All instants of the UTC day at which a label test with these clock bounds may change, its start included.
 
-    Each HH:MM (minutes since midnight) is converted in both folds; the instants at which a test really changes are
-    found by making the test on either side.
+    Each HH:MM (minutes since midnight) is converted in both folds. A test on either side then shows at which of these
+    instants it really changes.
     """
     zone, begin = zone_of(zone_name), day * US_PER_DAY
     found = {begin, *offset_changes(day, zone_name)}

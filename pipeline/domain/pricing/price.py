@@ -1,4 +1,4 @@
-"""The bill of a session of which everything is known: one fold over its recorded facts."""
+"""The bill of a session whose facts are complete: one fold over them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A price that was shown before the start, and whose prices a LOCKED tariff keeps (ops/spec/pricing.md 5.3).
+"""Prices that the driver was shown before the start, and that a LOCKED tariff keeps (ops/spec/pricing.md 5.3).
 
-A quote moves the lock and nothing else: which tariff version applies is decided by the start (D19), and a tariff that
-FOLLOWS its signals does so with a quote, too.
+A quote moves the lock and nothing else: the start still decides which tariff version applies (D19), and a tariff that
+FOLLOWS its signals does so in spite of a quote.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.domain.events import PriceQuote
 from pipeline.domain.pricing.units import US_PER_S, utc_text
 
 BINDS_US = 300 * US_PER_S
-"""So long before the start a quote may have been shown, this age included."""
+"""A quote may have been shown at most so long before the start, this age included."""
 
 
 class Lock(NamedTuple):

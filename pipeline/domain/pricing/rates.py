@@ -13,17 +13,17 @@ from math import lcm
 from typing import NamedTuple
 
 from pipeline.domain.pricing.restrictions import SinceCharging
-from pipeline.domain.pricing.signals import Signals, Slot, compose
+from pipeline.domain.pricing.signals import PriceSlot, Signals, compose
 from pipeline.domain.pricing.tariff import Dimension, Dynamic, Element, Limit, PriceComponent, Tariff, Window
 from pipeline.domain.pricing.units import MONEY_SCALE, NEVER_US, minor_units, rounded
 
 _KEPT = 20_000
-"""Composed prices that are remembered; a fleet prices by the same slots again and again."""
+"""The number of composed prices that are remembered: a fleet uses the same price slots again and again."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Unit:
-    """One unit price from one source; the lines of a bill are told apart by its identity."""
+    """One unit price from one source; its identity distinguishes the lines of a bill."""
 
     tariff_id: str
     tariff_version: str
@@ -32,7 +32,7 @@ class Unit:
     component_index: int
     window: str
     """The element's restrictions in words."""
-    step: int
+    step_size: int
     """Wh or seconds; 0: no rounding."""
     rate: str | None
     """Tax in percent; None: no tax applies, or unknown (then one of the two prices is None)."""
@@ -49,7 +49,7 @@ class Unit:
     evidence: tuple[str, ...] = ()
     assumption: str = ""
     missing: bool = False
-    """No price is known, because a signal slot is missing: the bill is held."""
+    """No price is known, because a price slot is missing: the bill is held."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +70,7 @@ class Windows(NamedTuple):
 class Rates:
     """All unit prices of one tariff version. `tax_rate` is the site's, for tariffs that name no rate (D21).
 
-    `scale` is given where several tariffs share one book: a common multiple of theirs.
+    `scale` is given where several tariffs share one ledger: a common multiple of theirs.
     """
 
     __slots__ = ("_composed", "_tariff", "_tax_rate", "idle_cap", "max_price", "min_price", "only_rate", "scale")
@@ -101,10 +101,10 @@ class Rates:
     def composed(
         self, source: Source, dynamic: Dynamic, windows: Windows, us: int, signals: Signals
     ) -> tuple[Unit, int]:
-        """The unit of a dynamic component at an instant, and until when its slots hold."""
-        spot, spot_until = _slot(signals, dynamic.signal, us)
-        grid, grid_until = _slot(signals, dynamic.grid_signal, us)
-        free, free_until = _slot(signals, dynamic.availability_signal, us)
+        """The unit of a dynamic component at an instant, and until when its price slots hold."""
+        spot, spot_until = _price_slot(signals, dynamic.signal, us)
+        grid, grid_until = _price_slot(signals, dynamic.grid_signal, us)
+        free, free_until = _price_slot(signals, dynamic.availability_signal, us)
         key = (source, windows, spot, grid, free)
         unit = self._composed.get(key)
         if unit is None:
@@ -118,9 +118,9 @@ class Rates:
         source: Source,
         dynamic: Dynamic,
         windows: Windows,
-        spot: Slot | None,
-        grid: Slot | None,
-        free: Slot | None,
+        spot: PriceSlot | None,
+        grid: PriceSlot | None,
+        free: PriceSlot | None,
     ) -> Unit:
         component, static = source.component, source.unit
         unit = Unit(
@@ -130,7 +130,7 @@ class Rates:
             element_index=static.element_index,
             component_index=static.component_index,
             window=static.window,
-            step=static.step,
+            step_size=static.step_size,
             rate=static.rate,
             is_idle_fee=static.is_idle_fee,
             reason=static.reason,
@@ -163,7 +163,7 @@ class Rates:
             element_index=index,
             component_index=place,
             window=element.words(),
-            step=max(component.step_size, 0),
+            step_size=max(component.step_size, 0),
             rate=None if rate is None else f"{rate.normalize():f}",
             is_idle_fee=any(isinstance(condition, SinceCharging) for condition in element.conditions),
             reason="LOCKED_PRICE" if is_locked else "FIRST_MATCH",
@@ -199,7 +199,7 @@ class Rates:
         return lcm(*prices, (_with_tax(self._rate(component)) / MONEY_SCALE).denominator)
 
 
-def _slot(signals: Signals, series: str | None, us: int) -> tuple[Slot | None, int]:
+def _price_slot(signals: Signals, series: str | None, us: int) -> tuple[PriceSlot | None, int]:
     return (None, NEVER_US) if series is None else signals.at(series, us)
 
 
@@ -216,7 +216,7 @@ def _limit(limit: Limit | None) -> tuple[int, int | None] | None:
 
 
 def _price_text(price: Decimal, digits: int) -> str:
-    """All decimals of the price, at least those of the currency; zeros that somebody wrote or left out play no part."""
+    """All decimals of the price, at least those of the currency; trailing zeros of the document do not count."""
     whole, _, decimals = f"{price:f}".partition(".")
     decimals = decimals.rstrip("0").ljust(digits, "0")
     return f"{whole}.{decimals}" if decimals else whole

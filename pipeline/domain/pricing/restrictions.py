@@ -20,7 +20,7 @@ Range = tuple[int, int]
 
 
 class Moment(NamedTuple):
-    """What is known of a session at one instant, apart from the calendar."""
+    """What is known about a session at one instant, apart from the calendar."""
 
     at_us: int
     elapsed_us: int

@@ -1,8 +1,8 @@
-"""Price signals as slots of UTC time, and how a unit price is composed from them (ops/spec/pricing.md section 5).
+"""Price signals as price slots, and how a unit price is composed from them (ops/spec/pricing.md section 5).
 
 A slot has its own length, because a market may change it. A missing slot is never a price of zero and never the value
-of its neighbour. Of the slots that hold an instant the highest revision counts, then the one published last, then the
-one that began last. Two of one start that differ in value alone have none at all: that one came first says nothing.
+of its neighbour. If several slots hold an instant, the highest revision counts, then the one published last, then the
+one that began last. If two slots differ in nothing but value, neither counts: the order of arrival proves nothing.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ _EXACT = Context(prec=120, traps=[Inexact, InvalidOperation])
 _WIDE = Context(prec=120)
 _CENT_OF_CENT = Decimal("0.0001")
 GIVEN = -1
-"""The offset of what was there from the start."""
+"""The offset of slots that were given when the store was made."""
 AVAILABILITY_KEPT_US = 62 * 86_400 * 1_000_000
-"""A series a site, 96 slots a day: only so much is held. Longer than a bill can be revised; an older replay is HELD."""
+"""Each site has a series with 96 slots a day, so the store keeps only so much. Bills cannot be revised for so long; a
+replay of something older is HELD."""
 SLOTS_BACK = 100
-"""So many slots may begin inside another one and end before it; further back nobody looks."""
+"""At most so many slots may begin inside another one and end before it; the search goes no further back."""
 
 
 AVAILABILITY = "availability"
@@ -37,7 +38,7 @@ def series_of(series: str, site_id: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Slot:
+class PriceSlot:
     """One value of a series from `start_us` (UTC) to `end_us`, exclusive. Compared by identity."""
 
     series: str
@@ -68,24 +69,24 @@ class Slot:
 
 
 class _Series:
-    """The slots of one series in order of start, each with all its revisions; and the offsets that brought any."""
+    """The slots of one series in order of start, each with all its revisions, and the offsets of their records."""
 
     __slots__ = ("longest_us", "offsets", "revisions", "starts")
 
     def __init__(self) -> None:
         self.starts: list[int] = []
-        self.revisions: list[list[tuple[int, Slot]]] = []
+        self.revisions: list[list[tuple[int, PriceSlot]]] = []
         self.offsets = array("q")
         self.longest_us = 0
 
     def forget(self, before_us: int) -> None:
-        """Slots that began before; many at a time. They still count as offsets: what is known never becomes less."""
+        """Drops slots that began before, many at a time. Their offsets stay: the number of known slots only grows."""
         if self.starts[0] < before_us - AVAILABILITY_KEPT_US // 8:
             stale = bisect_left(self.starts, before_us)
             del self.starts[:stale], self.revisions[:stale]
 
-    def visible(self, place: int, end: int) -> list[Slot]:
-        """The revision that counts among those below `end`; more than one: they contradict each other."""
+    def visible(self, place: int, end: int) -> list[PriceSlot]:
+        """The revision that counts among those below `end`; several of them contradict each other."""
         slots = [slot for offset, slot in self.revisions[place] if offset < end]
         if len(slots) < 2:
             return slots
@@ -93,16 +94,16 @@ class _Series:
         return list({_content(slot): slot for slot in reversed(slots) if _age(slot) == newest}.values())
 
 
-class Book:
-    """All slots of all series, each with the offset that brought it. Grows only; offsets rise."""
+class SignalStore:
+    """All slots of all series, each with the offset of its record. It only grows, and offsets rise."""
 
     __slots__ = ("series",)
 
     def __init__(self) -> None:
         self.series: dict[str, _Series] = {}
 
-    def add(self, offset: int, slot: Slot) -> None:
-        """A revision that was published after its slot began never prices it, so it is not kept."""
+    def add(self, offset: int, slot: PriceSlot) -> None:
+        """Keeps the slot, unless it was published after it began: then it never prices anything."""
         if slot.published_us is not None and slot.published_us > slot.start_us:
             return
         series = self.series.setdefault(slot.series, _Series())
@@ -118,31 +119,35 @@ class Book:
 
 
 class Signals:
-    """The slots of a book below an offset. A revision that is published after its slot began never prices it."""
+    """The price slots of a store below an offset. A revision that is published after its slot began never prices it."""
 
-    __slots__ = ("_book", "_end", "_site")
+    __slots__ = ("_end", "_site", "_store")
 
     def __init__(
-        self, slots: Iterable[Slot] = (), book: Book | None = None, end: int = 0, site_id: str | None = None
+        self,
+        slots: Iterable[PriceSlot] = (),
+        store: SignalStore | None = None,
+        end: int = 0,
+        site_id: str | None = None,
     ) -> None:
-        """All of `slots`, or what `book` holds below `end`.
+        """All of `slots`, or what `store` holds below `end`.
 
-        With `site_id` as that site sees them: a series of its own (`series_of`) stands in for the one of that name.
+        With `site_id` as that site sees them: its own series (`series_of`), if any, replaces the one of that name.
         """
         self._end = end
         self._site = site_id
-        if book is None:
-            book = Book()
+        if store is None:
+            store = SignalStore()
             for slot in slots:
-                book.add(GIVEN, slot)
-        self._book = book
+                store.add(GIVEN, slot)
+        self._store = store
 
     def of_site(self, site_id: str) -> Signals:
         """The same slots as this site sees them."""
-        return Signals(book=self._book, end=self._end, site_id=site_id)
+        return Signals(store=self._store, end=self._end, site_id=site_id)
 
-    def at(self, series: str, us: int) -> tuple[Slot | None, int]:
-        """The slot that prices the instant, and until when that stays so; None: there is none, or two contradict."""
+    def at(self, series: str, us: int) -> tuple[PriceSlot | None, int]:
+        """The slot that prices the instant, and until when it does; None: there is none, or two contradict."""
         known = self._of(series)
         if known is None:
             return None, NEVER_US
@@ -150,7 +155,7 @@ class Signals:
         first = bisect_right(starts, us)
         following = next((place for place in range(first, len(starts)) if known.visible(place, end)), None)
         until = NEVER_US if following is None else starts[following]
-        chosen: list[Slot] = []
+        chosen: list[PriceSlot] = []
         for place in range(first - 1, max(first - 1 - SLOTS_BACK, -1), -1):
             if starts[place] + known.longest_us <= us:
                 break
@@ -161,7 +166,7 @@ class Signals:
             return None, until
         return chosen[0] if len(chosen) == 1 else None, min(until, _end(chosen))
 
-    def during(self, series: str, from_us: int, to_us: int) -> list[Slot]:
+    def during(self, series: str, from_us: int, to_us: int) -> list[PriceSlot]:
         """The slots that decide some instant between the two, both included, in order of time."""
         known = self._of(series)
         if known is None:
@@ -172,12 +177,12 @@ class Signals:
         return [slot for slots in found if slots and _end(slots) > from_us for slot in slots]
 
     def count(self, series: Iterable[str]) -> tuple[int, ...]:
-        """How many slots of each series are known: while that does not change, no price does."""
+        """How many slots of each series are known; while these numbers do not change, no price changes."""
         found = map(self._of, series)
         return tuple(0 if known is None else bisect_left(known.offsets, self._end) for known in found)
 
     def _of(self, series: str) -> _Series | None:
-        known = self._book.series
+        known = self._store.series
         if self._site is not None:
             own = known.get(series_of(series, self._site))
             if own is not None and own.offsets[0] < self._end:
@@ -188,16 +193,16 @@ class Signals:
 NO_SIGNALS = Signals()
 
 
-def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
-    """Pairs of one series that state different values for one instant, and neither revision nor publication decides.
+def disputes(slots: Iterable[PriceSlot]) -> Iterator[tuple[PriceSlot, PriceSlot]]:
+    """Pairs of slots of one series with different values for one instant, if neither revision nor publication decides.
 
-    A shorter slot inside a longer one is such a pair, too: most often they come from two auctions.
+    A shorter slot inside a longer one is also such a pair: most often they come from two auctions.
     """
-    book = Book()
+    store = SignalStore()
     for slot in slots:
-        book.add(GIVEN, slot)
-    for series in book.series.values():
-        holding: list[Slot] = []
+        store.add(GIVEN, slot)
+    for series in store.series.values():
+        holding: list[PriceSlot] = []
         for place, start_us in enumerate(series.starts):
             holding = [slot for slot in holding if slot.end_us > start_us]
             for slot in series.visible(place, 0):
@@ -208,16 +213,16 @@ def disputes(slots: Iterable[Slot]) -> Iterator[tuple[Slot, Slot]]:
                 holding.append(slot)
 
 
-def _age(slot: Slot) -> tuple[int, int]:
+def _age(slot: PriceSlot) -> tuple[int, int]:
     return slot.revision, -1 if slot.published_us is None else slot.published_us
 
 
-def _content(slot: Slot) -> tuple[object, ...]:
-    """End and value; slots of one start that agree in it are one."""
+def _content(slot: PriceSlot) -> tuple[object, ...]:
+    """End and value; slots of one start and one content are the same slot."""
     return slot.end_us, slot.price, slot.per_kwh, slot.currency, slot.level, slot.free, slot.total
 
 
-def _end(slots: list[Slot]) -> int:
+def _end(slots: list[PriceSlot]) -> int:
     return max(slot.end_us for slot in slots)
 
 
@@ -233,9 +238,9 @@ def compose(
     dynamic: Dynamic,
     static_price: Decimal,
     vat: Decimal | None,
-    spot: Slot | None,
-    grid: Slot | None,
-    availability: Slot | None,
+    spot: PriceSlot | None,
+    grid: PriceSlot | None,
+    availability: PriceSlot | None,
     network: Window | None,
     discount: Window | None,
 ) -> Composed:
@@ -267,11 +272,11 @@ def compose(
     return Composed(price=price, parts=tuple((name, f"{part.normalize():f}") for name, part in parts if part))
 
 
-def _per_kwh(slot: Slot) -> Decimal:
+def _per_kwh(slot: PriceSlot) -> Decimal:
     return (slot.price or Decimal(0)) / slot.per_kwh
 
 
-def _factor(dynamic: Dynamic, grid: Slot | None, availability: Slot | None) -> Decimal:
+def _factor(dynamic: Dynamic, grid: PriceSlot | None, availability: PriceSlot | None) -> Decimal:
     factor = Decimal(1)
     if grid is not None:
         factor *= dict(dynamic.grid_factors)[grid.level or "NORMAL"]

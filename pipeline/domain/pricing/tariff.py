@@ -1,6 +1,6 @@
 """Tariffs as values, and which of them applies to a session. OCPI 2.2.1 and 2.3.0 Tariff, plus our `x_` extensions.
 
-Nothing here comes from a guess: wire/tariffs.py refuses what it does not understand.
+Nothing here is guessed: wire/tariffs.py refuses what it does not understand.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Dynamic:
     """Factor per level LOW, NORMAL, HIGH, CRITICAL."""
     availability_signal: str | None = None
     availability_factors: tuple[tuple[Decimal, Decimal], ...] = ()
-    """(least share of free connectors, factor), highest share first; below the last one its factor holds too."""
+    """(least share of free connectors, factor), highest share first; the last factor also holds below its share."""
     factor_min: Decimal | None = None
     factor_max: Decimal | None = None
     on_missing: Literal["HOLD", "FALLBACK"] = "HOLD"
@@ -129,13 +129,13 @@ class Tariff:
     idle_cap: Decimal | None = None
     """`x_idle_cap`: the most that PARKING_TIME under `x_min_idle` may cost in one session, before tax."""
     resume_mwh: int = 100_000
-    """`x_resume_kwh`: a stretch of charging that delivers less does not restart the idle clock."""
+    """`x_resume_kwh`: a period of charging that delivers less does not restart the idle clock."""
     document: str = ""
-    """The canonical JSON it was read from, for receipts; the hash is made from it."""
+    """The canonical JSON of the document, for receipts and for the hash."""
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The price signals that it follows."""
+        """The price signals that the tariff follows."""
         parts = [part.dynamic for element in self.elements for part in element.components if part.dynamic is not None]
         named = [name for part in parts for name in (part.signal, part.grid_signal, part.availability_signal) if name]
         return tuple(dict.fromkeys(named))
@@ -159,7 +159,7 @@ class Tariff:
 
 
 def require_lock(tariff: Tariff) -> None:
-    """For sites where the law wants the price of the start, per kWh, for the whole session (23 CFR 680.116(a)).
+    """For sites where the law requires the price of the start, per kWh, for the whole session (23 CFR 680.116(a)).
 
     Raises CannotPrice LOCK_REQUIRED for a tariff whose price may change in a session, or that prices charging by time.
     """

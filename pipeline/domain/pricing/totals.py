@@ -1,4 +1,4 @@
-"""What a session costs: the figures of a bill's head, from the sums in its books.
+"""What a session costs: the figures of a bill's head, from the sums in its ledger.
 
 In this order: step_size, cost per dimension to 4 decimals, idle cap, limits (ops/spec/pricing.md D7, D20, D22, D23).
 Running cost and bill both come from `total`, so that they cannot differ (I5).
@@ -9,8 +9,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import NamedTuple
 
-from pipeline.domain.pricing.ledger import Ledger, Run, Volume
-from pipeline.domain.pricing.plan import Active
+from pipeline.domain.pricing.compiled_tariff import Active
+from pipeline.domain.pricing.ledger import BillLedger, Run, Volume
 from pipeline.domain.pricing.rates import Rates, Unit
 from pipeline.domain.pricing.units import US_PER_S, rounded
 
@@ -46,7 +46,7 @@ UNKNOWN = Cost(None, None)
 
 
 class Piece(NamedTuple):
-    """The stretch since the last cut, which is not in the books yet."""
+    """The period since the last cut, which is not in the ledger yet."""
 
     active: Active
     activity: str
@@ -55,43 +55,43 @@ class Piece(NamedTuple):
 
 
 class Adjustment(NamedTuple):
-    """A step after the dimensions: a line of its own, and the total after it."""
+    """An adjustment after the dimensions: a line of its own, and the total after it."""
 
     kind: str
     total: Cost
 
 
 def total(
-    rates: Rates, book: Ledger, reservation: Ledger | None, has_session: bool, piece: Piece | None = None
+    rates: Rates, ledger: BillLedger, reservation: BillLedger | None, has_session: bool, piece: Piece | None = None
 ) -> Cost:
     """The session's total before currency rounding; unknown while the bill is held."""
     if piece is not None and (piece.active.is_doubtful or rates.idle_cap is not None):
-        book, piece = _with_piece(book, piece), None
-    if book.held or (reservation is not None and reservation.held):
+        ledger, piece = _with_piece(ledger, piece), None
+    if ledger.held or (reservation is not None and reservation.held):
         return UNKNOWN
-    cost = _dimensions(rates, book, piece)
+    cost = _dimensions(rates, ledger, piece)
     if reservation is not None:
         cost = cost.plus(_dimensions(rates, reservation, None))
     if rates.idle_cap is None and rates.min_price is None and rates.max_price is None:
         return cost
-    steps = adjustments(rates, book, cost, has_session)
-    return steps[-1].total if steps else cost
+    adjusted = adjustments(rates, ledger, cost, has_session)
+    return adjusted[-1].total if adjusted else cost
 
 
-def adjustments(rates: Rates, book: Ledger, cost: Cost, has_session: bool) -> list[Adjustment]:
+def adjustments(rates: Rates, ledger: BillLedger, cost: Cost, has_session: bool) -> list[Adjustment]:
     """The total after idle cap and each limit; without a session there is no minimum (D20)."""
-    steps = []
+    found = []
     if rates.idle_cap is not None:
-        steps.append(Adjustment("IDLE_CAP", cost.plus(idle_cut(rates, book)[0])))
+        found.append(Adjustment("IDLE_CAP", cost.plus(idle_cut(rates, ledger)[0])))
     if rates.min_price is not None and has_session:
-        steps.append(
-            Adjustment("MIN_PRICE", _limited(rates, rates.min_price, steps[-1].total if steps else cost, True))
+        found.append(
+            Adjustment("MIN_PRICE", _limited(rates, rates.min_price, found[-1].total if found else cost, True))
         )
     if rates.max_price is not None:
-        steps.append(
-            Adjustment("MAX_PRICE", _limited(rates, rates.max_price, steps[-1].total if steps else cost, False))
+        found.append(
+            Adjustment("MAX_PRICE", _limited(rates, rates.max_price, found[-1].total if found else cost, False))
         )
-    return steps
+    return found
 
 
 def amounts(rates: Rates, volume: Volume, scale: int, extra: int) -> list[Cost]:
@@ -120,25 +120,25 @@ def amounts(rates: Rates, volume: Volume, scale: int, extra: int) -> list[Cost]:
 
 
 def last_priced(volume: Volume) -> Run | None:
-    """The run whose step rounds the dimension, and which carries the difference."""
+    """The run whose step_size rounds the dimension, and which carries the difference."""
     return next((run for run in reversed(volume.runs) if run.unit is not None and run.quantity), None)
 
 
-def extras(book: Ledger) -> tuple[int, int, int]:
+def extras(ledger: BillLedger) -> tuple[int, int, int]:
     """What step_size adds to energy, time and idle time; if idle time was priced, charging time is not rounded."""
-    energy, time, parking = _sums(book.energy), _sums(book.time), _sums(book.parking)
+    energy, time, parking = _sums(ledger.energy), _sums(ledger.time), _sums(ledger.parking)
     return (
-        0 if energy is None else _energy_step(energy),
-        0 if time is None else _time_step(book, time, parking),
-        0 if parking is None else _parking_step(book, time, parking),
+        0 if energy is None else _energy_rest(energy),
+        0 if time is None else _time_rest(ledger, time, parking),
+        0 if parking is None else _parking_rest(ledger, time, parking),
     )
 
 
-def idle_cut(rates: Rates, book: Ledger) -> tuple[Cost, Unit | None]:
+def idle_cut(rates: Rates, ledger: BillLedger) -> tuple[Cost, Unit | None]:
     """What `x_idle_cap` takes off the overstay fee (negative), and the unit whose tax it lowers."""
-    extra = extras(book)[2]
+    extra = extras(ledger)[2]
     fee, unit = FREE, None
-    for run, cost in zip(book.parking.runs, amounts(rates, book.parking, TIME_SCALE, extra), strict=True):
+    for run, cost in zip(ledger.parking.runs, amounts(rates, ledger.parking, TIME_SCALE, extra), strict=True):
         if run.unit is not None and run.unit.is_idle_fee:
             fee, unit = fee.plus(cost), run.unit
     if rates.idle_cap is None or fee.excl is None or fee.excl <= rates.idle_cap:
@@ -170,7 +170,7 @@ def _rate_order(rate: str | None) -> Fraction:
 
 
 class Sums(NamedTuple):
-    """What a priced volume comes to: last unit, quantity, sums of quantity x scaled price, seconds if snapped."""
+    """A priced volume: last unit, quantity, sums of quantity x scaled price, seconds if snapped."""
 
     unit: Unit
     quantity: int
@@ -180,7 +180,7 @@ class Sums(NamedTuple):
 
 
 def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums | None:
-    """The sums of a volume, with one more quantity; None: nothing of it is priced."""
+    """The sums of a volume, with one more quantity; None: no part of the volume is priced."""
     if unit is None or not quantity:
         if volume.unit is None:
             return None
@@ -190,7 +190,7 @@ def _sums(volume: Volume, unit: Unit | None = None, quantity: int = 0) -> Sums |
     return Sums(unit, volume.quantity + quantity, excl, incl, volume.snapped_s)
 
 
-def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
+def _dimensions(rates: Rates, ledger: BillLedger, piece: Piece | None) -> Cost:
     """Flat fees and dimensions, each rounded to 4 decimals; the hot path of the running cost."""
     energy_unit = time_unit = parking_unit = None
     us = mwh = 0
@@ -206,11 +206,11 @@ def _dimensions(rates: Rates, ledger: Ledger, piece: Piece | None) -> Cost:
     parking = _sums(ledger.parking, parking_unit, us)
     cost = FREE
     if energy is not None:
-        cost = _rounded(energy, _energy_step(energy), rates.scale * ENERGY_SCALE)
+        cost = _rounded(energy, _energy_rest(energy), rates.scale * ENERGY_SCALE)
     if time is not None:
-        cost = cost.plus(_rounded(time, _time_step(ledger, time, parking), rates.scale * TIME_SCALE))
+        cost = cost.plus(_rounded(time, _time_rest(ledger, time, parking), rates.scale * TIME_SCALE))
     if parking is not None:
-        cost = cost.plus(_rounded(parking, _parking_step(ledger, time, parking), rates.scale * TIME_SCALE))
+        cost = cost.plus(_rounded(parking, _parking_rest(ledger, time, parking), rates.scale * TIME_SCALE))
     for flat in ledger.flats:
         if flat.unit is not None:
             cost = cost.plus(Cost(*flat.unit.once))
@@ -225,40 +225,40 @@ def _rounded(sums: Sums, extra: int, scale: int) -> Cost:
     return Cost(None if excl is None else rounded(excl, scale), None if incl is None else rounded(incl, scale))
 
 
-def _energy_step(sums: Sums) -> int:
-    """mWh to add so that the total is a whole number of steps (Wh); an exact multiple is not rounded further (D8)."""
-    step = sums.unit.step
-    return -sums.quantity % (step * 1000) if step else 0
+def _energy_rest(sums: Sums) -> int:
+    """mWh to add so that the total is a multiple of step_size (Wh); an exact multiple is not rounded further (D8)."""
+    step_size = sums.unit.step_size
+    return -sums.quantity % (step_size * 1000) if step_size else 0
 
 
-def _time_step(ledger: Ledger, time: Sums, parking: Sums | None) -> int:
-    return 0 if parking is not None and _rounds_parking(ledger) else _snapped_step(time, ledger.how.no_snap)
+def _time_rest(ledger: BillLedger, time: Sums, parking: Sums | None) -> int:
+    return 0 if parking is not None and _rounds_parking(ledger) else _snapped_rest(time, ledger.how.no_snap)
 
 
-def _parking_step(ledger: Ledger, time: Sums | None, parking: Sums) -> int:
-    return 0 if time is not None and not _rounds_parking(ledger) else _snapped_step(parking, ledger.how.no_snap)
+def _parking_rest(ledger: BillLedger, time: Sums | None, parking: Sums) -> int:
+    return 0 if time is not None and not _rounds_parking(ledger) else _snapped_rest(parking, ledger.how.no_snap)
 
 
-def _rounds_parking(ledger: Ledger) -> bool:
-    """Of charging and idle time only the latter is rounded; another reading of D11 takes what came last."""
-    if not ledger.how.step_of_last_time:
+def _rounds_parking(ledger: BillLedger) -> bool:
+    """True if idle time, not charging time, is rounded. Another reading of D11 rounds the one that came last."""
+    if not ledger.how.step_size_of_last_time:
         return True
     return ledger.parking.runs[-1].from_us >= ledger.time.runs[-1].from_us
 
 
-def _snapped_step(sums: Sums, no_snap: bool) -> int:
-    """Microseconds to add: the total is snapped to the nearest second, then rounded up to whole steps (D7)."""
-    step = sums.unit.step
-    if not step:
+def _snapped_rest(sums: Sums, no_snap: bool) -> int:
+    """Microseconds to add: the total is snapped to the nearest second, then goes up to a multiple of step_size (D7)."""
+    step_size = sums.unit.step_size
+    if not step_size:
         return 0
     if no_snap:
-        return -sums.quantity % (step * US_PER_S)
+        return -sums.quantity % (step_size * US_PER_S)
     seconds = (sums.quantity + US_PER_S // 2) // US_PER_S if sums.snapped_s is None else sums.snapped_s
-    return (seconds + -seconds % step) * US_PER_S - sums.quantity
+    return (seconds + -seconds % step_size) * US_PER_S - sums.quantity
 
 
-def _with_piece(book: Ledger, piece: Piece) -> Ledger:
-    twin, nowhere = book.copy(), (0, 0)
+def _with_piece(ledger: BillLedger, piece: Piece) -> BillLedger:
+    twin, nowhere = ledger.copy(), (0, 0)
     if piece.us:
         twin.post_energy(piece.active, None, 0, piece.us, piece.mwh, nowhere, nowhere)
         twin.post_time(piece.active, None, piece.activity, 0, piece.us, piece.us, nowhere)

@@ -88,7 +88,7 @@ def local_text(us: int, offset_s: int) -> str:
 
 @lru_cache(maxsize=64)  # the lines of a bill repeat their bounds
 def _label(us: int) -> str:
-    """As datetime.isoformat, in a fifth of the time: the minute is remembered, the rest is arithmetic."""
+    """The text of datetime.isoformat in a fifth of its time: the minute is cached, the rest is arithmetic."""
     minute, rest = divmod(us, US_PER_MINUTE)
     second, micros = divmod(rest, US_PER_S)
     label = f"{_minute_text(minute)}:{second:02d}"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pipeline.domain.outputs import Alert, Quarantined, StrippedSession
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.signals import PriceSlot
 from pipeline.domain.receipts import Credit, Receipt
 
 
@@ -46,6 +46,6 @@ class Forms(NamedTuple):
     """A record without its revision, and the hash of that."""
     seal: Callable[[Receipt | Credit], tuple[bytes, bytes]]
     """A receipt with its hash as last field, and the hash."""
-    slot: Callable[[Slot], msgspec.Raw]
+    price_slot: Callable[[PriceSlot], msgspec.Raw]
     software: str
     """Name and version of this program."""

@@ -14,7 +14,7 @@ from pipeline.domain.metering.account import LeftOut as Unused
 from pipeline.domain.metering.measured import Measured
 from pipeline.domain.outputs import StrippedSession
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import negated
 from pipeline.domain.publishing.published import Forms
@@ -45,7 +45,9 @@ def receipt_of(
     """The receipt of a final bill, without its hash."""
     tariff = bill.basis.tariff
     start_us = measured.times[0] if bill.locked_at_us is None else bill.locked_at_us
-    signals = [forms.slot(slot) for slot in _slots_used(tariff, bill.basis.signals, start_us, measured.until_us)]
+    signals = [
+        forms.price_slot(slot) for slot in _price_slots_used(tariff, bill.basis.signals, start_us, measured.until_us)
+    ]
     return Receipt(
         format=FORMAT,
         software=forms.software,
@@ -90,7 +92,7 @@ def receipt_of(
     )
 
 
-def _slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[Slot]:
+def _price_slots_used(tariff: Tariff, signals: Signals, start_us: int, end_us: int) -> list[PriceSlot]:
     names = _series(tariff)
     if not names:
         return []

@@ -21,7 +21,7 @@ from pipeline.domain.metering.neighbours import previous_register
 from pipeline.domain.pricing.bill import Bill, waive
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.price import price
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.signals import PriceSlot
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.domain.pricing.units import MWH_PER_WH
 from pipeline.domain.pseudonyms import Keyring
@@ -54,7 +54,7 @@ class Rating:
         keyring: Keyring,
         sites: Iterable[Site] = (),
         tariffs: Iterable[Tariff] = (),
-        signals: Iterable[Slot] = (),
+        signals: Iterable[PriceSlot] = (),
     ) -> None:
         self.keyring = keyring
         self.catalog = Catalog(sites, tariffs, signals)

@@ -13,7 +13,7 @@ import msgspec
 
 from pipeline.domain.events import LIVE
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
-from pipeline.domain.pricing.signals import AVAILABILITY, Slot, series_of
+from pipeline.domain.pricing.signals import AVAILABILITY, PriceSlot, series_of
 from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.domain.station import MINUTE, NEVER, QUARTER
 
@@ -75,7 +75,7 @@ def value(site: SiteState) -> tuple[int, int] | None:
     return states.count("free"), states.count("free") + states.count("occupied")
 
 
-def publish(site: SiteState, now: int) -> Slot | None:
+def publish(site: SiteState, now: int) -> PriceSlot | None:
     """Time has reached `now` (us UTC): the value of the slot that begins within LEAD, once.
 
     A tick that comes after the slot began is too late: a value that was not known before would re-price what has
@@ -87,7 +87,7 @@ def publish(site: SiteState, now: int) -> Slot | None:
     if start <= now or start < site.valued_until_us or counted is None:
         return None
     site.valued_until_us = start + QUARTER
-    return Slot(
+    return PriceSlot(
         series=series_of(AVAILABILITY, site.site_id),
         start_us=start,
         end_us=start + QUARTER,

@@ -1,6 +1,6 @@
 """Virtual chargers that speak OCPP-J as real firmware does, quirks included.
 
-`truth` says what really happened, `tape` what a sound station says about it, `quirks` (by kind in `measuring`,
-`identity`, `timing`) what firmware makes of that, `ocpp16` and `ocpp201` how it is written, `fleet` in which order it
-arrives.
+`truth` is what really happens, `tape` what a sound station sends about it. `quirks` (by kind in `meters`, `samples`,
+`identity`, `timing`) change that as firmware does, `ocpp16` and `ocpp201` write it, and `fleet` puts the frames of all
+stations in order.
 """

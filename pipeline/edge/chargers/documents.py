@@ -1,7 +1,7 @@
-"""The site and the tariff of virtual chargers: what somebody who prices their sessions has to know.
+"""The site and the tariff of virtual chargers, by which their sessions are priced.
 
-The tariff is simple, and made so that mistakes show in money: a price per kWh by the hour in Berlin (energy in a wrong
-slot), and a fee for each second in which the car asks for no power (wrong idle time). No tax, no step, no grace.
+The tariff is simple, and mistakes show in its amounts: a price per kWh by the hour in Berlin (energy at a wrong time),
+and a fee for each second in which the car asks for no power (wrong idle time). No tax, no step size, no grace period.
 """
 
 from __future__ import annotations

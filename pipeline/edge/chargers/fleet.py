@@ -22,7 +22,7 @@ Record = tuple[int, bytes | None, bytes]
 """As of edge/producer.py: due (us UTC), key (None: a clock tick), value."""
 ANSWER_US = 30_000
 FINAL_US = 26 * HOUR
-"""So long after the last frame everything is closed, what was never stopped included."""
+"""So long after the last frame everything is closed, even sessions without a stop."""
 WRITERS = {"ocpp1.6": ocpp16.write, "ocpp2.0.1": ocpp201.write}
 _encode = msgspec.json.Encoder().encode
 
@@ -38,27 +38,27 @@ class Frame(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChargerFleetConfig:
-    """`quirks`: as of parse_quirks, for all stations; or `all`: one or two for each, drawn."""
+    """`quirks`: as for parse_quirks, for all stations; or `all`: one or two for each, drawn."""
 
     protocol: Protocol
     quirks: str = "none"
     seed: int = 1
     stations: int = 60
     sessions: int = 3
-    """Of each connector."""
+    """Per connector."""
     start: datetime = datetime(2026, 3, 2, tzinfo=UTC)
     clock: str = ""
     """Named in each envelope; empty: not named."""
 
     def said(self) -> Iterator[Said]:
-        """Station by station. Raises WrongUsage for quirks that cannot be had."""
+        """What each station sends. Raises WrongUsage for quirks that are not possible."""
         fixed = () if self.quirks == "all" else parse_quirks(self.quirks, self.protocol)
         for index in range(self.stations):
             names = self._drawn(index) if self.quirks == "all" else fixed
             yield say(self._station(index), self.protocol, names, self.seed)
 
     def truths(self) -> Iterator[ChargingTruth]:
-        """What happens, made without a look at any quirk."""
+        """What happens; it does not depend on any quirk."""
         for index in range(self.stations):
             yield from self._station(index).every_session
 
@@ -75,14 +75,14 @@ class ChargerFleetConfig:
 
 
 def fleet_frames(stations: Iterable[Said], clock: str = "") -> list[Frame]:
-    """All frames of a fleet by arrival; those of a tie stay in the order of their station."""
+    """All frames of a fleet by arrival, and in the order of stations where that is equal."""
     made = [frame for said in stations for frame in frames(said.tape, clock)]
     made.sort(key=itemgetter(0))
     return made
 
 
 def frames(tape: Tape, clock: str = "") -> list[Frame]:
-    """What a station and its central system say, in the order of the log."""
+    """What a station and its central system send, in the order of the log."""
     made: list[Frame] = []
     write, last_us = WRITERS[tape.protocol], 0
     random = Random(f"frames/{tape.seed}/{tape.station.station_id}")  # noqa: S311 - a simulation, not a secret

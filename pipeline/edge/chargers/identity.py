@@ -1,4 +1,4 @@
-"""Quirks of messages and names: what is lost or said twice, and which session a message says it belongs to.
+"""Quirks of messages and names: which messages are lost or repeated, and which session a message names.
 
 Each function returns the sessions that it touched, or None for all.
 """
@@ -20,14 +20,14 @@ LINKED: tuple[Kind, ...] = ("start", "activity", "sample", "stop")
 
 
 def loses(tape: Tape, random: Random, kind: Kind) -> Touched:
-    """Calls of `kind` of some sessions never arrive, nor are they sent again."""
+    """Calls of `kind` of some sessions never arrive and are not sent again."""
     touched = some(tape, random)
     tape.calls = [call for call in tape.calls if call.kind != kind or call.session not in touched]
     return touched
 
 
 def loses_state(tape: Tape, random: Random, word: str) -> Touched:
-    """Changes to this state are not reported, nor said along with samples; the one before stands on."""
+    """Changes to this state are not reported, neither with samples; the state before stays."""
     touched = []
     for session in charged(tape):
         said = [call for call in tape.calls if call.session is session and call.kind in ("activity", "sample")]
@@ -98,7 +98,7 @@ def drops_updates(tape: Tape, random: Random) -> Touched:
 
 
 def names_driver_late(tape: Tape, random: Random) -> Touched:
-    """Neither idToken nor EVSE with the Started; both come with the first event after it."""
+    """The Started has neither idToken nor EVSE; both come with the first event after it."""
     for start in tape.of("start"):
         following = next(
             (call for call in tape.calls if call.session is start.session and call.kind in ("activity", "sample")), None
@@ -200,7 +200,7 @@ def doubles_start(tape: Tape, random: Random) -> Touched:
 
 
 def restarts_message_ids(tape: Tape, random: Random) -> Touched:
-    """A boot before each session that finds the station free; from there on message ids begin anew."""
+    """A boot before each session that finds the station free; from then on message ids start again."""
     busy = [(session.start_us - MINUTE, session.end_us + MINUTE) for session in tape.station.every_session]
     for session in sorted(tape.station.every_session, key=lambda each: each.start_us)[1:]:
         at_us = session.start_us - 70 * SECOND

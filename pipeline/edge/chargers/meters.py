@@ -1,4 +1,4 @@
-"""Quirks of the meter itself: before anything is said. The energy that flows is never touched."""
+"""Quirks of the meter itself, before the station sends anything. They never change the energy that flows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def resolution(tape: Tape, random: Random, step_wh: int) -> Touched:
 
 
 def refresh(tape: Tape, random: Random, every_us: int) -> Touched:
-    """Power goes on to be sent each minute."""
+    """Power is still sent each minute."""
     tape.interval_us = MINUTE
     for meter in tape.meters.values():
         meter.beat_us = max(meter.beat_us, every_us)

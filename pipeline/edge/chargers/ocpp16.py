@@ -50,7 +50,7 @@ def _number(name: str | None) -> int | None:
 
 
 def _central(call: Call) -> str:
-    """The central system's clock is right; the station does as its quirk says all the same."""
+    """The central system's clock is right; the station nevertheless follows its quirk."""
     return Tape.utc(call.sent_us)
 
 

@@ -73,6 +73,6 @@ def _token(token: str | None) -> dict[str, Any]:
 
 
 def _number(sample: Sample) -> dict[str, Any]:
-    """A number by the standard; a Decimal goes out with its own digits, never through a float."""
+    """A JSON number, as the standard requires; a Decimal keeps its digits and is never converted to a float."""
     value = msgspec.Raw(str(sample.value).encode()) if isinstance(sample.value, Decimal) else sample.value
     return {"value": value, "unitOfMeasure": {"unit": sample.unit}}

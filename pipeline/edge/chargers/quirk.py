@@ -12,8 +12,8 @@ from pipeline.edge.chargers.tape import Protocol, Tape
 
 Fact = Literal["energy", "idle", "times", "driver", "readings", "fine", "power", "linked", "live"]
 """`readings`: registers inside the session; `fine`: they move as soon as energy flows; `power`: measured power inside
-it; `linked`: readings say whose they are; `live`: frames arrive as things happen. Nobody is billed by these five, but
-other proofs lean on them."""
+it; `linked`: readings name their session; `live`: frames arrive as things happen. Nobody is billed by these five, but
+other proofs depend on them."""
 Act = Callable[[Tape, Random], Touched]
 
 BILLED: frozenset[Fact] = frozenset(("energy", "idle", "times", "driver"))
@@ -25,19 +25,19 @@ BOTH: tuple[Protocol, ...] = (*OLD, *NEW)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quirk:
-    """`prepare` changes meters before anything is said, `act` what was said."""
+    """`prepare` changes meters before the station sends anything, `act` changes what it sends."""
 
     meaning: str
     prepare: Act | None = None
     act: Act | None = None
     protocols: tuple[Protocol, ...] = BOTH
     proves: frozenset[Fact] = ALL
-    """Of the sessions that it touches, what the evidence that is left proves: it must be billed exactly."""
+    """What the remaining evidence proves of the sessions that the quirk touches: it must be billed exactly."""
     leans: Mapping[Fact, Sequence[Fact]] = field(default_factory=dict)
-    """Proofs that hold only as long as other facts are there."""
+    """Proofs that hold only together with other facts."""
     betrayed_by: Mapping[Fact, frozenset[Fact]] = field(default_factory=dict)
-    """A fact that this quirk belies, and by what one can notice: with none of that left, what is said is in no way
-    different from what a sound station says of another session, so nobody can be blamed for believing it."""
+    """A fact that this quirk makes wrong, and the facts that show it. Without any of these, the messages do not differ
+    from those of a sound station about another session, so believing them is no error."""
 
 
 def without(*facts: Fact) -> frozenset[Fact]:

@@ -1,4 +1,4 @@
-"""Quirks put together: which can be had at once, and what a station with them says."""
+"""Combinations of quirks: which are possible, and what a station with them sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PAIRS: Mapping[frozenset[str], str] = {
 
 
 def clash(names: Sequence[str]) -> str | None:
-    """Why these quirks cannot be had together; None: they can."""
+    """Why these quirks cannot be combined; None: they can."""
     for pair in combinations(names, 2):
         if frozenset(pair) in _PAIRS:
             return f"{' and '.join(pair)}: {_PAIRS[frozenset(pair)]}"
@@ -31,7 +31,7 @@ def protocols(names: Sequence[str]) -> tuple[Protocol, ...]:
 
 
 def parse_quirks(text: str, protocol: Protocol) -> tuple[str, ...]:
-    """`none` or names, `step_1_kwh,loses_stop`, in the order in which they act. Raises WrongUsage that says why."""
+    """`none` or names, `step_1_kwh,loses_stop`, in the order in which they act. Raises WrongUsage with the reason."""
     names = () if text == "none" else tuple(name.strip() for name in text.split(","))
     for name in names:
         if name not in QUIRKS:
@@ -46,17 +46,17 @@ def parse_quirks(text: str, protocol: Protocol) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a station says with its quirks, and what can be known from it of each session (by transaction id)."""
+    """What a station sends with its quirks, and what that proves of each session (by transaction id)."""
 
     tape: Tape
     quirks: tuple[str, ...]
     proven: Mapping[str, frozenset[Fact]]
     hidden: Mapping[str, frozenset[Fact]]
-    """Facts that are told wrong, and nothing that is said betrays it: see Quirk.betrayed_by."""
+    """Facts that are reported wrong without any sign of it: see Quirk.betrayed_by."""
 
 
 def say(station: StationTruth, protocol: Protocol, names: Sequence[str], seed: int) -> Said:
-    """The tape of `station` with quirks. Each has random numbers of its own: others do not change what it chooses."""
+    """The tape of `station` with quirks. Each has its own random numbers, so that others do not change its choices."""
     tape = Tape(station, protocol, seed)
     chosen = tuple(name for name in QUIRKS if name in names)
     touched: dict[str, list[ChargingTruth]] = {name: [] for name in chosen}

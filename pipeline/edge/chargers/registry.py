@@ -224,7 +224,7 @@ QUIRKS: Mapping[str, Quirk] = {
         act=partial(timing.link_down, keep_readings=False), protocols=NEW,
         proves=without("energy", "idle", "readings", "power", "live")),
     "message_ids_restart": Quirk(
-        meaning="message ids begin anew after each boot", act=identity.restarts_message_ids),
+        meaning="message ids start again after each boot", act=identity.restarts_message_ids),
     "frames_doubled": Quirk(
         meaning="each frame arrives twice", act=timing.doubled),
     "frames_shuffled": Quirk(
@@ -258,12 +258,12 @@ INCOMPATIBLE: Sequence[tuple[tuple[str, ...], str]] = (
     (("clock_context", "trigger_context"), "a reading has one context"),
     (("intervals_only", "power_only", "power_only_201"), "each leaves out what the other keeps"),
     (("link_down_readings_kept", "link_down_readings_lost", "link_down_updates_lost"), "a link is down once"),
-    (("boots_in_session", "message_ids_restart"), "ids that begin anew in a session may be those of its own start"),
+    (("boots_in_session", "message_ids_restart"), "ids that start again in a session may be those of its own start"),
     (("clock_unset", "clock_ahead", "clock_behind", "clock_set"), "a clock that was never set is not off by minutes"),
     (("stopped_by_another", "shares_ids"), "the tag of the stop is what tells the two apart"),
     (("stopped_by_another", "loses_start_answer"), "the tag of the stop is what finds its start"),
     (("frames_shuffled", "message_ids_restart"), "whose answer it is follows from the order alone"),
     (("loses_start", "loses_start_answer"), "a start that is lost waits for no answer"),
-    (("loses_start", "names_driver_late"), "what the start leaves out comes later, so nothing of it is lost"),
+    (("loses_start", "names_driver_late"), "what the start leaves out comes later, so nothing is lost"),
 )
 """Any two of one line cannot be had together, for the reason given; neither can two of different protocols."""

@@ -1,4 +1,4 @@
-"""Quirks of how values are said: the registers of start and stop, and samples."""
+"""Quirks of how values are sent: the registers of start and stop, and samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STANDBY_W = 15
 
 
 def set_register(call: Call, value: int | str | None) -> None:
-    """What a start or stop says of the register, in whichever place its protocol has for it."""
+    """The register of a start or stop, in the field that its protocol has for it."""
     call.register_wh = value
     for entry in call.entries:
         if value is None:
@@ -102,7 +102,7 @@ def power_only(tape: Tape, random: Random) -> Touched:
 
 
 def intervals_only(tape: Tape, random: Random) -> Touched:
-    """Energy of each interval in place of the register, the last one with the stop (1.6: in its transactionData)."""
+    """Energy of each interval instead of the register, the last one with the stop (1.6: in its transactionData)."""
 
     def passed_wh(call: Call, at_us: int) -> int:
         meter = tape.meters[call.connector_id]
@@ -182,7 +182,7 @@ def phase_l1_only(tape: Tape, random: Random) -> Touched:
 
 
 def three_phases(tape: Tape, random: Random, with_total: bool) -> Touched:
-    """L1, L2 and L3 that add up to the total, in place of it or beside it."""
+    """L1, L2 and L3 that add up to the total, which is sent or not."""
     for call in tape.calls:
         for entry in call.entries:
             entry.samples = [part for sample in entry.samples for part in _parts(sample, with_total)]
@@ -251,7 +251,7 @@ def context(tape: Tape, random: Random, word: str) -> Touched:
 
 
 def many_measurands(tape: Tape, random: Random) -> Touched:
-    """What else a station measures, each value in an entry of its own; two sensors of temperature."""
+    """Other measurands of a station, each value in its own entry; two sensors of temperature."""
     for call in tape.of("sample"):
         at_us = call.at_us
         others = [

@@ -1,7 +1,7 @@
-"""What a station says: a tape of calls in terms of both protocols, made sound here and then changed by quirks.
+"""What a station sends: a tape of calls in terms of both protocols, made sound here and then changed by quirks.
 
-The rule of this file: firmware without any quirk. A call knows when something truly happened (`at_us`) and when the
-frame arrives (`sent_us`); what the station's clock makes of the former is decided when the tape is written.
+The rule of this file: firmware without any quirk. A call knows when something really happened (`at_us`) and when the
+frame arrives (`sent_us`); the writers of the protocols turn the former into a time of the station's clock.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ class Meter:
         self.lifetime = Lifetime(sessions)
         self.step_wh = 1
         self.beat_us = 0
-        """The register is refreshed at each full multiple of it, and where a session begins or ends; 0: always."""
+        """The register is refreshed at each full multiple, and where a session begins or ends; 0: always."""
         self.modulus_wh = 0
-        """It wraps here; 0: never."""
+        """The register wraps here; 0: never."""
         self.shifts: list[tuple[int, int]] = [(0, 0)]
         """(from us, added): another meter, a reset, another count at the beginning."""
         self.frozen: list[tuple[int, int]] = []
-        """(from us, to us): it stands still although energy flows."""
+        """(from us, to us): the register stands still although energy flows."""
         self._fresh = sorted(at for session in sessions for at in (session.start_us, session.end_us))
 
     def refreshed_us(self, at_us: int) -> int:
@@ -119,7 +119,7 @@ class Meter:
         return (whole % self.modulus_wh if self.modulus_wh else whole) // self.step_wh * self.step_wh
 
     def restart(self, at_us: int, from_wh: int) -> None:
-        """From `at_us` on the meter counts on from `from_wh`."""
+        """The meter counts from `from_wh` since `at_us`."""
         self.shifts.append((at_us, from_wh * 1000 - self.flowed(at_us)))
         self.shifts.sort()
 
@@ -128,7 +128,7 @@ class Meter:
 
 
 class Tape:
-    """Everything that one station says, and how it is delivered. `record` fills it."""
+    """Everything that one station sends, and how it is delivered. `record` fills it."""
 
     def __init__(self, station: StationTruth, protocol: Protocol, seed: int) -> None:
         self.station, self.protocol, self.seed = station, protocol, seed
@@ -186,14 +186,14 @@ class Tape:
                             yield call, entry, sample
 
     def add(self, call: Call) -> Call:
-        """Another call of the station; `sent_us` stands or follows from `at_us`."""
+        """Adds a call of the station; without `sent_us` it is sent soon after `at_us`."""
         call.message_id = call.message_id or self.new_id()
         call.sent_us = call.sent_us or call.at_us + self.latency_us()
         self.calls.append(call)
         return call
 
     def number(self) -> None:
-        """Numbers the events of each transaction anew: quirks that a station knows of leave no gap."""
+        """Numbers the events of each transaction again: quirks that a station knows about leave no gap."""
         numbers: dict[int, int] = {}
         for call in self.of("start", "activity", "sample", "stop"):
             if call.in_transaction:
@@ -205,7 +205,7 @@ class Tape:
 
 
 def record(tape: Tape) -> None:
-    """What a sound station says about all that happens at it, in order; a boot before, heartbeats between."""
+    """What a sound station sends about everything that happens at it, in order, with a boot and heartbeats."""
     station = tape.station
     calls = [Call(kind="boot", at_us=station.begin_us)]
     last_us = station.end_us + 3 * 3600 * SECOND

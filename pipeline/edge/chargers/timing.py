@@ -1,4 +1,4 @@
-"""Quirks of clocks and links: what a station believes the time to be, and when its frames arrive.
+"""Quirks of clocks and links: which time a station has, and when its frames arrive.
 
 Each function returns the sessions that it touched, or None for all.
 """
@@ -28,7 +28,7 @@ def clock_off(tape: Tape, random: Random, by_us: int) -> Touched:
 
 
 def clock_unset(tape: Tape, random: Random) -> Touched:
-    """Nobody ever told the station the time: it counts from 1970 on."""
+    """The station's clock was never set: it counts from 1970 on."""
     tape.offsets.append((0, -tape.station.begin_us))
     return None
 
@@ -59,8 +59,8 @@ def one_late(tape: Tape, random: Random) -> Touched:
 def link_down(tape: Tape, random: Random, keep_readings: bool) -> Touched:
     """Once, in a session, the link is down for 25 minutes: starts and stops are queued and sent in order afterwards.
 
-    So are all events of a transaction in 2.0.1, if readings are kept. Statuses and heartbeats are lost, in 1.6 also
-    readings of a transaction whose start is in the queue: it has no id yet.
+    In 2.0.1 all events of a transaction are queued, too, if readings are kept. Statuses and heartbeats are lost, in 1.6
+    also readings of a transaction whose start is in the queue, because it has no id yet.
     """
     down_us = inside(random.choice(some(tape, random)), random)
     up_us = down_us + LINK_DOWN_US

@@ -1,7 +1,7 @@
-"""What really happens at virtual chargers: cars, power, energy, times and drivers, before anybody measures anything.
+"""What really happens at virtual chargers: cars, power, energy, times and drivers, before anything is measured.
 
-The rule of this file: physics only. It imports nothing of the pipeline, so that no rule of the pipeline can find its
-way into what the pipeline is compared with. Power is linear in pieces; energy is kept in integer mWh, times in us UTC.
+The rule of this file: physics only. It imports nothing of the pipeline, so that no rule of the pipeline gets into what
+the pipeline is compared with. Power is piecewise linear; energy is integer mWh, times are us UTC.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ Activity = Literal["charging", "idle", "evse_pause"]
 AC_RATINGS_W = (3_700, 7_400, 11_000, 22_000)
 DC_RATINGS_W = (50_000, 150_000)
 LEAST_WH = 2_200
-"""A session that charges takes at least so much, whatever its power: more than two steps of the coarsest register."""
+"""A session that charges takes at least so much, whatever its power: more than twice the coarsest resolution."""
 
 
 class ChargingPeriod(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of a session in which power is linear and the activity one."""
+    """A part of a session with linear power and one activity."""
 
     from_us: int
     to_us: int
@@ -56,7 +56,7 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     station_id: str
     connector_id: int
     transaction_id: str
-    """As a sound station and central system would have it."""
+    """The id that a sound station and central system would use."""
     token: str
     power_type: Literal["AC", "DC"]
     start_us: int
@@ -71,7 +71,7 @@ class ChargingTruth(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     @cached_property
     def energy_wh(self) -> int:
-        """As a meter without any fault and with a step of 1 Wh says it: the difference of two whole registers."""
+        """As measured by a meter without faults and with a resolution of 1 Wh: the difference of two registers."""
         return (self.lifetime_mwh + self.energy_mwh) // 1000 - self.lifetime_mwh // 1000
 
     @cached_property
@@ -105,7 +105,7 @@ class StationTruth:
     station_id: str
     power_type: Literal["AC", "DC"]
     rating_w: int
-    """What the wiring delivers at most; what the site's documents say is up to whoever writes them."""
+    """The most that the wiring delivers; the site's documents may name another rating."""
     interval_us: int
     """Of its readings."""
     begin_us: int
@@ -179,7 +179,7 @@ def _stays(random: Random, at_us: int) -> tuple[ChargingPeriod, ...]:
 
 
 def _charges(random: Random, at_us: int, power_type: str, rating_w: int) -> tuple[ChargingPeriod, ...]:
-    """Waits, charges, pauses, tapers and stays: what of it happens, and for how long, is drawn."""
+    """Waits, charges, pauses, tapers and stays: which of these happen, and for how long, is drawn."""
     power_w = rating_w * random.choice((60, 75, 90, 100, 100)) // 100
     least_s = LEAST_WH * 3600 // power_w
     main_s = max(random.randrange(900, 3000 if power_type == "DC" else 6000), least_s)

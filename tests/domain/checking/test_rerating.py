@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from pipeline.domain.checking.rerating import facts_of, rerate
 from pipeline.domain.metering.slots import spread
 from pipeline.domain.outputs import StrippedSession
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.restrictions import Calendar
 from pipeline.domain.pricing.tariff import Tariff
@@ -45,7 +45,7 @@ def published(facts: Facts, tariff: Tariff, zone: str, session_id: str = "A") ->
     first = (facts.start_us, known[0][1] if known else 0)
     points = known if known and known[0][0] == facts.start_us else [first, *known]
     times, registers = [at_us for at_us, _ in points], [wh for _, wh in points]
-    activity = facts.activity or [Stretch(facts.start_us, "charging")]
+    activity = facts.activity or [ActivityPeriod(facts.start_us, "charging")]
     return StrippedSession(
         session_id=session_id,
         revision=1,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.domain.metering.measured import seconds
 from pipeline.domain.metering.slots import spread
-from pipeline.domain.pricing.facts import Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod
 from pipeline.domain.station import MINUTE, QUARTER, SECOND
 
 START = 1_772_436_600_000_000
@@ -29,7 +29,7 @@ def test_slots_re_add_to_their_session(
     start, end = times[0], times[-1]
     turns = [start, *(each for each in (start + sum(changes[: n + 1]) for n in range(len(changes))) if each < end)]
     idle = [(number % 2 == 0) == is_idle_first for number in range(len(turns))]
-    activity = [Stretch(at, "idle" if rests else "charging") for at, rests in zip(turns, idle, strict=True)]
+    activity = [ActivityPeriod(at, "idle" if rests else "charging") for at, rests in zip(turns, idle, strict=True)]
     charging = sum(b - a for (a, b), rests in zip(pairwise([*turns, end]), idle, strict=True) if not rests)
     slots = spread(times, registers, activity, end)
     assert sum(each.energy_wh for each in slots) == registers[-1] - registers[0]
@@ -42,7 +42,7 @@ def test_slots_re_add_to_their_session(
 def test_a_second_that_rounding_leaves_over_goes_to_a_slot_that_has_room_for_it() -> None:
     """0.6 s of idle time, then 1799.7 s of charging that end 0.3 s into a slot."""
     end = START + 2 * QUARTER + 300_000
-    activity = [Stretch(START, "idle"), Stretch(START + 600_000, "charging")]
+    activity = [ActivityPeriod(START, "idle"), ActivityPeriod(START + 600_000, "charging")]
     slots = spread([START, end], [0, 6_000], activity, end)
     assert [(each.occupied_s, each.charging_s) for each in slots] == [(900, 900), (900, 900), (0, 0)]
     assert seconds(2 * QUARTER - 600_000 + 300_000) == 2 * QUARTER // SECOND

@@ -139,7 +139,7 @@ def _activity(facts: Facts, us: int) -> str:
 
 
 def _end_of_charging(facts: Facts, registers: dict[int, Fraction], resume_kwh: Fraction) -> int | None:
-    """End of the last stretch of charging that delivered enough; None if it lasts to the end of the session."""
+    """End of the last period of charging that delivered enough; None if it lasts to the end of the session."""
     found, began = None, facts.start_us
     for us in range(facts.start_us, facts.end_us + 1, MINUTE_US):
         is_idle = us < facts.end_us and _activity(facts, us) == "idle"

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline.domain.pricing.facts import Activity, Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import Activity, ActivityPeriod, Facts, Reading
 from tests.domain.pricing.oracle import DAY_NAMES, MINUTE_US
 
 HOUR_US = 60 * MINUTE_US
@@ -121,5 +121,5 @@ def sessions(draw: st.DrawFn) -> tuple[Facts, str]:
     if draw(st.booleans()):
         names: list[Activity] = ["charging", "idle", "evse_pause"]
         turns = {0, *draw(st.sets(st.integers(0, minutes - 1), max_size=4))}
-        activity = [Stretch(start_us + at * MINUTE_US, draw(st.sampled_from(names))) for at in sorted(turns)]
+        activity = [ActivityPeriod(start_us + at * MINUTE_US, draw(st.sampled_from(names))) for at in sorted(turns)]
     return Facts(start_us, start_us + minutes * MINUTE_US, readings, activity), zone

@@ -16,7 +16,7 @@ import pytest
 from pipeline.domain.pricing.facts import Facts, Reading
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.price import price
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.domain.pricing.tariff import Tariff
 from pipeline.domain.pricing.units import US_PER_HOUR, us_of
 from pipeline.wire.price_signals import decode_price_csv
@@ -29,7 +29,7 @@ MWH_PER_HOUR = 2_000_000
 
 
 @pytest.fixture(scope="module")
-def slots(reference_file: Callable[[str], Path]) -> list[Slot]:
+def slots(reference_file: Callable[[str], Path]) -> list[PriceSlot]:
     data = gzip.decompress(reference_file("prices/day_ahead_de_lu_2020_2024.csv.gz").read_bytes())
     return decode_price_csv(data, "day_ahead", "spot", minutes=60, currency="EUR")
 
@@ -58,7 +58,7 @@ def even(start_us: int, end_us: int) -> Facts:
     return Facts(start_us, end_us, [Reading(start_us, 0), Reading(end_us, register)], [])
 
 
-def test_every_hour_of_every_day_is_billed_once_at_its_price(slots: list[Slot]) -> None:
+def test_every_hour_of_every_day_is_billed_once_at_its_price(slots: list[PriceSlot]) -> None:
     """I7 on 1,827 days, ten of them with 23 or 25 hours; a negative price carries no markup."""
     tariff, signals = spot_tariff(markup=0.05, fee=0.03), Signals(slots)
     by_start = {slot.start_us: slot.price or Decimal(0) for slot in slots}
@@ -82,11 +82,11 @@ def test_every_hour_of_every_day_is_billed_once_at_its_price(slots: list[Slot]) 
     assert sum(hours.values()) == 43_848
 
 
-def test_a_session_over_a_change_of_the_clock_is_the_sum_of_its_minutes(slots: list[Slot]) -> None:
+def test_a_session_over_a_change_of_the_clock_is_the_sum_of_its_minutes(slots: list[PriceSlot]) -> None:
     """Quarter-hour slots made from the hours; local network windows; each change of the clock, cut at every minute."""
     quarter = US_PER_HOUR // 4
     quarters = [
-        Slot(
+        PriceSlot(
             series="spot", start_us=slot.start_us + part * quarter, end_us=slot.start_us + (part + 1) * quarter,
             price=slot.price, currency="EUR",
         )
@@ -113,7 +113,7 @@ def test_a_session_over_a_change_of_the_clock_is_the_sum_of_its_minutes(slots: l
         assert abs(Decimal(fold.bill(end_us).total_excl or "") - Decimal(whole.total_excl or "")) <= tolerance
 
 
-def test_a_missing_hour_holds_the_bill(slots: list[Slot]) -> None:
+def test_a_missing_hour_holds_the_bill(slots: list[PriceSlot]) -> None:
     start_us = midnight(date(2024, 10, 27))
     gap = [slot for slot in slots if slot.start_us != start_us + 3 * US_PER_HOUR]
     bill = price(even(start_us, start_us + 5 * US_PER_HOUR), spot_tariff(), BERLIN, Signals(gap))

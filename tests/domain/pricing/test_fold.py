@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.price import price
-from pipeline.domain.pricing.signals import Signals, Slot
+from pipeline.domain.pricing.signals import PriceSlot, Signals
 from pipeline.domain.pricing.tariff import CannotPrice, Tariff
 from pipeline.wire.json_values import instant
 from pipeline.wire.tariffs import decode_tariffs
@@ -97,9 +97,9 @@ def test_an_energy_threshold_acts_at_the_first_instant_at_which_it_is_reached() 
     assert found == [("ENERGY", "1.000000"), ("ENERGY", "6.000000"), ("TIME", "85.714286")]
 
 
-def slot(start: int, price_: str, **fields: Any) -> Slot:
+def slot(start: int, price_: str, **fields: Any) -> PriceSlot:
     begin = START + start * MINUTE
-    return Slot(series="spot", start_us=begin, end_us=begin + 15 * MINUTE, price=Decimal(price_), **fields)
+    return PriceSlot(series="spot", start_us=begin, end_us=begin + 15 * MINUTE, price=Decimal(price_), **fields)
 
 
 SPOT = {"price_components": [{"type": "ENERGY", "price": 0.5, "vat": 0, "x_dynamic": {"signal": "spot"}}]}
@@ -114,7 +114,7 @@ def test_the_last_revision_before_the_slot_begins_prices_it() -> None:
 
 
 def test_slots_of_15_and_60_minutes_mix() -> None:
-    hour = Slot(series="spot", start_us=START, end_us=START + 60 * MINUTE, price=Decimal(100))
+    hour = PriceSlot(series="spot", start_us=START, end_us=START + 60 * MINUTE, price=Decimal(100))
     bill = price(HOUR, tariff(SPOT), None, Signals([hour, slot(15, "300")]))
     energy = [(line.quantity, line.unit_price) for line in bill.lines if line.dimension == "ENERGY"]
     assert energy == [("1.000000", "0.1000"), ("1.000000", "0.3000"), ("2.000000", "0.1000")]
@@ -169,11 +169,11 @@ def test_a_running_bill_says_so() -> None:
 
 
 def test_long_sessions_stay_cheap_per_reading() -> None:
-    """Within a stretch a reading costs a comparison: a generous bound, so that a slow machine does not fail it."""
+    """Within a period a reading costs a comparison: a generous bound, so that a slow machine does not fail it."""
     fold = Fold.open(tariff(*DAY_AND_NIGHT), "Europe/Amsterdam", None, START, 0)
     began = time.process_time()
     for second in range(1, 20_001):
         fold.reading(START + second * 100_000, second * 10)
     assert (time.process_time() - began) / 20_000 < 20e-6
-    assert price(Facts(START, START + 1, [Reading(START, 0)], [Stretch(START, "idle")]), tariff(*DAY_AND_NIGHT),
+    assert price(Facts(START, START + 1, [Reading(START, 0)], [ActivityPeriod(START, "idle")]), tariff(*DAY_AND_NIGHT),
                  "Europe/Amsterdam").total_excl == "0.0000"  # fmt: skip

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pipeline.domain.events import PriceQuote
 from pipeline.domain.outputs import Line
 from pipeline.domain.pricing.bill import Bill
-from pipeline.domain.pricing.facts import Facts, Reading, Stretch
+from pipeline.domain.pricing.facts import ActivityPeriod, Facts, Reading
 from pipeline.domain.pricing.fold import Fold
 from pipeline.domain.pricing.price import price
 from pipeline.domain.pricing.tariff import Tariff
@@ -99,7 +99,7 @@ def test_the_running_cost_is_the_bill_of_the_facts_so_far(document: dict[str, An
     tariff = as_tariff(document)
     first = facts.readings[0].register_mwh if facts.readings else None
     fold = Fold.open(tariff, zone, None, facts.start_us, first)
-    events: list[Reading | Stretch] = sorted([*facts.activity, *facts.readings], key=_event_time)
+    events: list[Reading | ActivityPeriod] = sorted([*facts.activity, *facts.readings], key=_event_time)
     for place, event in enumerate(events):
         if isinstance(event, Reading):
             fold.reading(*event)
@@ -111,7 +111,7 @@ def test_the_running_cost_is_the_bill_of_the_facts_so_far(document: dict[str, An
         if facts.readings and not readings:
             readings = [Reading(facts.start_us, facts.readings[0].register_mwh)]
         bill = price(
-            Facts(facts.start_us, now_us, readings, [each for each in so_far if isinstance(each, Stretch)]),
+            Facts(facts.start_us, now_us, readings, [each for each in so_far if isinstance(each, ActivityPeriod)]),
             tariff,
             zone,
             final=False,
@@ -271,7 +271,7 @@ def halves(facts: Facts, cut_us: int) -> tuple[Facts, Facts]:
         moved = share * (after[0].register_mwh - before[-1].register_mwh)
         at_cut = [Reading(cut_us, before[-1].register_mwh + int(moved))]
     activity = [each for each in facts.activity if each.from_us < cut_us]
-    going_on = [Stretch(cut_us, activity[-1].activity)] if activity else []
+    going_on = [ActivityPeriod(cut_us, activity[-1].activity)] if activity else []
     later = [each for each in facts.activity if each.from_us >= cut_us]
     if later and later[0].from_us == cut_us:
         going_on = []
@@ -282,5 +282,5 @@ def halves(facts: Facts, cut_us: int) -> tuple[Facts, Facts]:
     )
 
 
-def _event_time(event: Reading | Stretch) -> int:
+def _event_time(event: Reading | ActivityPeriod) -> int:
     return event[0]

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.domain.pricing.signals import Book, Signals, Slot, disputes
+from pipeline.domain.pricing.signals import PriceSlot, Signals, SignalStore, disputes
 
 T0 = 1_772_436_600_000_000
 MINUTE = 60_000_000
 
 
-def slot(start: int, minutes: int, price: int, revision: int = 1, published: int | None = None) -> Slot:
-    return Slot(
+def slot(start: int, minutes: int, price: int, revision: int = 1, published: int | None = None) -> PriceSlot:
+    return PriceSlot(
         series="spot",
         start_us=T0 + start * MINUTE,
         end_us=T0 + (start + minutes) * MINUTE,
@@ -46,7 +46,7 @@ def priced(signals: Signals, minute: int) -> tuple[Decimal | None, int]:
 
 
 @given(SLOTS, st.randoms(use_true_random=False))
-def test_the_price_does_not_depend_on_the_order_of_the_slots(slots: list[Slot], order: random.Random) -> None:
+def test_the_price_does_not_depend_on_the_order_of_the_slots(slots: list[PriceSlot], order: random.Random) -> None:
     shuffled = slots.copy()
     order.shuffle(shuffled)
     for minute in range(-5, 125, 5):
@@ -56,7 +56,7 @@ def test_the_price_does_not_depend_on_the_order_of_the_slots(slots: list[Slot], 
 
 
 @given(SLOTS)
-def test_where_nothing_is_disputed_the_highest_revision_has_its_price(slots: list[Slot]) -> None:
+def test_where_nothing_is_disputed_the_highest_revision_has_its_price(slots: list[PriceSlot]) -> None:
     if any(True for _ in disputes(slots)):
         return
     latest = {each.start_us: each for each in sorted(slots, key=lambda each: (each.revision, each.published_us or 0))}
@@ -88,7 +88,7 @@ def test_where_nothing_is_disputed_the_highest_revision_has_its_price(slots: lis
     ],
 )
 def test_a_dispute_is_one_that_neither_revision_nor_publication_decides(
-    one: Slot, other: Slot, is_disputed: bool
+    one: PriceSlot, other: PriceSlot, is_disputed: bool
 ) -> None:
     assert [set(pair) for pair in disputes([one, other])] == ([{one, other}] if is_disputed else [])
     assert bool(list(disputes([other, one]))) is is_disputed
@@ -110,9 +110,9 @@ def test_a_higher_revision_counts_although_it_began_before() -> None:
 def test_a_contradiction_acts_from_the_offset_that_brought_it() -> None:
     """The view before it prices as it did: a replay gives the same bill."""
     for first, second in ((80, 95), (95, 80)):
-        book = Book()
-        book.add(0, slot(0, 15, first))
-        book.add(1, slot(0, 15, second))
-        book.add(2, slot(0, 15, 70, revision=2))
-        seen = [priced(Signals(book=book, end=end), 5)[0] for end in range(4)]
+        store = SignalStore()
+        store.add(0, slot(0, 15, first))
+        store.add(1, slot(0, 15, second))
+        store.add(2, slot(0, 15, 70, revision=2))
+        seen = [priced(Signals(store=store, end=end), 5)[0] for end in range(4)]
         assert seen == [None, first, None, 70]

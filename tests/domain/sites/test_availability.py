@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.outputs import ConnectorChanged, ConnectorState
-from pipeline.domain.pricing.signals import Slot
+from pipeline.domain.pricing.signals import PriceSlot
 from pipeline.domain.sites.availability import LEAD, SiteState, note, publish, value
 from pipeline.domain.station import MINUTE, QUARTER, SECOND
 
@@ -112,7 +112,7 @@ def test_any_ticks_publish_each_slot_at_most_once_and_before_it_begins(
     changes: list[tuple[ConnectorState, int]], seconds: list[int]
 ) -> None:
     found = site(*(changed(state, number, since=place) for place, (state, number) in enumerate(changes)))
-    published: list[Slot] = []
+    published: list[PriceSlot] = []
     for now in sorted(SLOT + second * SECOND for second in seconds):
         found = msgspec.msgpack.decode(msgspec.msgpack.encode(found), type=SiteState)
         if found.wake_us <= now:

@@ -1,8 +1,8 @@
-"""A tariff version compiled for one time zone: which component is active in which stretch of time.
+"""A tariff version compiled for one time zone: which component is active in which period.
 
 Compiled once and shared by all sessions: calendars become, per UTC day, a list of instants at which the set of
-matching elements changes. Between two of them only the conditions of `Rules` (energy, duration, power, idle) and the
-signal slots decide.
+matching elements changes. Between two of these instants only the conditions of `Rules` (energy, duration, power, idle)
+and the price slots decide.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Candidate = tuple[tuple[Condition, ...], Source]
 
 
 class Active(NamedTuple):
-    """The component of each dimension that is active at an instant; without one, why not, and what was unknown."""
+    """For each dimension the component that is active at an instant, or why none is, and what was unknown."""
 
     units: Four[Unit | None]
     unpriced: Four[str] = (NO_MATCH, NO_MATCH, NO_MATCH, NO_MATCH)
@@ -43,7 +43,7 @@ class Active(NamedTuple):
 
 
 class Rules:
-    """What is left to decide while the calendar does not change: candidates per dimension, in rank order."""
+    """What remains to be decided while the calendar does not change: candidates per dimension, in rank order."""
 
     __slots__ = ("active", "candidates", "conditions", "windows")
 
@@ -54,20 +54,20 @@ class Rules:
             {each for candidate in candidates for conditions, _ in candidate for each in conditions}
         )
         self.active: Active | None = None
-        """Set if nothing is left to decide: no condition, no signal."""
+        """Set if nothing remains to be decided: no condition, no signal."""
         if not self.conditions and not windows:
             self.active = Active(four([each[0][1].unit if each else None for each in candidates]))
 
 
-class Stretch(NamedTuple):
-    """Until `to_us` the same rules hold under the same UTC offset (None: no zone is needed)."""
+class RulePeriod(NamedTuple):
+    """The same rules hold until `to_us` under the same UTC offset (None: no zone is needed)."""
 
     to_us: int
     offset_s: int | None
     rules: Rules
 
 
-class Plan:
+class CompiledTariff:
     """One part of a tariff (the session, or its reservation) for one zone. Immutable but for its caches."""
 
     __slots__ = (
@@ -91,23 +91,23 @@ class Plan:
         self.has_power = any(isinstance(condition, PowerNow | CurrentNow) for condition in conditions)
         self._calendars = tuple(dict.fromkeys(each for element, _ in self._elements for each in _calendars_of(element)))
         self._clock_minutes = sorted({minute for calendar in self._calendars for minute in calendar.bounds()})
-        self._days: dict[int, list[Stretch]] = {}
+        self._days: dict[int, list[RulePeriod]] = {}
         self._rules: dict[tuple[bool, ...], Rules] = {}
 
-    def at(self, us: int) -> Stretch:
+    def at(self, us: int) -> RulePeriod:
         """The rules in force at an instant, and until when."""
         if self.zone is None:
-            return Stretch(NEVER_US, None, self._rules_for(()))
+            return RulePeriod(NEVER_US, None, self._rules_for(()))
         day = us // US_PER_DAY
-        stretches = self._days.get(day)
-        if stretches is None:
+        periods = self._days.get(day)
+        if periods is None:
             if len(self._days) >= _DAYS_KEPT:
                 self._days.clear()
-            stretches = self._days[day] = self._compile(day, self.zone)
-        for stretch in stretches:
-            if us < stretch.to_us:
-                return stretch
-        raise AssertionError("the last stretch of a day ends with the day")
+            periods = self._days[day] = self._compile(day, self.zone)
+        for period in periods:
+            if us < period.to_us:
+                return period
+        raise AssertionError("the last period of a day ends with the day")
 
     def activate(self, rules: Rules, moment: Moment, signals: Signals, lock_us: int | None = None) -> Active:
         """The active components where the calendar alone does not decide; signals keep their value of `lock_us`."""
@@ -137,9 +137,9 @@ class Plan:
         is_doubtful = any(unknown) or any(unit is not None and unit.missing for unit in units)
         return Active(four(units), four(unpriced), four(unknown), until_us, until_mwh, is_doubtful)
 
-    def _compile(self, day: int, zone_name: str) -> list[Stretch]:
+    def _compile(self, day: int, zone_name: str) -> list[RulePeriod]:
         zone = zone_of(zone_name)
-        stretches: list[Stretch] = []
+        periods: list[RulePeriod] = []
         before: tuple[tuple[bool, ...], int] | None = None
         for us in candidate_instants(day, zone_name, self._clock_minutes):
             label = label_of(us, zone)
@@ -147,10 +147,10 @@ class Plan:
             if state == before:
                 continue
             before = state
-            if stretches:
-                stretches[-1] = stretches[-1]._replace(to_us=us)
-            stretches.append(Stretch((day + 1) * US_PER_DAY, state[1], self._rules_for(state[0])))
-        return stretches
+            if periods:
+                periods[-1] = periods[-1]._replace(to_us=us)
+            periods.append(RulePeriod((day + 1) * US_PER_DAY, state[1], self._rules_for(state[0])))
+        return periods
 
     def _rules_for(self, holds: tuple[bool, ...]) -> Rules:
         rules = self._rules.get(holds)
@@ -177,9 +177,11 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def plan_for(tariff: Tariff, zone: str | None, part: Part = "session", tax_rate: Decimal | None = None) -> Plan:
-    """The compiled plan; raises CannotPrice TIME_ZONE_MISSING, never assumes a zone (D6)."""
-    return Plan(tariff, zone, part, tax_rate)
+def compile_tariff(
+    tariff: Tariff, zone: str | None, part: Part = "session", tax_rate: Decimal | None = None
+) -> CompiledTariff:
+    """Compiled once per arguments; raises CannotPrice TIME_ZONE_MISSING, never assumes a zone (D6)."""
+    return CompiledTariff(tariff, zone, part, tax_rate)
 
 
 def _checked_zone(tariff: Tariff, zone: str | None) -> str | None:
