@@ -127,7 +127,7 @@ def _credentials(data: Path, secure: bool) -> Credentials | None:
     if secure and is_old and not folder.exists():
         raise WrongUsage(f"{data} was begun without --secure, and its broker knows no users; choose another --data")
     if not secure and folder.exists():
-        raise WrongUsage(f"{data} was begun with --secure, and would be open to everybody without; add --secure")
+        raise WrongUsage(f"{data} was begun with --secure, and without it would be open to everybody; add --secure")
     return create(folder, list(ROLES)) if secure else None
 
 
@@ -145,7 +145,7 @@ def prepare(found: Settings, replication_factor: int | None = None) -> None:
 @kafka_port_option
 @clickhouse_port_option
 @click.option("--bare", is_flag=True, help="Neither create topics nor migrate.")
-@click.option("--secure", is_flag=True, help="TLS, a user per role, and what no role may do is refused.")
+@click.option("--secure", is_flag=True, help="TLS, one user per role, and only the rights of roles.")
 @json_option
 def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, secure: bool, as_json: bool) -> None:
     """Run an embedded Kafka broker and ClickHouse endpoint, both on 127.0.0.1, until Ctrl-C.
