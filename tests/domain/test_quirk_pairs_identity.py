@@ -63,6 +63,8 @@ from tests.scored.quirks import LAWS
         ("clock_ahead+link_down_readings_kept", "ocpp2.0.1", 915002),
         # a stop whose register says nothing, with the tag of one of two sessions that share its id
         ("stop_register_zero+shares_ids", "ocpp1.6", 988715),
+        # a stop with the tag of its session, whose register was reset
+        ("resets_in_session+shares_ids", "ocpp1.6", 2176134),
         # a boot before the start, told after it
         ("over_voltage+reading_ids_missing", "ocpp2.0.1", 550),
     ],

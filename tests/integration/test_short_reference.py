@@ -16,6 +16,8 @@ from pipeline.topics import METER_EVENTS, SITES
 from tests.integration.stack import COMMAND, chargeline, environment
 from tests.runtime.probes import asked, free_port, until
 
+pytestmark = pytest.mark.verify
+
 Worker = Callable[[], subprocess.Popen[bytes]]
 PARTITIONS = 8
 

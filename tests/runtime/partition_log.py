@@ -20,6 +20,10 @@ from pipeline.wire.quarantine import RELEASE, SIGNATURE, Kept, decode_kept
 CHANGELOG = "changelog"
 
 
+CHUNK = 40
+"""Of what is kept, as it is read."""
+
+
 class Produced(NamedTuple):
     topic: str
     key: bytes | None
@@ -134,10 +138,15 @@ class PartitionLog:
         return self.source_log[start:end]
 
     def kept(self, partition: int, source: str) -> Iterator[Sequence[tuple[bytes, Kept | None]]]:
+        chunk: list[tuple[bytes, Kept | None]] = []
         for each in [each for each in self.committed_records if each.topic == QUARANTINE]:
             found = None if each.value is None else decode_kept(each.key or b"", each.value, each.headers, source)
             if found is not None or each.value is None:
-                yield [(each.key or b"", found)]
+                chunk.append((each.key or b"", found))
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+        yield chunk
 
     def still_kept(self) -> list[Kept]:
         """As a compaction leaves them."""

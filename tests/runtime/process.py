@@ -25,9 +25,9 @@ from tests.runtime.counting import Count, Counting
 async def main(options: dict[str, Any]) -> None:
     phases = Phases(Path(options["phase_file"]) if options.get("phase_file") else None, options.get("pause_at", ""))
     meters = Meters()
-    stage: DurableStage[Count] = DurableStage(
-        StageConfig(**options["stage"]), Counting(options["output"], options.get("reached", NEVER)), meters, phases
-    )
+    logic = Counting(options["output"], options.get("reached", NEVER))
+    logic.broken = options.get("broken", True)
+    stage: DurableStage[Count] = DurableStage(StageConfig(**options["stage"]), logic, meters, phases)
     app = faust_app(stage.name)
 
     @app.agent(stage.channel(app), name="count")

@@ -52,6 +52,8 @@ class Arena:
             self._topic(self.output, 2, {}),
             self._topic("dead-letters", 4, {"max.message.bytes": "5373952"}),
             self._topic("rejections", 8, {}),
+            self._topic("quarantine", 8, {"cleanup.policy": "compact"}),
+            self._topic("anomalies", 8, {}),
         ]
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for made in admin.create_topics(topics).values():

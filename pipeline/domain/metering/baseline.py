@@ -156,7 +156,7 @@ def _leads_to_first(found: Evidence, samples: list[Point], bound: Bound, start_w
     watts = [power for told_us, power in found.powers if told_us >= at]
     watts += [_rate_w((at, register), after) for after in later[:1]]
     off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
-    return min(abs(off), register - start_wh) <= bound.step_wh
+    return min(abs(off), register - start_wh) < bound.step_wh  # that stop itself may be a step short
 
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:
@@ -184,7 +184,9 @@ def _counts_from_0(found: Evidence, samples: list[Point], start: int, bound: Bou
         return True
     if at - found.since_us > max((found.until_us - found.since_us) // 2, LAG) or at >= found.until_us - AT_THE_END:
         return False  # a meter that was reset or replaced before it would look the same
-    return stop < start and bound.allows(stop - last, tail) if _is_useful(stop, start) else last < start
+    if _is_useful(stop, start):
+        return stop < start and bound.allows(stop - last, tail)
+    return last < start or (last > start and _fits_better(found, counted, start, None, bound))
 
 
 def _without_dropouts(samples: list[Point]) -> list[Point]:
@@ -211,7 +213,7 @@ def _may_count_from_0(found: Evidence, start: int, bound: Bound) -> bool:
         return False
     (at, first), (_, last) = samples[0], samples[-1]
     most = bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh
-    return start - small(bound) <= first <= most and last > start
+    return first <= most and last > start
 
 
 def _fits_better(found: Evidence, samples: list[Point], start: int, stop: int | None, bound: Bound) -> bool:

@@ -8,8 +8,8 @@ energy, which no register proves, stands in a column of its own and is no part o
 (reset, replaced meter) is carried on by an offset, so that the scale of the ledger only rises.
 
 Two sessions that claim one stretch of the register (messages of one charge whose ids were altered) are a difference
-for as long as both stand: that is what it is for. It goes when one of them becomes a part of the other, or is booked
-otherwise.
+for as long as both stand: that is what it is for. It goes when all of them are given back, or booked apart. No honest
+station has any; on stations that send altered records nearly all of these sessions are held for a missing start.
 """
 
 from __future__ import annotations

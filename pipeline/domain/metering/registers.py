@@ -174,7 +174,8 @@ def _returns(points: list[Point], index: int, back: int, before: Point, bound: B
         return False
     below = [each for _, each in points[index:back]]
     is_dip = before[1] - min(below) <= small(bound)
-    return is_dip or not bound.allows(register - low, max(at - since, LAG)) or min(below) == max(below)
+    is_flat = min(below) == max(below) and (len(below) > 1 or low == 0)  # one value alone may have climbed from 0
+    return is_dip or is_flat or not bound.allows(register - low, max(at - since, LAG))
 
 
 def _stands(before: list[Point], after: list[Point]) -> bool:

@@ -91,13 +91,15 @@ def shell(station: Station, transaction: str, connector_id: int | None, at: int)
 
 
 def unarchive(station: Station, key: str) -> Session | None:
-    """A closed session that a late event concerns comes back from its archive record."""
+    """A closed session that a late event concerns comes back from its archive record, and leaves none behind: it may
+    become a part of another one, and must not come back a second time with what it had booked and billed."""
     if station.archive is None:
         return None
     kept = station.archive.get(key.encode())
     if kept is None:
         return None
     session = station.sessions[key] = decode_archived(kept)
+    station.archive.drop(key.encode())
     for name in session.aliases:
         if not name.startswith("call:"):  # ids of calls are given again
             station.sessions.setdefault(name, session)

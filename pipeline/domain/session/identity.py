@@ -58,13 +58,28 @@ def stopped_by_another(station: Station, stop: SessionEnded) -> Session | None:
     return known[0] if known[0].token is not None or known[0].started_at_us is None else None
 
 
-def _lone_shell(station: Station, stop: SessionEnded) -> Session | None:
-    """Of the sessions that share the id of this stop and do not have its tag, the one whose start was not seen."""
+def _lone_shell(station: Station, stop: SessionEnded, limits_of: LimitsOf) -> Session | None:
+    """Of the sessions that share the id of this stop and do not have its tag, the one whose start was not seen, if its
+    register can have moved to that of the stop."""
     known = [] if stop.transaction_id is None or stop.token is None else sharing(station, stop.transaction_id)
-    shells = [session for session in known if session.started_at_us is None and session.closed_by != "STOP"]
-    if len(shells) != 1 or any(session.token == stop.token for session in known):
+    if any(session.token == stop.token for session in known):
         return None
-    return shells[0] if (stop.register_wh or 0) >= shells[0].last_register_wh - STEP_WH else None
+    shells = [
+        session
+        for session in known
+        if session.started_at_us is None
+        and session.closed_by != "STOP"
+        and (not stop.register_wh or _reaches(station, session, stop, session.last_register_wh, limits_of))
+    ]
+    return shells[0] if len(shells) == 1 else None
+
+
+def _reaches(station: Station, session: Session, stop: SessionEnded, known_wh: int, limits_of: LimitsOf) -> bool:
+    """Can the register have moved from the last one that is known of the session to that of the stop?"""
+    limits = limits_of(station.station_id, session.connector_id)
+    watts = (limits.rating_w or limits.unrated_w) * limits.tolerance_percent // 100
+    most = watts * max(stop.event_time_us - session.last_at_us, LAG) // HOUR + STEP_WH
+    return -STEP_WH <= (stop.register_wh or 0) - known_wh <= most
 
 
 def _candidates(station: Station, stop: SessionEnded, limits_of: LimitsOf | None) -> list[Session]:
@@ -101,14 +116,14 @@ def _fits(station: Station, session: Session, stop: SessionEnded, limits_of: Lim
         return False
     if not register or register == session.start_register_wh:
         return True  # it was not read, or is frozen
+    if stop.transaction_id is not None and stop.token is not None and stop.token == session.token:
+        return True  # both names are its own, and a register may have been reset
     known = max(session.last_register_wh, session.start_register_wh or 0)
     if register < known - STEP_WH:
         return False
     if limits_of is None or session.start_register_wh is None:
         return True
-    limits = limits_of(station.station_id, session.connector_id)
-    watts = (limits.rating_w or limits.unrated_w) * limits.tolerance_percent // 100
-    return register - known <= watts * max(at - session.last_at_us, LAG) // HOUR + STEP_WH
+    return _reaches(station, session, stop, known, limits_of)
 
 
 def adopt_unanswered(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int:
@@ -235,7 +250,7 @@ def settle_orphans(
         another = stopped_by_another(station, stop)
         if (stop.transaction_id is None or another is not None) and now < settled_at(stop):
             continue
-        session = owner_of_stop(station, stop, limits_of) or another or _lone_shell(station, stop)
+        session = owner_of_stop(station, stop, limits_of) or another or _lone_shell(station, stop, limits_of)
         if session is not None:
             station.orphans.remove(stop)
             yield stop, session

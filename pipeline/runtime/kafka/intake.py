@@ -20,6 +20,7 @@ import confluent_kafka as ck
 
 from pipeline.kafka_rights import Right
 from pipeline.runtime.kafka.config import STEADY, GroupConfig
+from pipeline.runtime.kafka.errors import TRY_AGAIN
 from pipeline.runtime.kafka.feed import Batch, Feed, Lease, Poll
 from pipeline.runtime.kafka.mailbox import Mailbox
 from pipeline.runtime.kafka.retry import Waits
@@ -33,30 +34,6 @@ POLL_S = 0.02
 """Bounds how long a call in the mailbox waits."""
 FULL_S = 1.0
 """So long the feed may take no batch before its partitions are paused and polling goes on."""
-
-TRY_AGAIN = frozenset(
-    {
-        ck.KafkaError._STATE,  # assigned a moment ago, its fetcher does not run yet
-        ck.KafkaError._TIMED_OUT,
-        ck.KafkaError._TRANSPORT,
-        ck.KafkaError._ALL_BROKERS_DOWN,
-        ck.KafkaError._DESTROY_BROKER,
-        ck.KafkaError.NOT_LEADER_FOR_PARTITION,  # it moves to another broker
-        ck.KafkaError.LEADER_NOT_AVAILABLE,
-        ck.KafkaError.REPLICA_NOT_AVAILABLE,
-        ck.KafkaError.OFFSET_NOT_AVAILABLE,
-        ck.KafkaError.FENCED_LEADER_EPOCH,
-        ck.KafkaError.UNKNOWN_LEADER_EPOCH,
-        ck.KafkaError.KAFKA_STORAGE_ERROR,
-        ck.KafkaError.REQUEST_TIMED_OUT,
-        ck.KafkaError.NETWORK_EXCEPTION,
-        ck.KafkaError.UNSTABLE_OFFSET_COMMIT,
-        ck.KafkaError.NOT_COORDINATOR,
-        ck.KafkaError.COORDINATOR_NOT_AVAILABLE,
-        ck.KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    }
-)
-"""Failures of a seek or a look-up that the next poll may heal."""
 
 
 class Intake:

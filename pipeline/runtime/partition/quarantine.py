@@ -122,7 +122,7 @@ class Quarantine(Generic[State]):
             missing = self._undo.missing(entry, max(through, partition.began), published)
         if told is None and (entry.record is not None or missing):
             aside.reason += NOT_HELD
-        aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.watermark_at(through))
+        aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.watermarks.at(through))
         self.note(aside, aside.mark)
         produce(
             QUARANTINE,

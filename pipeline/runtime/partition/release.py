@@ -105,7 +105,7 @@ class Release(Generic[State]):
             self._give_up()
             return None
         finally:
-            self._reference.see(partition.watermark)
+            self._reference.see(partition.watermarks.now)
         entry.through = 0  # of what is kept, the state has nothing
         return alone
 
@@ -127,16 +127,16 @@ class Release(Generic[State]):
             if topic != QUARANTINE or value is None or SEPARATOR not in (key or b""):  # else it is kept already
                 produce(topic, value, key, partition, headers)
 
-        self._reference.see(alone.watermark)
+        self._reference.see(alone.watermarks.now)
         try:
             entry.since = self._piece[0].offset() if self._piece else ours.position
             alone.apply([each for each in self._piece if each.offset() < published], alone.discard)
             alone.apply([each for each in self._piece if each.offset() >= published], tell_new)
             if not self._pending and entry.key not in alone.quarantine.set_aside:  # what became visible since the last
                 now = Kept(entry.key, None, ours.position, self._order.at_ms)
-                alone.show(ours.watermark, ours.position, now, tell_new)
+                alone.show(ours.watermarks.now, ours.position, now, tell_new)
         finally:
-            self._reference.see(ours.watermark)
+            self._reference.see(ours.watermarks.now)
         if self._pending and entry.key not in alone.quarantine.set_aside:
             self._write(alone, tell_new)
         again = alone.quarantine.set_aside.get(entry.key)
@@ -158,7 +158,7 @@ class Release(Generic[State]):
         unwritten.forget(entry)
         self._order = structs.replace(self._order, way="")  # it has a state again
         self._mark = structs.replace(
-            self._mark, through=following.offset(), watermark=alone.watermark, releasing=self._order
+            self._mark, through=following.offset(), watermark=alone.watermarks.now, releasing=self._order
         )
         self._partition.quarantine.note(self._aside, self._mark)
 

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from pipeline.runtime.logic import State
-from pipeline.runtime.partition.changelog import split_key
-from pipeline.runtime.partition.partition import Partition
+from pipeline.runtime.partition.changelog import UnreadableState, decode_state, split_key
+from pipeline.runtime.partition.entries import Entry
+from pipeline.runtime.partition.partition import SIGNED, Partition
 from pipeline.runtime.partition.ports import Committed, History
-from pipeline.wire.quarantine import MARK
+from pipeline.wire.quarantine import MARK, decode_mark
 
 Step = Literal["ends", "read"]
 
@@ -82,10 +83,10 @@ def _load(partition: Partition[State], records: dict[bytes, bytes]) -> None:
             kept.setdefault(owner, {})[name] = value
     partition.facts = kept.pop(b"", {})
     for key, value in states:
-        partition.load(key, value, kept.pop(key, {}))
+        load(partition, key, value, kept.pop(key, {}))
     for key, archive in kept.items():
         if MARK in archive:  # set aside at its first record
-            partition.load(key, None, archive)
+            load(partition, key, None, archive)
 
 
 def _recognise(partition: Partition[State], committed: Committed) -> None:
@@ -108,7 +109,7 @@ def _recognise(partition: Partition[State], committed: Committed) -> None:
 
 def _place(partition: Partition[State], committed: Committed, lost: Callable[[str, int], None]) -> None:
     if committed.accepted and committed.offset is not None:
-        partition.renumber(max(committed.offset, committed.first))
+        renumber(partition, max(committed.offset, committed.first))
         return
     offset = committed.offset
     if offset is None:
@@ -129,4 +130,46 @@ def _place(partition: Partition[State], committed: Committed, lost: Callable[[st
         )
     partition.replay_until = offset
     partition.position = max(oldest, committed.first)
-    partition.watermark = committed.watermark
+    partition.watermarks.now = committed.watermark
+
+
+def renumber(partition: Partition[State], position: int) -> None:
+    """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
+    partition.position = partition.replay_until = position
+    if SIGNED in partition.facts:
+        partition.note(SIGNED, b"0")
+    for entry in partition.entries.values():
+        entry.through = 0
+        partition.unwritten.urgent(entry)
+    partition.quarantine.renumber()
+
+
+def load(partition: Partition[State], key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
+    """One key as it was recorded (None: it was set aside before it had a state).
+
+    One whose record cannot be read is set aside. Raises UnreadableState on a codec version that the logic cannot
+    read, or a record of another format.
+    """
+    mark = kept.pop(MARK, None)
+    entry: Entry[State] = Entry(partition.unwritten, key)
+    entry.kept, entry.record = kept, value
+    if value is not None:
+        record = decode_state(value)
+        if record.version not in partition.logic.readable_versions:
+            raise UnreadableState(
+                f"partition {partition.number}: state of codec version {record.version}, this version reads "
+                f"{sorted(partition.logic.readable_versions)}; start a version that reads it"
+            )
+        entry.through = record.through
+    if mark is not None or value is None:
+        partition.quarantine.restored(entry, decode_mark(mark) if mark is not None else None)
+        return
+    try:
+        entry.state = partition.logic.load(key, record.body, record.version, entry)
+        partition.unwritten.count(entry)
+        partition.wakes.plan(entry, entry.state)
+    except Exception as error:
+        partition.unwritten.forget(entry)
+        partition.quarantine.unreadable(entry, error)
+        return
+    partition.entries[key] = entry

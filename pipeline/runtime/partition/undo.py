@@ -37,7 +37,7 @@ class Undo(Generic[State]):
         """The key as it was before the record at `until`; False: its state record or the records since raise."""
         partition = self._partition
         start = entry.since
-        watermark = partition.watermark_at(start if start >= 0 else until)
+        watermark = partition.watermarks.at(start if start >= 0 else until)
         try:
             records = self.since(entry, start, until) if start >= 0 else []
             alone = self.alone(entry, watermark, records)
@@ -48,7 +48,7 @@ class Undo(Generic[State]):
             tell(error, partition.place(until))
             return False
         finally:
-            self._reference.see(partition.watermark)
+            self._reference.see(partition.watermarks.now)
         if alone.quarantine.set_aside:
             return False
         partition.wakes.plan_anew(entry, entry.state)

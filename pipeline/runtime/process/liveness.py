@@ -54,11 +54,16 @@ def die(reason: str) -> None:
 class Watchdog:
     """Looks once a second; `beat` is called by the event loop."""
 
-    def __init__(self, parts: Sequence[Part], limit_s: float, end: Callable[[str], None] = die) -> None:
+    def __init__(
+        self, parts: Sequence[Part], limit_s: float, end: Callable[[str], None] = die,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """`clock`: monotonic seconds, the same as that of the parts."""
+        self._clock = clock
         self._parts = parts
         self._limit_s = limit_s
         self._end = end
-        now = time.monotonic()
+        now = self._clock()
         self._loop_beat = self._looked = now
         self._good = {part.name: (part.progress, now) for part in parts}
         self._waited = dict.fromkeys(self._good, now)
@@ -73,12 +78,12 @@ class Watchdog:
         self._stop.set()
 
     def beat(self) -> None:
-        self._loop_beat = time.monotonic()
+        self._loop_beat = self._clock()
 
     def complaint(self) -> str | None:
         """Why this worker must end, or None. The watchdog asks once a second: a long time between two questions means
         that the whole process was stopped (SIGSTOP, a suspended machine), which is nobody's stall."""
-        now = time.monotonic()
+        now = self._clock()
         stopped, self._looked = now - self._looked > self._limit_s / 2, now
         if stopped:
             self._begin_anew(now)

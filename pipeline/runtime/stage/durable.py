@@ -2,7 +2,7 @@
 
 This file only says when: what a batch does, and the order of a checkpoint and of a restore, is in runtime/partition,
 which partitions are ours in holdings.py. The rule of the file: state and transaction are touched only under the lock,
-by one at a time.
+by one at a time. It is longer than others because all that takes this lock is in one place, to be seen together.
 """
 
 from __future__ import annotations
@@ -233,7 +233,7 @@ class DurableStage(Generic[State]):
             async with self._lock:
                 self._go_on_releasing()
                 now, write_s = time.monotonic(), self.config.state_write_s
-                if self._due() or any(each.overdue(now, write_s) for each in self._held.live.values()):
+                if self._due() or any(each.unwritten.overdue(now, write_s) for each in self._held.live.values()):
                     await self._checkpoint(write_s)
             self._meters.show(self._held, self.uncommitted_s)
 

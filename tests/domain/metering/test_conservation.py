@@ -98,3 +98,18 @@ def test_two_sessions_that_claim_one_stretch_are_a_difference_until_they_give_it
     withdraw(connector, first)
     assert difference(connector) == 0
     assert unattributed(connector) == 4_500
+
+
+def test_a_session_that_comes_back_from_the_archive_is_no_longer_there(bench: Bench) -> None:
+    """What it had booked and billed must not come back twice, if it becomes a part of another session meanwhile."""
+    bench.start(0, 1_000)
+    bench.stop(600, 1_500)
+    bench.tick(600 + 3_700)
+    assert [name for name, _ in bench.station.archive.items()] == [b"t1"]
+    bench.read(300, 1_250)
+    assert list(bench.station.sessions) == ["t1"]
+    assert list(bench.station.archive.items()) == []
+    bench.tick(600 + 3_760)
+    assert list(bench.station.sessions) == []
+    assert [name for name, _ in bench.station.archive.items()] == [b"t1"]
+    assert ledger(bench) == (0, 500, 0)

@@ -9,6 +9,7 @@ import pytest
 from pipeline.runtime.partition.changelog import archive_key
 from pipeline.runtime.partition.dead_letters import BadRelease, DeadLetterFlood, FloodGate
 from pipeline.runtime.partition.quarantine import QUARANTINE
+from pipeline.runtime.partition.restore import renumber
 from pipeline.wire.quarantine import MARK, decode_mark
 from tests.runtime.counting import GROWS, OUTGROWS, RAISES, TICK_RAISES, Counting
 from tests.runtime.partition_log import PartitionLog, Produced
@@ -208,7 +209,7 @@ def test_what_is_kept_outlasts_a_source_that_is_made_anew() -> None:
     log.take(*numbers(BAD, 0, 9), (BAD, GROWS), *numbers(BAD, 10, 2))
     log.checkpoint()
     log.source_log = []
-    log.partition.renumber(0)
+    renumber(log.partition, 0)
     log.write(*numbers(GOOD, 0, 3), *numbers(BAD, 20, 12), at_ms=60_000)
     log.read_on()
     log.checkpoint()

@@ -13,6 +13,7 @@ from pipeline.runtime.partition.changelog import StateRecord, UnreadableState
 from pipeline.runtime.partition.dead_letters import WINDOW, DeadLetterFlood, FloodGate
 from pipeline.runtime.partition.partition import Partition
 from pipeline.runtime.partition.ports import Headers, Position
+from pipeline.runtime.partition.restore import load
 from pipeline.runtime.partition.undo import Listed
 from tests.runtime.counting import Count, Counting
 
@@ -57,7 +58,7 @@ def test_a_changed_state_is_written_once_its_time_is_over_and_the_position_says_
     assert log.partition.fixed() == Position(0, 3, 1)
     assert set(dict(log.partition.due_records(now=20.0, write_s=10))) == {b"key-2"}
     assert log.partition.fixed() == Position(0, 3, 3)
-    assert not log.partition.overdue(100.0, 10)
+    assert not log.partition.unwritten.overdue(100.0, 10)
 
 
 def test_a_changed_archive_is_written_at_once_and_its_state_with_it() -> None:
@@ -99,9 +100,9 @@ def test_an_output_goes_to_the_partition_of_its_source_where_its_topic_is_so() -
 def test_a_state_of_an_unknown_codec_or_format_stops_the_worker() -> None:
     log = Log()
     with pytest.raises(UnreadableState, match="codec version 2"):
-        log.partition.load(KEY, changelog.encode_state(StateRecord(2, 0, b"")), {})
+        load(log.partition, KEY, changelog.encode_state(StateRecord(2, 0, b"")), {})
     with pytest.raises(UnreadableState, match="format ff"):
-        log.partition.load(KEY, b"\xff" * 40, {})
+        load(log.partition, KEY, b"\xff" * 40, {})
     with pytest.raises(UnreadableState):
         changelog.decode_metadata("2:17")
 
@@ -145,5 +146,5 @@ def test_totals_follow_the_state_records_and_survive_a_restore() -> None:
     assert tuple(log.partition.totals) == (4, 2)
     restored = Log()
     for key, value in written.items():
-        restored.partition.load(key, value or b"", {})
+        load(restored.partition, key, value or b"", {})
     assert tuple(restored.partition.totals) == (3, 2)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.runtime.logic import Output
 from pipeline.runtime.partition import release
+from pipeline.runtime.partition.restore import renumber
 from tests.runtime.counting import GROWS, RAISES, Count, Counting
 from tests.runtime.partition_log import PartitionLog, Produced
 
@@ -71,7 +72,7 @@ def mend_the_first(log: PartitionLog) -> None:
     log.committed_records[place] = log.committed_records[place]._replace(value=b"7")
 
 
-@pytest.mark.parametrize("crash_after", [None, *range(24)])
+@pytest.mark.parametrize("crash_after", [None, *range(30)])
 def test_a_crash_after_any_step_and_records_between_the_steps_change_nothing(crash_after: int | None) -> None:
     log, without = both()
     log.order(BAD)
@@ -138,3 +139,33 @@ def test_a_record_that_raises_in_a_piece_is_a_dead_letter_of_its_own() -> None:
     log.release(BAD)
     assert log.partition.entries[BAD].state.count == 5 + 1 + 6 + 6
     assert [each.value for each in log.outputs("dead-letters")] == [RAISES]
+
+
+@pytest.mark.parametrize("crash_after", range(12))
+def test_afresh_begins_anew_once_whenever_it_crashes(crash_after: int) -> None:
+    log, _ = both()
+    log.order(BAD, b"afresh")
+    step = 0
+    while log.partition.quarantine.releasing:
+        log.partition.go_on_releasing(log.produce)
+        log.checkpoint()
+        if step == crash_after:
+            log.crash()
+        step += 1
+    assert step > 12
+    assert log.partition.entries[BAD].state.count == 1 + 30 + 27 + 14
+
+
+def test_a_tick_of_a_source_that_was_made_anew_reaches_what_was_kept() -> None:
+    """Its offset is below the one up to which the state record had everything of the former source."""
+    log = PartitionLog(Counting())
+    log.take(*numbers(BAD, 0, 30), (BAD, GROWS))
+    log.checkpoint()
+    log.source_log = []
+    renumber(log.partition, 0)
+    log.write((BAD, b"7"), (None, b"live 90000000"), (BAD, b"8"), at_ms=60_000)
+    log.read_on()
+    log.checkpoint()
+    log.logic.broken = False
+    log.release(BAD)
+    assert b"bad/reminder-90000000" in [each.key for each in log.outputs("sessions")]

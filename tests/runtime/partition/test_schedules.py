@@ -19,9 +19,10 @@ from pipeline.runtime.murmur import partition_of
 from pipeline.runtime.offline import Offline
 from pipeline.runtime.partition.checkpoint import EVERYTHING, checkpoint
 from pipeline.runtime.partition.dead_letters import FloodGate
-from pipeline.runtime.partition.partition import DEAD_LETTERS, Partition
+from pipeline.runtime.partition.partition import Partition
 from pipeline.runtime.partition.ports import TransactionLost
 from pipeline.runtime.partition.restore import Refused, restore
+from pipeline.runtime.partition.sending import DEAD_LETTERS
 from pipeline.runtime.partition.undo import Listed
 from tests.builders import KEYS
 from tests.runtime.counting import Counting
