@@ -104,7 +104,7 @@ def apply_users(admin: AdminClient, credentials: Credentials) -> None:
 
 @click.command("acls")
 @kafka_option
-@click.option("--apply", "apply_", is_flag=True, help="Make the broker's ACLs so; logs in as the properties file says.")
+@click.option("--apply", "apply_", is_flag=True, help="Set these ACLs; logs in as the properties file says.")
 @click.option(
     "--users",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

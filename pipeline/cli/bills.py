@@ -145,7 +145,7 @@ def _about(chosen: Settings, session_id: str, place: tuple[str, str] | None, dec
         if row is None:
             raise WrongUsage(f"{session_id}: no bill of this session is held; see `chargeline bills list`")
         if row["age_s"] is not None and row["age_s"] * SECOND > LATENESS_HORIZON and row["clock"] == LIVE:
-            raise WrongUsage(f"{session_id}: ended more than 7 days ago, and the stream keeps it no longer")
+            raise WrongUsage(f"{session_id}: ended more than 7 days ago, and the stream does not keep it any more")
         place = row["station_id"], row["clock"]
     return BillDecided(
         station_id=place[0],

@@ -1,4 +1,4 @@
-"""`chargeline lint`: what is wrong, doubtful or worth knowing about tariffs. Works offline."""
+"""`chargeline lint`: findings about tariffs: errors, warnings and information. Works offline."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from pipeline.wire.tariff_lint import lint_tariffs
 @json_option
 @click.pass_context
 def command(context: click.Context, files: tuple[Path, ...], time_zone: str | None, as_json: bool) -> None:
-    """Judge OCPI tariffs: one finding a line, with severity, code and the element it is about.
+    """Judge OCPI tariffs: one finding per line, with severity, code and the element concerned.
 
-    Exit code 1 if any is an error: such a tariff cannot be priced as meant. With --time-zone also what depends on the
-    zone is judged, such as a window that begins in the hour which autumn repeats.
+    Exit code 1 if any finding is an error: such a tariff cannot be priced as meant. --time-zone adds findings that
+    depend on the zone, such as a window that begins in the hour which autumn repeats.
     """
     basis((), time_zone, None)
     has_error = False
@@ -35,5 +35,5 @@ def command(context: click.Context, files: tuple[Path, ...], time_zone: str | No
             for severity, code, where, text in ((f.severity, f.code, f.where, f.text) for f in findings):
                 echo(f"{name}: {severity} {code}: {where}{': ' if where else ''}{text}")
             if not findings:
-                echo(f"{name}: nothing to remark")
+                echo(f"{name}: no findings")
     context.exit(1 if has_error else 0)

@@ -9,7 +9,7 @@ import click
 from pipeline.cli.output import echo
 from pipeline.edge.replayer import Log
 
-strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is no record (exit 2).")
+strict_option = click.option("--strict", is_flag=True, help="Stop at the first line that is not a record (exit 2).")
 
 
 def print_bad_lines(log: Log) -> int:
@@ -29,5 +29,5 @@ def print_bad_lines(log: Log) -> int:
 def print_set_aside(stations: Mapping[bytes, str]) -> int:
     """Names the stations that met an error of ours, with its place. Exit code 1 if there are any."""
     for key, where in sorted(stations.items()):
-        echo(f"{key.decode()}: an error of ours, {where}: nothing after it is used of this station", err=True)
+        echo(f"{key.decode()}: an error of ours, {where}: no later message of this station is used", err=True)
     return 1 if stations else 0

@@ -45,7 +45,7 @@ def publish(
     data, csv = read(file, "price signals"), (series, minutes, currency)
     if file.suffix == ".csv":
         if series is None or minutes is None or currency is None:
-            raise WrongUsage(f"{file}: a CSV file needs --series, --minutes and --currency: they are not in it")
+            raise WrongUsage(f"{file}: a CSV file needs --series, --minutes and --currency, which it does not hold")
         slots = decode_price_csv(data, str(file), series, minutes, currency)
     elif any(option is not None for option in csv):
         raise WrongUsage(f"{file}: --series, --minutes and --currency are for CSV files; here each slot says its own")

@@ -24,7 +24,7 @@ from pipeline.topics import METER_EVENTS
 @kafka_option
 @click.option("--speed", type=click.FloatRange(0), default=0.0, help="Times real time; 0 = as fast as possible.")
 @click.option("--clock", help="Clock of the records that name none [default: made from the contents].")
-@click.option("--skip-bad", is_flag=True, help="Send lines that are no record as they are: they become dead letters.")
+@click.option("--skip-bad", is_flag=True, help="Send lines that are not records unchanged: they become dead letters.")
 @strict_option
 @click.option("--no-final-ticks", is_flag=True, help="Leave sessions open that are open at the end of the log.")
 @json_option

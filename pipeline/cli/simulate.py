@@ -66,7 +66,7 @@ PROTOCOLS: Mapping[str, Protocol] = {"ocpp16": "ocpp1.6", "ocpp201": "ocpp2.0.1"
     help="Of OCPP chargers: none, names for all of them (a,b), or all: one or two each, drawn.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Write the records to this file, not to Kafka.")
-@click.option("--truth", type=click.Path(path_type=Path), help="Write what really happened, a line a session.")
+@click.option("--truth", type=click.Path(path_type=Path), help="Write what really happened, one line per session.")
 @click.option("--documents", type=click.Path(path_type=Path), help="Write sites.json and tariffs.json there.")
 @click.option("--speed", type=click.FloatRange(0), default=0.0, help="Times real time; 0 = as fast as possible.")
 @click.option("--rate", type=click.FloatRange(0), default=0.0, help="Events a second at most; 0 = no limit.")

@@ -115,7 +115,7 @@ def accept(topic: str, kafka: str | None) -> None:
     group = f"{chosen.group}-{stage}"
     accepted = acceptance.accept(client_config(chosen), group, topic, changelog)
     for place in accepted:
-        echo(f"{topic} partition {place.partition}: read on from offset {place.offset}")
+        echo(f"{topic} partition {place.partition}: reading goes on at offset {place.offset}")
     if not accepted:
         echo(f"{topic}: nothing to accept: it is the topic that {group} has read, up to its offsets", err=True)
 

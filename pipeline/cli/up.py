@@ -94,14 +94,14 @@ def running(
         for ours in (data / "kafka", data / "clickhouse"):
             ours.mkdir(parents=True, exist_ok=True)
             ours.chmod(0o700)  # a former version left it open; `data` itself may be anybody's
-        with progress("starting") as steps:
+        with progress("starting") as shown:
             if not jars.FOLDER.exists():  # an installed wheel; `make install` has fetched them for a checkout
-                steps.note("fetching Kafka, once")
+                shown.note("fetching Kafka, once")
                 jars.install()
-            steps.note("Kafka")
+            shown.note("Kafka")
             credentials = _credentials(data, secure)
             kafka = stack.enter_context(EmbeddedKafka(data / "kafka", kafka_port, credentials=credentials))
-            steps.note("ClickHouse")
+            shown.note("ClickHouse")
             clickhouse = stack.enter_context(EmbeddedClickHouse(data / "clickhouse", clickhouse_port))
             found = settings(
                 kafka=kafka.bootstrap,
@@ -111,12 +111,12 @@ def running(
                 kafka_properties_file=credentials.client(ADMIN) if credentials else None,
             )
             if credentials is not None:
-                steps.note("users and rights")
+                shown.note("users and rights")
                 admin = AdminClient(client_config(found) | {"log_level": 0})
                 apply_users(admin, credentials)
                 apply_acls(admin, found.group)
             if not bare:
-                steps.note("topics and tables")
+                shown.note("topics and tables")
                 prepare(found)
         yield Platform(kafka=kafka, clickhouse=clickhouse, settings=found, credentials=credentials)
 
@@ -127,7 +127,7 @@ def _credentials(data: Path, secure: bool) -> Credentials | None:
     if secure and is_old and not folder.exists():
         raise WrongUsage(f"{data} was begun without --secure, and its broker knows no users; choose another --data")
     if not secure and folder.exists():
-        raise WrongUsage(f"{data} was begun with --secure, and would be open to everybody without; add --secure")
+        raise WrongUsage(f"{data} was begun with --secure, and without it would be open to everybody; add --secure")
     return create(folder, list(ROLES)) if secure else None
 
 
@@ -145,7 +145,7 @@ def prepare(found: Settings, replication_factor: int | None = None) -> None:
 @kafka_port_option
 @clickhouse_port_option
 @click.option("--bare", is_flag=True, help="Neither create topics nor migrate.")
-@click.option("--secure", is_flag=True, help="TLS, a user per role, and what no role may do is refused.")
+@click.option("--secure", is_flag=True, help="TLS, one user per role, and only the rights of roles.")
 @json_option
 def command(data: Path, kafka_port: int, clickhouse_port: int, bare: bool, secure: bool, as_json: bool) -> None:
     """Run an embedded Kafka broker and ClickHouse endpoint, both on 127.0.0.1, until Ctrl-C.

@@ -62,7 +62,7 @@ def command(
         data = read(file, "CDR or receipt")
         if is_receipt(data):
             if tariff_files or time_zone or signals_file or tolerance:
-                raise WrongUsage("a receipt holds its own tariff, zone and signals, and nothing in it is tolerated")
+                raise WrongUsage("a receipt holds its own tariff, zone and signals, and knows no tolerance")
             verdict = _receipt_verdict(file, data)
         else:
             given = basis(tariff_files, time_zone, signals_file)

@@ -54,12 +54,12 @@ class Pace:
         """Readings of the station's first session."""
         return 1 + station * 37 % self.readings if self.spread else self.readings
 
-    def place(self, station: int, step: int) -> tuple[int, int] | None:
-        """(session, step in the session) at interval `step` of the stream; None in a pause."""
+    def place(self, station: int, interval: int) -> tuple[int, int] | None:
+        """(session, interval in the session) at an interval of the stream; None in a pause."""
         first, whole, pause = self.first(station) + 2, self.readings + 2, self.pause_s // self.interval_s
-        if step < first:
-            return 0, step
-        cycle, within = divmod(step - first, whole + pause)
+        if interval < first:
+            return 0, interval
+        cycle, within = divmod(interval - first, whole + pause)
         return None if within < pause else (cycle + 1, within - pause)
 
     def length(self, station: int, session: int) -> int:
@@ -84,9 +84,9 @@ def bench_events(
     keys = [name.encode() for name in names]
     interval_us, now_us = pace.interval_s * SECOND_US, START_US
     whole, pause = pace.readings + 2, pace.pause_s // pace.interval_s
-    for step in range(sessions_per_station * (whole + pause)):
+    for interval in range(sessions_per_station * (whole + pause)):
         for number, name in enumerate(names):
-            place = pace.place(number, step)
+            place = pace.place(number, interval)
             if place is not None and place[0] < sessions_per_station:
                 at_us = now_us + number * interval_us // stations
                 yield keys[number], _padded(_event(pace, number, name, *place, at_us), encode)
@@ -102,12 +102,12 @@ def is_faulty(pace: Pace, station: int, session: int) -> bool:
 
 
 def _event(
-    pace: Pace, station: int, station_id: str, session: int, step: int, at_us: int
+    pace: Pace, station: int, station_id: str, session: int, interval: int, at_us: int
 ) -> SessionStarted | MeterRead | SessionEnded:
     transaction_id, readings = str(session), pace.length(station, session)
-    register_wh = 10_000_000 + (pace.before(station, session) + min(step, readings)) * pace.reading_wh
+    register_wh = 10_000_000 + (pace.before(station, session) + min(interval, readings)) * pace.reading_wh
     received_us = at_us + 200_000
-    if step == 0:
+    if interval == 0:
         return SessionStarted(
             station_id=station_id,
             event_time_us=at_us,
@@ -117,9 +117,9 @@ def _event(
             transaction_id=transaction_id,
             register_wh=register_wh,
             token=f"{session:08X}",
-            seq_no=step,
+            seq_no=interval,
         )
-    if step == readings + 1:
+    if interval == readings + 1:
         return SessionEnded(
             station_id=station_id,
             event_time_us=at_us,
@@ -128,7 +128,7 @@ def _event(
             connector_id=1,
             transaction_id=transaction_id,
             register_wh=register_wh + (IMPOSSIBLE_WH if is_faulty(pace, station, session) else 0),
-            seq_no=step,
+            seq_no=interval,
         )
     return MeterRead(
         station_id=station_id,
@@ -140,7 +140,7 @@ def _event(
         register_wh=register_wh,
         power_w=pace.power_w,
         state="charging",
-        seq_no=step,
+        seq_no=interval,
     )
 
 
