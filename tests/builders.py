@@ -46,6 +46,8 @@ class Bench:
     station: Station = field(default_factory=lambda: Station("CP-1", archive=MemoryArchive()))
     refused: list[str] = field(default_factory=list)
     alerts: list[tuple[str, bool]] = field(default_factory=list)
+    courses: list[tuple[str, int]] = field(default_factory=list)
+    """Identity and event time of each."""
     records: list[StrippedSession] = field(default_factory=list)
     rating: Rating = field(init=False)
     publishing: Publishing = field(init=False)
@@ -133,6 +135,7 @@ class Bench:
                     self.records += [record] if record.status != "void" else []
                 case Alert(rule=rule, state=state):
                     self.alerts.append((rule, state == "raised"))
+                    self.courses.append((each.alert_id, each.at_us))
                 case Quarantined(reason):
                     self.refused.append(reason)
 

@@ -55,7 +55,9 @@ def live_record(publishing: Publishing, station: Station, session: Session) -> O
         keep_small(publishing, station, session)
         readings = session.readings
     running = session.fold
-    if running is not None and running.template is not None:
+    if (
+        running is not None and running.template is not None and not running.is_moved
+    ):  # else it begins again with each reading
         template: LiveTemplate = running.template
         follow(publishing.terms, station, session)
         excl, incl = running.fold.running()

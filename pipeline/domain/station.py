@@ -347,8 +347,8 @@ class Step:
         """Sessions that were shown under the provisional id given: it is to be voided."""
         self.merged: list[tuple[Session, Session]] = []
         """Sessions that were one charge: the second was published and is to be voided, its bill to be taken back."""
-        self.alerts: list[tuple[str, Connector, Session | None, int, bool]] = []
-        """Rule, connector, session, event time, raised (or cleared)."""
+        self.alerts: list[tuple[str, Connector, Session | None, int, int | None]] = []
+        """Rule, connector, session, event times of the cause and of its end (None: raised)."""
         self.archived: list[tuple[str, Session]] = []
         self.forgotten: list[str] = []
         self.quarantined: list[Quarantined] = []

@@ -495,7 +495,11 @@ def test_38_and_39_a_fault_counts_in_either_field_and_only_after_a_minute(bench:
     bench.tick(lasts - 1)
     bench.status(lasts, "Charging")
     bench.tick(lasts + 1)
+    bench.status(lasts + 2, "Available")
     assert bench.alerts == ([("STATION_FAULT", True), ("STATION_FAULT", False)] if lasts > 60 else [])
+    if lasts > 60:
+        (raised, at), (cleared, until) = bench.courses
+        assert (raised, at, until) == (cleared, us(0), us(lasts)), "one alert, from its raising to its clearing"
 
 
 def test_41_a_gap_in_the_sequence_numbers_is_incomplete_evidence_but_billed(bench: Bench) -> None:

@@ -57,8 +57,9 @@ class Publishing:
             published += self._void(station, second, second.session_id, first, "SAME_CHARGE")
         for session, reason in step.rated:
             self._revise(station, session, reason, published)
-        for rule, connector, about, at, raised in step.alerts:
-            published.append(of_station(self.rating, station, rule, connector.connector_id, about, at, raised))
+        for rule, connector, about, since, cleared in step.alerts:
+            course = Course(since, cleared)
+            published.append(of_station(self.rating, station, rule, connector.connector_id, about, course))
         for name, session in step.archived:
             held = station.held.get(session.session_id)
             if held is not None:
@@ -176,15 +177,15 @@ class Publishing:
         for rule in flags:
             if rule not in session.raised:
                 session.raised[rule] = at
-                published.append(of_station(self.rating, station, rule, number, session, at, True))
+                published.append(of_station(self.rating, station, rule, number, session, Course(at)))
         for rule in CLEARED_AT_END:
-            if session.raised.get(rule, -1) >= 0:
-                published.append(of_station(self.rating, station, rule, number, session, at, False))
+            if (since := session.raised.get(rule, -1)) >= 0:
+                published.append(of_station(self.rating, station, rule, number, session, Course(since, at)))
                 session.raised[rule] = -1  # told and done
         if measured.status == "aborted" and session.revision == 1:
             connector.aborts = [*(t for t in connector.aborts[-4:] if at - t <= ABORTS_WITHIN), at]
             if len(connector.aborts) == ABORTS:
-                published.append(of_station(self.rating, station, "REPEATED_ABORTS", number, None, at, True))
+                published.append(of_station(self.rating, station, "REPEATED_ABORTS", number, None, Course(at)))
 
     def _void(
         self, station: Station, session: Session, voided_id: str, instead: Session, reason: str

@@ -33,13 +33,11 @@ class Course(NamedTuple):
 
 
 def of_station(
-    rating: Rating, station: Station, rule: str, connector_id: int, session: Session | None, at_us: int, raised: bool
+    rating: Rating, station: Station, rule: str, connector_id: int, session: Session | None, course: Course
 ) -> Alert:
-    """`at_us`: event time of the cause, or of its end if `raised` is false."""
     place = _place(rating, station, connector_id, session)
-    raised_us = at_us if raised or session is None else session.raised.get(rule, at_us)
-    identity = station.station_id, str(connector_id), place.session_id or "", str(raised_us)
-    return _alert(rating.keyring, rule, identity, place, Course(raised_us, None if raised else at_us))
+    identity = station.station_id, str(connector_id), place.session_id or "", str(course.raised_us)
+    return _alert(rating.keyring, rule, identity, place, course)
 
 
 def of_station_in_trouble(rating: Rating, station: Station, rule: str, reason: str, course: Course) -> Alert:

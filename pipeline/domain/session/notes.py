@@ -39,7 +39,7 @@ def refuse(station: Station, reason: str, detail: str) -> Step:
 
 
 def alert(
-    step: Step, rule: str, connector: Connector, session: Session | None, at: int, *, raised: bool = True
+    step: Step, rule: str, connector: Connector, session: Session | None, since: int, cleared: int | None = None
 ) -> None:
-    """Raises or clears a rule of publishing/rules.py at the event time `at` (us UTC)."""
-    step.alerts.append((rule, connector, session, at, raised))
+    """Raises a rule of publishing/rules.py, or clears it: event times (us UTC) of its cause and of the end of that."""
+    step.alerts.append((rule, connector, session, since, cleared))

@@ -63,7 +63,8 @@ def report_status(station: Station, event: StatusReported) -> Step | None:
         connector.fault_since_us = None
         if connector.fault_raised_us is not None:
             step = Step()
-            alert(step, "STATION_FAULT", connector, None, at, raised=False)
+            alert(step, "STATION_FAULT", connector, None, connector.fault_raised_us, at)
+            connector.fault_raised_us = None
             return step
     return None
 

@@ -237,7 +237,7 @@ def _silence(station: Station, now: int, limits_of: LimitsOf, step: Step) -> int
     Of a live station of a known site the site's stage tells it, so that an outage of the site is one alert.
     """
     if station.silent_since_us is not None and station.seen_us > station.silent_since_us:
-        alert(step, "STATION_SILENT", station.connector(0), None, station.silent_since_us, raised=False)
+        alert(step, "STATION_SILENT", station.connector(0), None, station.silent_since_us, station.seen_us)
         station.silent_since_us = None
     if site_watches(station) or not any(not session.ended() for session in station.sessions.values()):
         return NEVER
