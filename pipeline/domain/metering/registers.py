@@ -184,13 +184,18 @@ def _stands(before: list[Point], after: list[Point]) -> bool:
 
 
 def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: int, bound: Bound) -> bool:
-    """Is this no more than flows on either side of a fall? A register that was reset near its end looks like a wrap."""
+    """Is this what flows on either side of a fall? A register that was reset near its end looks like a wrap."""
     rises = [*pairwise(changes(before[-SHOWN:])), *pairwise(changes(after[:SHOWN]))]
     if len(rises) < 2:
         return True
     fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises if b[0] > a[0])
     longest = max(b[0] - a[0] for a, b in rises)
-    return energy_wh <= fastest * max(span_us, longest) // HOUR * 5 // 4 + 2 * bound.step_wh
+    if energy_wh > fastest * max(span_us, longest) // HOUR * 21 // 20 + 2 * bound.step_wh:
+        return False
+    if longest > span_us * 3 // 2:
+        return True  # refreshed on a beat of its own
+    beside = [(b[1] - a[1]) * span_us // (b[0] - a[0]) for a, b in (*pairwise(before[-2:]), *pairwise(after[:2]))]
+    return len(beside) < 2 or energy_wh >= min(beside) * 19 // 20 - 2 * bound.step_wh
 
 
 def _leave_out(way: Way, code: str, points: list[Point]) -> None:
