@@ -13,7 +13,7 @@ from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, Watermark, advanced, reference_of
 from pipeline.runtime.partition.checks import check_value
 from pipeline.runtime.partition.internal_errors import place, tell
-from pipeline.runtime.partition.wakes import Sleeper, Wakes
+from pipeline.runtime.partition.tick_schedule import Sleeper, TickSchedule
 from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)
@@ -51,8 +51,8 @@ class Offline(Generic[State]):
         """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
         self.set_aside: dict[bytes, str] = {}
         """Keys that met an error of ours, and its type and place: what came until then stands, no more is used."""
-        self._asleep: dict[bytes, Sleeper] = {}
-        self._wakes = Wakes(self._asleep)
+        self._sleepers: dict[bytes, Sleeper] = {}
+        self._ticks = TickSchedule(self._sleepers)
         self._watermark: Watermark = ()
 
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
@@ -81,9 +81,9 @@ class Offline(Generic[State]):
             self.refused += 1
             self.put_aside(key, error)
             raise InvalidMessage("INTERNAL_ERROR", place(error)) from error
-        asleep = self._asleep.get(key)
+        asleep = self._sleepers.get(key)
         if asleep is None or state.wake_us < asleep.scheduled or state.clock != asleep.clock:  # seldom, as in the stage
-            self._plan(key, state)
+            self._schedule(key, state)
         if outputs:
             yield from outputs
 
@@ -93,14 +93,14 @@ class Offline(Generic[State]):
         if key is not None:
             self.set_aside[key] = place(error)
             self.states.pop(key, None)
-            self._wakes.waiting.discard(key)
-            self._asleep.pop(key, None)
+            self._ticks.waiting.discard(key)
+            self._sleepers.pop(key, None)
 
-    def _plan(self, key: bytes, state: State) -> None:
-        sleeper = self._asleep.get(key)
+    def _schedule(self, key: bytes, state: State) -> None:
+        sleeper = self._sleepers.get(key)
         if sleeper is None:
-            sleeper = self._asleep[key] = Sleeper(key)
-        self._wakes.plan(sleeper, state)
+            sleeper = self._sleepers[key] = Sleeper(key)
+        self._ticks.schedule(sleeper, state)
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
@@ -108,7 +108,7 @@ class Offline(Generic[State]):
             self._logic.trust(unsigned=False)
         if tick.watermark:
             yield from self._show(tick.watermark)
-        for key in [sleeper.key for sleeper in self._wakes.due(tick)]:
+        for key in [sleeper.key for sleeper in self._ticks.due(tick)]:
             state = self.states[key]
             if state.clock == tick.clock and state.wake_us <= tick.time_us:
                 try:
@@ -118,14 +118,14 @@ class Offline(Generic[State]):
                     continue
                 if outputs:
                     yield from outputs
-            self._plan(key, state)
+            self._schedule(key, state)
 
     def _show(self, watermark: Watermark) -> Iterator[Output]:
         self._watermark, brought = advanced(self._watermark, watermark)
         if not brought:
             return
         self._reference.see(self._watermark)
-        for key in sorted(self._wakes.waiting):
+        for key in sorted(self._ticks.waiting):
             state = self.states[key]
             if state.waits & brought:
                 try:
@@ -135,5 +135,5 @@ class Offline(Generic[State]):
                     continue
                 yield from outputs
             if not state.waits:
-                self._wakes.waiting.discard(key)
-            self._plan(key, state)
+                self._ticks.waiting.discard(key)
+            self._schedule(key, state)

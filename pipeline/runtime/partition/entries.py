@@ -14,7 +14,7 @@ from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.changelog import StateRecord
 from pipeline.runtime.partition.checks import TooLarge
-from pipeline.runtime.partition.wakes import Sleeper
+from pipeline.runtime.partition.tick_schedule import Sleeper
 
 CLEAN = -1
 

@@ -1,4 +1,6 @@
-"""One source partition of a stage in memory: its records applied in order. Wake-ups: wakes.py, changes: entries.py.
+"""One source partition of a stage in memory: its records applied in order.
+
+The wake-ups of its keys are in tick_schedule.py, the changes since the last checkpoint in entries.py.
 
 What raises costs its own key only: net.py.
 
@@ -23,8 +25,8 @@ from pipeline.runtime.partition.net import Net
 from pipeline.runtime.partition.ports import Message, Position, Produce, Recall
 from pipeline.runtime.partition.quarantine import Quarantine
 from pipeline.runtime.partition.sending import Sender
+from pipeline.runtime.partition.tick_schedule import TickSchedule
 from pipeline.runtime.partition.undo import Undo
-from pipeline.runtime.partition.wakes import Wakes
 from pipeline.runtime.partition.watermarks import Watermarks
 
 SIGNED = b"signed"
@@ -59,7 +61,7 @@ class Partition(Sender, Generic[State]):
         self.logic = logic
         self._reference = reference_of(logic)
         self.max_state_bytes = max_state_bytes
-        self.wakes = Wakes(self.entries)
+        self.ticks = TickSchedule(self.entries)
         self.unwritten = Unwritten(number, logic, max_state_bytes)
         undo = Undo(self, logic, recall)
         self.quarantine = Quarantine(self, logic, gate, recall, undo)
@@ -72,7 +74,7 @@ class Partition(Sender, Generic[State]):
         )
         alone.watermarks.now, alone.unwritten, alone.facts = watermark, self.unwritten, self.facts
         alone.entries[entry.key] = entry
-        alone.wakes.plan(entry, entry.state)
+        alone.ticks.schedule(entry, entry.state)
         return alone
 
     @property
@@ -139,7 +141,7 @@ class Partition(Sender, Generic[State]):
     def _apply(self, messages: Sequence[Message], produce: Produce) -> None:
         find = self.entries.get
         apply = self.logic.apply
-        mark, plan = self.unwritten.mark, self.wakes.plan
+        mark, schedule = self.unwritten.mark, self.ticks.schedule
         for message in messages:
             key = message.key()
             if key is None:
@@ -168,7 +170,7 @@ class Partition(Sender, Generic[State]):
             if entry.since < 0:
                 mark(entry, _offset(message))
             if state.wake_us < entry.scheduled or state.clock != entry.clock:
-                plan(entry, state)
+                schedule(entry, state)
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
         """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
@@ -199,7 +201,7 @@ class Partition(Sender, Generic[State]):
             self.send(outputs, message, produce)
         if entry.since < 0:
             self.unwritten.mark(entry, _offset(message))
-        self.wakes.plan(entry, entry.state)
+        self.ticks.schedule(entry, entry.state)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -226,10 +228,12 @@ class Partition(Sender, Generic[State]):
         if tick.watermark:
             self.show(tick.watermark, offset, message, produce)
         self.quarantine.next_tick(tick.clock, message)
-        for entry in self.wakes.due(tick):
+        for entry in self.ticks.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
-                self.wakes.plan(entry, entry.state)  # woken too early, or (when applied again) after its state record
+                self.ticks.schedule(
+                    entry, entry.state
+                )  # woken too early, or (when applied again) after its state record
                 continue
             try:
                 outputs = self.logic.tick(state, tick)
@@ -259,7 +263,7 @@ class Partition(Sender, Generic[State]):
             self.position = offset
             raise
         self.watermarks.grow(offset, grown)
-        for key in sorted(self.wakes.waiting):
+        for key in sorted(self.ticks.waiting):
             entry = self.entries[key]
             if entry.through <= offset and entry.state.waits & brought:
                 try:
@@ -270,7 +274,7 @@ class Partition(Sender, Generic[State]):
                     continue
                 self._changed(entry, outputs, message, produce)
             if not entry.state.waits:
-                self.wakes.waiting.discard(key)
+                self.ticks.waiting.discard(key)
 
     # --- what a checkpoint writes ------------------------------------------------------------------------------------
 

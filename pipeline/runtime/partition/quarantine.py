@@ -86,7 +86,7 @@ class Quarantine(Generic[State]):
         """From `message` on its records are kept. `sound`: its state is right, and is recorded as it is now."""
         partition, unwritten, key = self._partition, self._partition.unwritten, entry.key
         partition.entries.pop(key, None)
-        partition.wakes.waiting.discard(key)
+        partition.ticks.waiting.discard(key)
         aside = self.set_aside[key] = SetAside(entry, reason)
         at, since = message.offset() or 0, entry.since
         if not partition.tells(produce):

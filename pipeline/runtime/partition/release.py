@@ -188,5 +188,5 @@ class Release(Generic[State]):
         entry.since = CLEAN
         partition.unwritten.write_soon(entry, partition.position)
         partition.entries[entry.key] = entry
-        partition.wakes.plan_anew(entry, entry.state)
+        partition.ticks.reschedule(entry, entry.state)
         quarantine.released(entry, mark, order, produce)

@@ -167,7 +167,7 @@ def load(partition: Partition[State], key: bytes, value: bytes | None, kept: dic
     try:
         entry.state = partition.logic.load(key, record.body, record.version, entry)
         partition.unwritten.count(entry)
-        partition.wakes.plan(entry, entry.state)
+        partition.ticks.schedule(entry, entry.state)
     except Exception as error:
         partition.unwritten.forget(entry)
         partition.quarantine.unreadable(entry, error)

@@ -51,7 +51,7 @@ class Undo(Generic[State]):
             self._reference.see(partition.watermarks.now)
         if alone.quarantine.set_aside:
             return False
-        partition.wakes.plan_anew(entry, entry.state)
+        partition.ticks.reschedule(entry, entry.state)
         return True
 
     def since(self, entry: Entry[State], start: int, until: int) -> list[Message]:
