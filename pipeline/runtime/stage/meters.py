@@ -10,7 +10,7 @@ from pipeline import metrics
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition.ports import Message
-from pipeline.runtime.stage.holdings import Holdings
+from pipeline.runtime.stage.owned_partitions import OwnedPartitions
 
 
 class StageMeters(Generic[State]):
@@ -55,14 +55,14 @@ class StageMeters(Generic[State]):
     def internal_error(self) -> None:
         self._meters.count(metrics.INTERNAL_ERRORS, self._stage)
 
-    def show(self, held: Holdings[State], uncommitted_s: float) -> None:
+    def show(self, owned: OwnedPartitions[State], uncommitted_s: float) -> None:
         """The gauges."""
-        live = len(held.live)
+        live = len(owned.live)
         self._meters.set(metrics.PARTITIONS, self._stage, "live", value=live)
-        self._meters.set(metrics.PARTITIONS, self._stage, "restoring", value=len(held.leases) - live)
-        self._meters.set(metrics.KEYS, self._stage, value=held.keys)
-        self._meters.set(metrics.SET_ASIDE, self._stage, value=held.set_aside)
-        self._meters.set(metrics.LAG, self._stage, value=held.lag)
+        self._meters.set(metrics.PARTITIONS, self._stage, "restoring", value=len(owned.leases) - live)
+        self._meters.set(metrics.KEYS, self._stage, value=owned.keys)
+        self._meters.set(metrics.SET_ASIDE, self._stage, value=owned.set_aside)
+        self._meters.set(metrics.LAG, self._stage, value=owned.lag)
         self._meters.set(metrics.CHECKPOINT_AGE, self._stage, value=uncommitted_s)
-        totals = [each.totals for each in held.live.values() if each.totals]
+        totals = [each.totals for each in owned.live.values() if each.totals]
         self._ledger.show([sum(parts) for parts in zip(*totals, strict=True)], self._stage, self._meters)

@@ -16,8 +16,8 @@ from pipeline.runtime.logic import Logic, State
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.partition import Partition
 from pipeline.runtime.partition.restore import Refused, restore
-from pipeline.runtime.stage.holdings import Wanted, still_wanted
 from pipeline.runtime.stage.meters import StageMeters
+from pipeline.runtime.stage.owned_partitions import Wanted, still_wanted
 
 log = logging.getLogger(__name__)
 

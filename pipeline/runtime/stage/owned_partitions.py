@@ -30,7 +30,7 @@ def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
     return {lease.number: lease for lease, epoch in wanted if lease.owned and lease.epoch == epoch}
 
 
-class Holdings(Generic[State]):
+class OwnedPartitions(Generic[State]):
     """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
 
     def __init__(self, troubles: Troubles, source: str, patience_s: float) -> None:
