@@ -2,8 +2,8 @@
 
 The thread owns the consumer, and only it may call it: confluent-kafka 2.16 deadlocks when a second thread asks for
 the membership or a watermark while the first one polls (measured). Others put calls into its mailbox, which it serves
-between polls and whenever it waits for the feed. A partition that was assigned stays paused until `start`; after
-`hold` or a revoke nothing of it is handed over any more. The group is cooperative-sticky: who keeps a partition
+between polls and whenever it waits for the handler. A partition that was assigned stays paused until `start`; after
+`pause` or a revoke nothing of it is handed over any more. The group is cooperative-sticky: who keeps a partition
 through a rebalance is not disturbed by it.
 """
 
@@ -21,7 +21,7 @@ import confluent_kafka as ck
 from pipeline.kafka_rights import Right
 from pipeline.runtime.kafka.config import STEADY, GroupConfig
 from pipeline.runtime.kafka.errors import TRY_AGAIN
-from pipeline.runtime.kafka.feed import Batch, Feed, Lease, Poll
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll, PollHandler
 from pipeline.runtime.kafka.mailbox import Mailbox
 from pipeline.runtime.kafka.retry import Waits
 from pipeline.runtime.partition.ports import TransactionLost
@@ -33,17 +33,17 @@ LARGEST_BATCH = 4000
 POLL_S = 0.02
 """Bounds how long a call in the mailbox waits."""
 FULL_S = 1.0
-"""So long the feed may take no batch before its partitions are paused and polling goes on."""
+"""So long the handler may take no batch before its partitions are paused and polling goes on."""
 
 
 class Intake:
     """A consumer of `config.topics` in its own thread."""
 
-    def __init__(self, config: GroupConfig, feed: Feed, waits: Waits) -> None:
+    def __init__(self, config: GroupConfig, handler: PollHandler, waits: Waits) -> None:
         self.beat = time.monotonic()
         """When the thread last came around; the watchdog looks at it."""
         self._config = config
-        self._feed = feed
+        self._handler = handler
         self._waits = waits
         self._membership_right = Right("Read", "group", config.group)
         self._leases: dict[tuple[str, int], Lease] = {}
@@ -79,7 +79,7 @@ class Intake:
         self._thread.start()
 
     def close(self) -> None:
-        """Finishes the feed, leaves the group, returns when the thread has ended."""
+        """Calls the handler's `finish`, leaves the group, returns when the thread has ended."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -116,9 +116,9 @@ class Intake:
             )
             while not self._stopping.is_set():
                 self._poll()
-            self._mailbox.serve_until(self._feed.finish())
+            self._mailbox.serve_until(self._handler.finish())
         except BaseException as error:  # the thread's last words, the supervisor ends the process
-            self._feed.failed(error)
+            self._handler.failed(error)
         finally:
             self._consumer.close()
 
@@ -130,9 +130,9 @@ class Intake:
             if any(map(ck.Message.error, messages)):
                 messages = [message for message in messages if not self._aside(message)]
             poll = self._batches(messages)
-            taken = self._feed.offer([*poll, *self._gaps()] if self._gone else poll)
+            taken = self._handler.offer([*poll, *self._gaps()] if self._gone else poll)
             while not self._mailbox.serve_until(taken, FULL_S) and not self._stopping.is_set():
-                self._throttle()  # the feed itself waits for something
+                self._throttle()  # the handler itself waits for something
             self._relax()
         if self.beat - self._looked > 0.5:
             self._looked = self.beat
@@ -201,7 +201,7 @@ class Intake:
             lease = self._leases.get(place if several else (topic, place))
             if lease is None:
                 continue  # revoked within this poll
-            epoch = lease.epoch  # before `running`: a hold in between makes the batch stale
+            epoch = lease.epoch  # before `running`: a pause in between makes the batch stale
             if not lease.running:
                 self._consumer.pause([_place(lease)])
                 continue
@@ -243,7 +243,7 @@ class Intake:
             raise ck.KafkaException(committed.error)
         first, end = self._consumer.get_watermark_offsets(place, 2.0)
         if committed.offset >= 0 and not first <= committed.offset <= end:
-            self._feed.skipped(lease, committed.offset, first)
+            self._handler.skipped(lease, committed.offset, first)
         return committed.offset if first <= committed.offset <= end else first
 
     def _assign(self, leases: Iterable[Lease]) -> None:
@@ -260,17 +260,17 @@ class Intake:
             self._assign(leases)
             self._leases.update({(lease.topic, lease.number): lease for lease in leases})
             log.info("%s: assigned %s", self._config.name, _names(leases))
-        self._feed.assigned(leases)
+        self._handler.assigned(leases)
 
     def _on_revoke(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.info("%s: revoked %s", self._config.name, _names(leases))
-        self._mailbox.serve_until(self._feed.revoked(leases))
+        self._mailbox.serve_until(self._handler.revoked(leases))
 
     def _on_lost(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.warning("%s: lost %s: this worker was away for longer than its session", self._config.name, _names(leases))
-        self._mailbox.serve_until(self._feed.lost(leases))
+        self._mailbox.serve_until(self._handler.lost(leases))
 
     def _take_back(self, partitions: Iterable[ck.TopicPartition]) -> Sequence[Lease]:
         leases = [

@@ -21,9 +21,9 @@ import faust
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import StageConfig
-from pipeline.runtime.kafka.feed import Batch, Lease, Poll
 from pipeline.runtime.kafka.history import Cancelled
 from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll
 from pipeline.runtime.kafka.retry import Backoff, Waits
 from pipeline.runtime.kafka.topics import REFERENCE_REPLACED, TopicWatch
 from pipeline.runtime.kafka.transaction import KafkaTransaction
@@ -307,7 +307,7 @@ class DurableStage(Generic[State]):
         if (
             self._owned.live.pop(lease.number, None) is not None
         ):  # otherwise the checkpoint failed: it is restored already
-            lease.hold()
+            lease.pause()
             self._begin_restore([lease])
 
     async def _abort_doomed(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Generic
 
-from pipeline.runtime.kafka.feed import Batch, Lease
+from pipeline.runtime.kafka.leases import Batch, Lease
 from pipeline.runtime.kafka.retry import Backoff
 from pipeline.runtime.kafka.troubles import Troubles
 from pipeline.runtime.logic import ReferenceBehind, State
@@ -61,7 +61,7 @@ class OwnedPartitions(Generic[State]):
 
     def wait(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> float:
         """Nothing more of it is handed over; returns the seconds until it should be read on, again from there."""
-        lease.hold()
+        lease.pause()
         partition.epoch = lease.epoch
         sentence = BEHIND.format(topic=self._source, place=partition, behind=behind)
         self._stick(partition.number, sentence, self._patience_s)
@@ -90,7 +90,7 @@ class OwnedPartitions(Generic[State]):
         self.live.clear()
         leases = [lease for lease in self.leases.values() if lease.owned]
         for lease in leases:
-            lease.hold()
+            lease.pause()
         return [(lease, lease.epoch) for lease in leases]
 
     def of(self, batch: Batch) -> Partition[State] | None:

@@ -21,8 +21,8 @@ from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import SinkConfig
-from pipeline.runtime.kafka.feed import Batch, Lease, Poll
 from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll
 from pipeline.runtime.kafka.mailbox import ANSWER_S
 from pipeline.runtime.kafka.retry import BROKER, Backoff, Waits
 from pipeline.runtime.process import transport
@@ -90,7 +90,7 @@ class Sink:
             place = lease.topic, lease.number
             if not batch.messages:  # the topic lacks what comes next
                 await self._insert()
-                lease.hold()
+                lease.pause()
                 self._take([lease])
                 return
             if batch.start != self._read.get(place, batch.start):

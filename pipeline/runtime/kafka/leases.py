@@ -27,8 +27,8 @@ class Lease:
         self.tail = 0
         """From `end` to here there is no record, only what transactions leave behind: the consumer was at the end."""
 
-    def hold(self) -> None:
-        """Called by the feed: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
+    def pause(self) -> None:
+        """Called by the handler: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
         self.running = False
         self.epoch += 1
 
@@ -51,7 +51,7 @@ Poll = Sequence[Batch]
 """What one poll brought, at most one batch a partition."""
 
 
-class Feed(Protocol):
+class PollHandler(Protocol):
     """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
 
     def assigned(self, leases: Sequence[Lease]) -> None:
