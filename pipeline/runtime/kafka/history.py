@@ -55,7 +55,7 @@ class KafkaHistory:
         self._endless = ""
 
     def close(self) -> None:
-        self._waits.troubles.over(self._endless)
+        self._waits.troubles.clear(self._endless)
         self._reader.close()
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
@@ -110,7 +110,7 @@ class KafkaHistory:
         """A broker that has lost track of a transaction holds back all that follows it, until an operator helps."""
         topic, name = self._config.changelog, f"{self._config.changelog} {sorted(waiting)} does not end"
         if is_moving or name != self._endless:
-            self._waits.troubles.over(self._endless)
+            self._waits.troubles.clear(self._endless)
             self._endless = name
         elif waiting:
             sentence = (
@@ -118,7 +118,7 @@ class KafkaHistory:
                 "that nobody ends; name it with `kafka-transactions.sh find-hanging` and end it with `abort`, or "
                 "restart the broker that leads them"
             )
-            self._waits.troubles.told(name, sentence, ENDLESS_S)
+            self._waits.troubles.report(name, sentence, ENDLESS_S)
 
     def _consume(self) -> list[ck.Message]:
         if self._cancelled():

@@ -89,11 +89,11 @@ class Waits:
         if is_granted:
             self.granted(right)
         else:
-            self.troubles.told(str(right), lacking(self._client, right))
+            self.troubles.report(str(right), lacking(self._client, right))
 
     def granted(self, right: Right) -> None:
         if self.troubles:
-            self.troubles.over(str(right))
+            self.troubles.clear(str(right))
 
     def missed(self, dependency: str, what: str, error: object, began: float) -> None:
         """One attempt had no answer; `began` is the monotonic time of the first one."""

@@ -83,7 +83,7 @@ class TopicWatch:
             except (ck.KafkaException, TimeoutError) as error:
                 self._missing(topic, error)
                 continue
-            self._waits.troubles.over(topic)
+            self._waits.troubles.clear(topic)
             self._waits.granted(Right("Describe", "topic", topic))
             allowed = {each.name.title() for each in found.authorized_operations or ()}
             for operation in sorted(self._needs[topic]) if allowed else ():
@@ -97,6 +97,6 @@ class TopicWatch:
         """A broker that is away is waited for by others, who say so."""
         cause = error.args[0] if isinstance(error, ck.KafkaException) else None
         if cause is not None and cause.code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._waits.troubles.told(topic, GONE.format(topic=topic, why=cause.str()))
+            self._waits.troubles.report(topic, GONE.format(topic=topic, why=cause.str()))
         else:
             self._waits.denied(cause, Right("Describe", "topic", topic))

@@ -27,7 +27,7 @@ class Troubles:
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def told(self, name: str, sentence: str, patience_s: float = 0.0) -> None:
+    def report(self, name: str, sentence: str, patience_s: float = 0.0) -> None:
         """It is so now; called again and again while it lasts. In the first `patience_s` it may pass by itself."""
         now = time.monotonic()
         with self._lock:
@@ -40,7 +40,7 @@ class Troubles:
             log.error("%s: %s", self._stage, sentence)
         self._show()
 
-    def over(self, name: str) -> None:
+    def clear(self, name: str) -> None:
         with self._lock:
             was_known = self._known.pop(name, None) is not None
             was_said = self._said.pop(name, None) is not None

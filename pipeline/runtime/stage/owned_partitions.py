@@ -69,13 +69,13 @@ class OwnedPartitions(Generic[State]):
         return self.stuck[partition.number].pause_s()
 
     def _stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
-        self._troubles.told(_name(number), sentence, patience_s)
+        self._troubles.report(_name(number), sentence, patience_s)
         self.stuck.setdefault(number, Backoff())
 
     def free(self, number: int) -> None:
         if number in self.stuck:
             del self.stuck[number]
-            self._troubles.over(_name(number))
+            self._troubles.clear(_name(number))
 
     def drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
