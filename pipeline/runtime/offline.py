@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, Watermark, advanced, reference_of
 from pipeline.runtime.partition.checks import check_value
-from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.internal_errors import log_error, place
 from pipeline.runtime.partition.tick_schedule import Sleeper, TickSchedule
 from pipeline.topics import LARGEST_RECORD
 
@@ -89,7 +89,7 @@ class Offline(Generic[State]):
 
     def put_aside(self, key: bytes | None, error: Exception) -> None:
         """`error` came from what the key's state was asked."""
-        tell(error, "offline")
+        log_error(error, "offline")
         if key is not None:
             self.set_aside[key] = place(error)
             self.states.pop(key, None)

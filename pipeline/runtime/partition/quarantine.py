@@ -19,7 +19,7 @@ from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.checks import TooLarge, check_value, fits
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.entries import Entry
-from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.internal_errors import log_error, place
 from pipeline.runtime.partition.ports import Message, Produce, Recall
 from pipeline.runtime.partition.release import Release
 from pipeline.runtime.partition.undo import Undo
@@ -100,7 +100,7 @@ class Quarantine(Generic[State]):
                 fits(told)
                 unwritten.write(unwritten.records(entry, at, topics.LARGEST_RECORD))
             except Exception as error:
-                tell(error, self._partition.place(at))
+                log_error(error, self._partition.place(at))
                 told = None
         missing: Sequence[Message] = ()
         if told is None:
@@ -191,7 +191,7 @@ class Quarantine(Generic[State]):
 
     def unreadable(self, entry: Entry[State], error: Exception) -> None:
         """`error` came from reading the state record of a restore."""
-        tell(error, self._partition.place(entry.through))
+        log_error(error, self._partition.place(entry.through))
         self._gate.raised(entry.key, place(error))
         self.set_aside[entry.key] = SetAside(entry, f"the state record cannot be read: {place(error)}")
 
@@ -202,7 +202,7 @@ class Quarantine(Generic[State]):
     def look_after(self, message: Message, produce: Produce) -> None:
         """Before the next records: sets aside whose state cannot be written, and tells of whom a restore set aside."""
         for key, error in list(self._partition.unwritten.unwritable.items()):
-            tell(error, self._partition.place(message.offset() or 0))
+            log_error(error, self._partition.place(message.offset() or 0))
             if not isinstance(error, TooLarge):
                 self._gate.raised(key, place(error))
             self.put(self._partition.entries[key], message, place(error), produce, sound=True, keep=False)
@@ -261,7 +261,7 @@ class Quarantine(Generic[State]):
         try:
             told = self._logic.report(key, state, trouble)
         except Exception as error:
-            tell(error, self._partition.place(at))
+            log_error(error, self._partition.place(at))
             return
         self._partition.send(told, Kept(key, None, at, trouble.at_ms), produce)
 

@@ -17,7 +17,7 @@ from msgspec import structs
 from pipeline import topics
 from pipeline.runtime.logic import NEVER, Logic, State, reference_of
 from pipeline.runtime.partition.entries import CLEAN
-from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.internal_errors import log_error, place
 from pipeline.runtime.partition.ports import Headers, Produce, Recall, TransactionLost
 from pipeline.wire.quarantine import SEPARATOR, Kept, Mark, Releasing, kept_key
 
@@ -101,7 +101,7 @@ class Release(Generic[State]):
         except TransactionLost:
             raise
         except Exception as error:
-            tell(error, partition.place(self._order.offset))
+            log_error(error, partition.place(self._order.offset))
             self._give_up()
             return None
         finally:
@@ -152,7 +152,7 @@ class Release(Generic[State]):
         try:
             unwritten.write(unwritten.records(entry, following.offset(), alone.max_state_bytes))
         except Exception as error:
-            tell(error, self._partition.place(following.offset()))
+            log_error(error, self._partition.place(following.offset()))
             alone.quarantine.put(entry, following, place(error), produce, sound=True, keep=False)
             return
         unwritten.forget(entry)

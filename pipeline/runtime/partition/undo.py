@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic
 from pipeline.runtime.logic import NEVER, Logic, State, Watermark, reference_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.entries import Entry
-from pipeline.runtime.partition.internal_errors import tell
+from pipeline.runtime.partition.internal_errors import log_error
 from pipeline.runtime.partition.ports import Message, Recall, TransactionLost
 from pipeline.wire.quarantine import Kept
 
@@ -45,7 +45,7 @@ class Undo(Generic[State]):
         except TransactionLost:
             raise
         except Exception as error:
-            tell(error, partition.place(until))
+            log_error(error, partition.place(until))
             return False
         finally:
             self._reference.see(partition.watermarks.now)
