@@ -40,7 +40,7 @@ class Net(Generic[State]):
         log_error(error, self._partition.place(at))
         restored = self._undo.put_back(entry, at)
         raised = 0 if isinstance(error, TooLarge) else self._gate.raised(entry.key, where)
-        if not restored or not raised or raised >= self._gate.key_errors or not self._partition.tells(produce):
+        if not restored or not raised or raised >= self._gate.key_errors or not self._partition.publishes(produce):
             self._quarantine.put(entry, message, where, produce, sound=restored)
             return
         self._undo.condemned.add(at)

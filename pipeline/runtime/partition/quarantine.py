@@ -89,38 +89,38 @@ class Quarantine(Generic[State]):
         partition.ticks.waiting.discard(key)
         aside = self.set_aside[key] = SetAside(entry, reason)
         at, since = message.offset() or 0, entry.since
-        if not partition.tells(produce):
+        if not partition.publishes(produce):
             entry.put_back()
             unwritten.forget(entry)
             return
-        told: Sequence[Output] | None = None
+        outputs: Sequence[Output] | None = None
         if sound:
             try:
-                told = self._logic.report(key, entry.state, _quarantined(aside, message))
-                fits(told)
+                outputs = self._logic.report(key, entry.state, _quarantined(aside, message))
+                fits(outputs)
                 unwritten.write(unwritten.records(entry, at, topics.LARGEST_RECORD))
             except Exception as error:
                 log_error(error, self._partition.place(at))
-                told = None
+                outputs = None
         missing: Sequence[Message] = ()
-        if told is None:
+        if outputs is None:
             entry.put_back()
             missing = self._undo.missing(entry, since, at) if since >= 0 else ()
         unwritten.forget(entry)
-        self._declare(aside, message, at, produce, missing, told)
+        self._declare(aside, message, at, produce, missing, outputs)
         if keep:
             self._keep(aside, message, produce)
 
     def _declare(
         self, aside: SetAside[State], message: Message, published: int, produce: Produce,
-        missing: Sequence[Message] | None = None, told: Sequence[Output] | None = None,
+        missing: Sequence[Message] | None = None, outputs: Sequence[Output] | None = None,
     ) -> None:  # fmt: skip
         """Makes it durable and known. `missing`: the records between the state record and `published`."""
         entry, partition = aside.entry, self._partition
         through = 0 if entry.record is None else changelog.decode_state(entry.record).through
         if missing is None:  # the restore has read them from the log
             missing = self._undo.missing(entry, max(through, partition.began), published)
-        if told is None and (entry.record is not None or missing):
+        if outputs is None and (entry.record is not None or missing):
             aside.reason += NOT_HELD
         aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.watermarks.at(through))
         self.note(aside, aside.mark)
@@ -133,10 +133,10 @@ class Quarantine(Generic[State]):
         )
         for each in missing:
             self._keep(aside, each, produce)
-        if told is None:
+        if outputs is None:
             self.report(entry.key, None, _quarantined(aside, message), published, produce)
         else:
-            partition.send(told, message, produce)
+            partition.send(outputs, message, produce)
         log.error(
             "%s: partition %d: a station is set aside at offset %d: %s; its records are kept, `chargeline stations "
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
@@ -154,7 +154,7 @@ class Quarantine(Generic[State]):
 
     def keep(self, key: bytes, message: Message, produce: Produce) -> None:
         """A record of a key that is set aside; it may be the one that releases it."""
-        if not self._partition.tells(produce):
+        if not self._partition.publishes(produce):
             return
         order = release_of(message.value(), message.headers())
         if order is not None:
@@ -256,14 +256,14 @@ class Quarantine(Generic[State]):
 
     def report(self, key: bytes, state: State | None, trouble: Trouble, at: int, produce: Produce) -> None:
         """An alert. That it cannot be made is no reason to stop: the log has it."""
-        if not self._partition.tells(produce):
+        if not self._partition.publishes(produce):
             return
         try:
-            told = self._logic.report(key, state, trouble)
+            outputs = self._logic.report(key, state, trouble)
         except Exception as error:
             log_error(error, self._partition.place(at))
             return
-        self._partition.send(told, Kept(key, None, at, trouble.at_ms), produce)
+        self._partition.send(outputs, Kept(key, None, at, trouble.at_ms), produce)
 
 
 def _copy(message: Message) -> Kept:

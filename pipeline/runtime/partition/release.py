@@ -121,7 +121,7 @@ class Release(Generic[State]):
         """Afterwards the key is either set aside in `alone`, or its state is due with all of the piece in it."""
         entry, ours, published = self._aside.entry, self._partition, self._mark.published
 
-        def tell_new(
+        def publish_new(
             topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
         ) -> None:
             if topic != QUARANTINE or value is None or SEPARATOR not in (key or b""):  # else it is kept already
@@ -131,14 +131,14 @@ class Release(Generic[State]):
         try:
             entry.since = self._piece[0].offset() if self._piece else ours.position
             alone.apply([each for each in self._piece if each.offset() < published], alone.discard)
-            alone.apply([each for each in self._piece if each.offset() >= published], tell_new)
+            alone.apply([each for each in self._piece if each.offset() >= published], publish_new)
             if not self._pending and entry.key not in alone.quarantine.set_aside:  # what became visible since the last
                 now = Kept(entry.key, None, ours.position, self._order.at_ms)
-                alone.show(ours.watermarks.now, ours.position, now, tell_new)
+                alone.show(ours.watermarks.now, ours.position, now, publish_new)
         finally:
             self._reference.see(ours.watermarks.now)
         if self._pending and entry.key not in alone.quarantine.set_aside:
-            self._write(alone, tell_new)
+            self._write(alone, publish_new)
         again = alone.quarantine.set_aside.get(entry.key)
         through = NEVER if again is None else again.mark.through if again.mark is not None else 0
         for each in self._piece:

@@ -31,7 +31,7 @@ class Sender:
         return f"{self.source}: partition {self.number} offset {offset}"
 
     @staticmethod
-    def tells(produce: Produce) -> bool:
+    def publishes(produce: Produce) -> bool:
         """False while records are applied again whose outputs are committed."""
         return produce is not Sender.discard
 
@@ -43,7 +43,7 @@ class Sender:
         for topic, key, value, headers in outputs:
             if topic == DEAD_LETTERS:
                 read_at = dead_letters.where(self.source, self.number, message.offset() or 0)
-                if self.tells(produce):
+                if self.publishes(produce):
                     self._gate.part_refused(dead_letters.reason_of(headers))
                 self._letter(value, key, (*headers, *read_at), produce)
             else:
@@ -52,7 +52,7 @@ class Sender:
     def refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
         """The record becomes a dead letter, with its bytes if they are not too many."""
         is_release = error.reason == NO_VALUE and release_of(message.value(), message.headers()) is not None
-        if is_release or not self.tells(produce):  # of a key that is not set aside (any more)
+        if is_release or not self.publishes(produce):  # of a key that is not set aside (any more)
             return
         offset, key, value = message.offset() or 0, message.key(), message.value()
         headers = [
