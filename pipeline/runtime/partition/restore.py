@@ -17,7 +17,7 @@ from pipeline.runtime.partition.partition import SIGNED, Partition
 from pipeline.runtime.partition.ports import Committed, History
 from pipeline.wire.quarantine import MARK, decode_mark
 
-Step = Literal["ends", "read"]
+RestorePhase = Literal["ends", "read"]
 
 SOURCE = b"source"
 """The fact of a partition that names the id of its topic."""
@@ -40,7 +40,7 @@ def restore(
     empty: Callable[[int], Partition[State]],
     lost: Callable[[str, int], None],
     restored: list[Partition[State] | Refused],
-) -> Iterator[Step]:
+) -> Iterator[RestorePhase]:
     """Appends to `restored` one Partition per number, to be fed from its `position` on, or why there can be none.
 
     Yields the name of the next step, once per chunk while the changelog is read. `lost` is told, in words for the

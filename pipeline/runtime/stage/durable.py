@@ -214,8 +214,8 @@ class DurableStage(Generic[State]):
 
         def run() -> None:
             self._transaction.begin()
-            for step in checkpoint(self._transaction, partitions, self.config.changelog, began, write_s):
-                self._enter(step)
+            for phase in checkpoint(self._transaction, partitions, self.config.changelog, began, write_s):
+                self._enter(phase)
 
         with self._guarded():
             await self._in_thread(run)

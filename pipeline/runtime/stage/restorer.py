@@ -43,7 +43,7 @@ class Restorer(Generic[State]):
         self._partitions = partitions_of(self._config, self._waits)
 
     def read(self, wanted: Wanted, advanced: Callable[[], None]) -> Sequence[Partition[State] | Refused]:
-        """The partitions as they were committed; `advanced` is called with each step, the log hears of it in between.
+        """The partitions as they were committed; `advanced` is called with each phase, the log hears of it in between.
 
         Raises Cancelled when none of them is wanted any more.
         """
@@ -54,11 +54,11 @@ class Restorer(Generic[State]):
             numbers = list(still_wanted(wanted))
             if not numbers:
                 return ()
-            for step in restore(history, numbers, self._empty, self._lost, restored):
+            for phase in restore(history, numbers, self._empty, self._lost, restored):
                 advanced()
                 if time.monotonic() - told > TELL_S:
                     told = time.monotonic()
-                    log.info("%s: restoring partitions %s: %s, %s", config.name, numbers, step, history.progress)
+                    log.info("%s: restoring partitions %s: %s, %s", config.name, numbers, phase, history.progress)
         finally:
             history.close()
         return restored
