@@ -1,7 +1,7 @@
 """Runs a Logic over records in memory: the offline commands, audits and comparisons use it instead of the stage.
 
-It has no checkpoint and no changelog; what it must share with the stage is the meaning of a tick: it visits the keys
-that follow its clock and whose `wake_us` is reached. There is no log to go back to: a key that raises is set aside.
+It has no checkpoint and no changelog. A tick means the same as in the stage: it visits the keys that follow its clock
+and whose `wake_us` is reached. There is no log to read again, so a key that raises is set aside at once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ State = TypeVar("State", bound=KeyedState)
 
 
 class MemoryArchive:
-    """runtime.logic.Archive as a dictionary."""
+    """Implements runtime.logic.Archive as a dictionary."""
 
     __slots__ = ("_kept",)
 
@@ -48,15 +48,15 @@ class Offline(Generic[State]):
         self._reference = reference_of(logic)
         self.states: dict[bytes, State] = {}
         self.refused = 0
-        """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
+        """Number of records that could not be used; `feed` raised InvalidMessage for each."""
         self.set_aside: dict[bytes, str] = {}
-        """Keys that met an error of ours, and its type and place: what came until then stands, no more is used."""
+        """Keys that raised, with type and place of the exception: earlier outputs stand, later records are not used."""
         self._sleepers: dict[bytes, Sleeper] = {}
         self._ticks = TickSchedule(self._sleepers)
         self._watermark: Watermark = ()
 
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
-        """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
+        """Outputs of one record. Raises InvalidMessage where the stage would make a dead letter."""
         try:
             if len(value) > LARGEST_RECORD:
                 check_value(value)
@@ -73,7 +73,7 @@ class Offline(Generic[State]):
             else:
                 outputs = self._logic.apply(state, value, sent_at_ms)
         except ReferenceBehind:
-            raise  # no error: it may come
+            raise  # no error: the data may still arrive
         except InvalidMessage:
             self.refused += 1
             raise
@@ -88,7 +88,7 @@ class Offline(Generic[State]):
             yield from outputs
 
     def put_aside(self, key: bytes | None, error: Exception) -> None:
-        """`error` came from what the key's state was asked."""
+        """Sets the key aside because its state raised `error`."""
         log_error(error, "offline")
         if key is not None:
             self.set_aside[key] = place(error)

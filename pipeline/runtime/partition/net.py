@@ -1,6 +1,6 @@
-"""What a record, tick or release that raises does: to its own key, and to nothing else.
+"""Contains an exception of a record, tick or release: it affects its own key and nothing else.
 
-A record that raises is undone and becomes a dead letter; where that does not help, the key is set aside.
+A record that raises is undone and becomes a dead letter; if that does not help, the key is set aside.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INTERNAL_ERROR = "INTERNAL_ERROR"
 
 
 class Net(Generic[State]):
-    """Of one partition."""
+    """Handles the exceptions of one partition."""
 
     def __init__(
         self, partition: Partition[State], gate: FloodGate, quarantine: Quarantine[State], undo: Undo[State]
@@ -35,7 +35,7 @@ class Net(Generic[State]):
         self._undo = undo
 
     def record_raised(self, entry: Entry[State], message: Message, error: Exception, produce: Produce) -> None:
-        """`error` came from applying a record: the key is as it was before, the record a dead letter."""
+        """Applying a record raised `error`: the key goes back to before it, the record becomes a dead letter."""
         where, at = place(error), message.offset() or 0
         log_error(error, self._partition.place(at))
         restored = self._undo.put_back(entry, at)
@@ -51,7 +51,7 @@ class Net(Generic[State]):
         )
 
     def first_raised(self, key: bytes, message: Message, error: Exception, produce: Produce) -> None:
-        """The same for a key without a state: nothing of it is kept."""
+        """As `record_raised` for a key without a state, which is not kept."""
         where, at = place(error), message.offset() or 0
         log_error(error, self._partition.place(at))
         entry: Entry[State] = Entry(self._partition.unwritten, key)
@@ -63,7 +63,7 @@ class Net(Generic[State]):
         self._quarantine.report(key, None, Trouble(INTERNAL_ERROR, where, message.timestamp()[1]), at, produce)
 
     def time_raised(self, entry: Entry[State], message: Message, error: Exception, produce: Produce) -> None:
-        """`error` came from a tick or a release of reference data, which would come again: the key is set aside."""
+        """A tick or new reference data raised `error` and would do so again: the key is set aside."""
         where, at = place(error), message.offset() or 0
         log_error(error, self._partition.place(at))
         if not isinstance(error, TooLarge):
@@ -71,7 +71,7 @@ class Net(Generic[State]):
         self._quarantine.put(entry, message, where, produce, sound=self._undo.put_back(entry, at))
 
     def tick_raised(self, message: Message, error: Exception, produce: Produce) -> None:
-        """`error` came from decoding a record without a key."""
+        """Decoding a record without a key raised `error`."""
         log_error(error, self._partition.place(message.offset() or 0))
         self._gate.raised(None, place(error))
         self._partition.refuse(message, InvalidMessage(INTERNAL_ERROR, place(error)), produce)

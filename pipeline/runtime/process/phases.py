@@ -1,4 +1,4 @@
-"""In which phase each stage of this process is, for failure tests: they must know where a SIGKILL hit.
+"""Records the phase of each stage of this process, so that failure tests know where a SIGKILL hit.
 
 One fixed-width line per stage in a memory-mapped file survives the process. In production there is no file and a phase
 costs one comparison.

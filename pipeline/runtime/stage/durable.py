@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
 WATCH_S = 5.0
-"""How often the stage looks whether its topics are still the same."""
+"""How often the stage checks that its topics were not replaced."""
 
 
 class DurableStage(Generic[State]):
@@ -56,9 +56,9 @@ class DurableStage(Generic[State]):
         self.name = config.name
         self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
-        """Rises with everything that gets done; the watchdog looks at it."""
+        """Rises with every unit of work; the watchdog reads it."""
         self.before_joining: Callable[[], None] = lambda: None
-        """Called by `open` in a thread when the topics are there, and nobody reads yet."""
+        """`open` calls it in a thread when the topics exist and before anything is read."""
         self._background = Background()
         self.failure = self._background.failure
         self._meters = StageMeters(config.name, meters, logic)
@@ -88,7 +88,7 @@ class DurableStage(Generic[State]):
         return self._channel
 
     async def open(self) -> None:
-        """Returns when the group can be joined: a predecessor's transaction is aborted by then."""
+        """Returns when the worker can join the group: a predecessor's transaction is aborted by then."""
         self._enter("restore")
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
@@ -98,7 +98,7 @@ class DurableStage(Generic[State]):
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
-        """Applies one poll; a checkpoint comes when it is due. Raises what must end the worker."""
+        """Applies one poll and makes a checkpoint when it is due. Raises what must end the worker."""
         for batch in poll:
             await self._process(batch)
             await asyncio.sleep(0)  # timers and the watchdog's beat have their turn
@@ -127,12 +127,12 @@ class DurableStage(Generic[State]):
         self._thread.shutdown(wait=False)
 
     def owned(self) -> Sequence[int]:
-        """Partitions whose ticks are ours to write."""
+        """Partitions for which this worker writes ticks."""
         return self._owned.owned
 
     @property
     def ready(self) -> bool:
-        """The group has answered, and everything it assigned is restored (nothing, of more workers than partitions)."""
+        """The group has answered and every assigned partition (there may be none) is restored."""
         return self.intake.alive and self._owned.restored
 
     @property
@@ -191,7 +191,7 @@ class DurableStage(Generic[State]):
             raise TooManyKeys(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
 
     def _wait_for_reference(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> None:
-        """A tick names reference data that is not here yet. Its partition is read on from there, again and again."""
+        """A tick names reference data that is missing: retries its partition from there until the data arrives."""
         pause_s, epoch = self._owned.wait(partition, lease, behind), lease.epoch
 
         async def look_again() -> None:
@@ -238,7 +238,7 @@ class DurableStage(Generic[State]):
             self._meters.show(self._owned, self.uncommitted_s)
 
     def _go_on_releasing(self) -> None:
-        """A step of each release of a station; all others wait for it, so the next one comes with the next pulse."""
+        """Does one step of each release; all other stations wait for it, so the next step comes with the next pulse."""
         for partition in [each for each in self._owned.live.values() if each.quarantine.releasing]:
             if self._doomed:
                 return
@@ -256,7 +256,7 @@ class DurableStage(Generic[State]):
             replaced = await asyncio.to_thread(topics.replaced)
             if self.config.source in replaced:
                 async with self._lock:
-                    self._abandon(f"{self.config.source} was made anew")  # a restore refuses it
+                    self._abandon(f"{self.config.source} was recreated")  # a restore refuses it
             for topic in set(self.config.reads).intersection(replaced):
                 raise Unavailable(REFERENCE_REPLACED.format(topic=topic))
             await asyncio.sleep(WATCH_S)
@@ -269,7 +269,7 @@ class DurableStage(Generic[State]):
             self._background.spawn(self._restore([(lease, lease.epoch) for lease in leases], reset=False))
 
     async def _restore(self, wanted: Wanted, reset: bool) -> None:
-        """Reads beside the other partitions' work; only the first (abort) and the last step hold the lock."""
+        """Restores partitions while others go on; only the first (abort) and the last part hold the lock."""
         began = time.monotonic()
         if reset:
             await asyncio.sleep(self._losses.pause_s())
@@ -301,8 +301,8 @@ class DurableStage(Generic[State]):
         log.info("%s: restored partitions %s: %d keys in %.1f s", self.name, numbers, keys, took)
 
     async def _read_anew(self, lease: Lease) -> None:
-        """The log lacks what the partition was to read next. All that it has applied is committed; then a restore looks
-        what the log has, and says what is lost."""
+        """The log lacks the partition's next record: commits what it has applied and restores it. The restore reports
+        what is lost."""
         await self._checkpoint(EVERYTHING)
         if (
             self._owned.live.pop(lease.number, None) is not None
@@ -311,7 +311,7 @@ class DurableStage(Generic[State]):
             self._begin_restore([lease])
 
     async def _abort_doomed(self) -> None:
-        """Nothing is applied before: the given-up transaction may still be open, and healthy enough to commit."""
+        """Aborts a transaction that was given up, before anything is applied: it may still be able to commit."""
         if self._doomed:
             await self._in_thread(self._transaction.abort)
             self._doomed = False
@@ -320,14 +320,14 @@ class DurableStage(Generic[State]):
         self.progress += 1
 
     async def _let_go(self, leases: Sequence[Lease]) -> None:
-        """Revoked, or stopping: everything applied is committed, with all changed states, before others read on."""
+        """Before a revoke or stop: commits everything applied with all changed states, then drops the partitions."""
         async with self._lock:
             if not self.failure.done() and any(lease.number in self._owned.live for lease in leases):
                 await self._checkpoint(EVERYTHING)
             self._owned.drop(leases)
 
     async def _forget(self, leases: Sequence[Lease]) -> None:
-        """Lost: the open transaction holds outputs of these, so none of it may be committed."""
+        """Drops lost partitions. The open transaction has outputs of these and must not be committed."""
         async with self._lock:
             self._owned.drop(leases)
             if self._transaction.open:
@@ -337,7 +337,7 @@ class DurableStage(Generic[State]):
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """What an exception inside means: a lost transaction is restored, everything else ends the worker."""
+        """Restores after a lost transaction; any other exception ends the worker."""
         try:
             yield
         except TransactionLost as lost:
@@ -347,7 +347,7 @@ class DurableStage(Generic[State]):
             raise
 
     def _abandon(self, why: object) -> None:
-        """The transaction is lost, and with it what the state has applied: restore all partitions in this process."""
+        """The transaction is lost and the state with it: restores all partitions in this process."""
         log.warning("%s: transaction given up, restoring: %s", self.name, why)
         self._meters.given_up()
         self._doomed = True

@@ -1,4 +1,4 @@
-"""Records of our own topics into a store outside Kafka: read committed, inserted at least once, in large batches.
+"""Copies records of our own topics into a store outside Kafka: at least once, in large batches.
 
 The rule of the file: offsets are committed only after the rows are in, and a batch that was tried stays as it is until
 it is in. A repeat after a crash may cut batches elsewhere; it is harmless because the rows are idempotent.
@@ -32,7 +32,7 @@ from pipeline.runtime.process.phases import Phases
 log = logging.getLogger(__name__)
 
 STORE = "store"
-"""The dependency, as waits and metrics name it."""
+"""Name of the dependency in waits and metrics."""
 
 Write = Callable[[Mapping[str, Sequence[ck.Message]]], None]
 """Stores records by topic and returns when they are in. Raises Unavailable when waiting may help. Runs in a thread."""
@@ -58,7 +58,7 @@ class Sink:
         self._channel: Any = None
         self._leases: dict[tuple[str, int], Lease] = {}
         self._answered = False
-        """The group has said which partitions are ours, if any."""
+        """The group has assigned our partitions, if any."""
         self._read: dict[tuple[str, int], int] = {}
         """End of what reached `process`, by partition."""
         self._waiting: list[Batch] = []
@@ -146,7 +146,7 @@ class Sink:
         lost = max(0, first - wanted)
         self._meters.count(metrics.RECORDS_LOST, self.name, amount=lost)
         why = f"records {wanted} to {first - 1} were removed before they were stored" if lost else (
-            f"it ends before offset {wanted}, up to which it was stored: it was made anew"
+            f"it ends before offset {wanted}, up to which it was stored: it was recreated"
         )  # fmt: skip
         log.error(
             "%s: %s partition %d: %s; it is read on from offset %d; see ops/runbooks/lost-records.md",
