@@ -133,6 +133,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
         quality=quality,
         settled=settled,
         clean=clean,
+        is_rising=judged.is_rising,
         gaps=gaps,
         lags=[] if session.thinned else lags_of(session, times, registers, bound, clean and is_rising),
         unseen_us=judged.unseen_us + (sum(b - a for a, b in gaps) if gaps else 0),
