@@ -199,6 +199,6 @@ def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Lim
 
 
 def _evidence(quality: tuple[str, ...], estimated: bool) -> Evidence:
-    if not INCOMPLETE.isdisjoint(quality):
+    if quality and not INCOMPLETE.isdisjoint(quality):
         return "incomplete"
-    return "estimated" if estimated or not ESTIMATED.isdisjoint(quality) else "complete"
+    return "estimated" if estimated or (quality and not ESTIMATED.isdisjoint(quality)) else "complete"
