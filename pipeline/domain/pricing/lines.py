@@ -125,25 +125,13 @@ class LineWriter:
         if offset_s is not None:
             local_from, local_to = local_text(from_us, offset_s), local_text(to_us, offset_s)
         if unit is None:
-            self.lines.append(
-                Line(
-                    kind=kind,
-                    dimension=dimension,
-                    from_us=from_us,
-                    to_us=to_us,
-                    local_from=local_from,
-                    local_to=local_to,
-                    quantity=quantity,
-                    unit=unit_text,
-                    amount_excl="0.0000",
-                    amount_incl="0.0000",
-                    tariff_id=self._tariff_id,
-                    tariff_version=self._version,
-                    reason=run.reason,
-                    assumptions=assumptions,
-                    evidence=evidence,
-                )
-            )
+            free = Line(
+                kind=kind, dimension=dimension, from_us=from_us, to_us=to_us, local_from=local_from, local_to=local_to,
+                quantity=quantity, unit=unit_text, amount_excl="0.0000", amount_incl="0.0000",
+                tariff_id=self._tariff_id, tariff_version=self._version, reason=run.reason, assumptions=assumptions,
+                evidence=evidence,
+            )  # fmt: skip
+            self.lines.append(free)
             return
         self.total = self.total.plus(cost)
         tax = cost.tax

@@ -2,7 +2,7 @@
 
 This file only says when: what a batch does, and the order of a checkpoint and of a restore, is in runtime/partition,
 which partitions are ours in holdings.py. The rule of the file: state and transaction are touched only under the lock,
-by one at a time. It is longer than others because all that takes this lock is in one place, to be seen together.
+by one at a time. It is longer than 300 lines because all that takes this lock is in one place, to be seen together.
 """
 
 from __future__ import annotations
