@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 OF_THE_WHOLE = {"chaos", "hostile", "integration", "schemas"}
@@ -21,3 +24,16 @@ def test_the_domain_has_tests_beside_the_module_that_they_name() -> None:
     deeper = {module.stem for module in (ROOT / "pipeline" / "domain").glob("*/*.py")}
     names = {file.stem.removeprefix("test_") for file in (ROOT / "tests" / "domain").glob("test_*.py")}
     assert sorted(names & deeper) == []
+
+
+MODULES = sorted((ROOT / "pipeline").rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_a_module_has_300_lines_or_says_why_not_and_a_function_60(module: Path) -> None:
+    text = module.read_text("utf-8")
+    tree = ast.parse(text)
+    if text.count("\n") > 300:
+        assert "longer than 300 lines because" in " ".join((ast.get_docstring(tree) or "").split())
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    assert [node.name for node in functions if (node.end_lineno or 0) - node.lineno >= 60] == []

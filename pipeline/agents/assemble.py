@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable
 import faust
 
 from pipeline.domain.station import Station
-from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.kafka.leases import Poll
 from pipeline.runtime.stage.durable import DurableStage
 
 

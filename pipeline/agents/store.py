@@ -8,7 +8,7 @@ import faust
 from confluent_kafka import Message
 
 from pipeline import topics
-from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.kafka.leases import Poll
 from pipeline.runtime.stage.sink import Sink
 from pipeline.storage.rows import Rejection
 from pipeline.storage.writer import Writer

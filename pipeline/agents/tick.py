@@ -60,9 +60,9 @@ class HostClock:
     def _judge(self, name: str, now_us: int, wanted_us: int, what: str, most_us: int) -> None:
         behind_us = wanted_us - now_us
         if behind_us > most_us:
-            self._troubles.told(name, SLOW.format(behind_s=behind_us / 1e6, what=what))
+            self._troubles.report(name, SLOW.format(behind_s=behind_us / 1e6, what=what))
         else:
-            self._troubles.over(name)
+            self._troubles.clear(name)
 
 
 def sign_in(client: Client, topic: str, control: Control) -> None:

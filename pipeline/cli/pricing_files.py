@@ -25,7 +25,7 @@ tariff_option = click.option(
     "--tariff", "tariff_files", multiple=True, type=FILE, help="OCPI tariff (JSON); replaces those inside the CDR."
 )
 zone_option = click.option("--time-zone", metavar="ZONE", help="IANA zone of the site, such as Europe/Berlin.")
-signals_option = click.option("--signals", "signals_file", type=FILE, help="Price signal slots (JSON).")
+signals_option = click.option("--signals", "signals_file", type=FILE, help="Price slots of signals (JSON).")
 
 
 class Basis(NamedTuple):

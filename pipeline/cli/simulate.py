@@ -102,29 +102,18 @@ def command(
     if protocol == "events":
         _refuse_given("quirks", "events have faults; choose a --protocol of OCPP")
         config = FleetConfig(
-            seed=seed,
-            stations=stations,
-            sites=sites,
-            days=days,
-            start=begin,
-            sessions=sessions,
+            seed=seed, stations=stations, sites=sites, days=days, start=begin, sessions=sessions,
             faults=parse_faults(faults),
-        )
+        )  # fmt: skip
         fleet = Events(config)
     else:
         _refuse_given("faults", "chargers have quirks; choose --quirks")
         _refuse_given("sites", "virtual chargers stand at one site")
-        fleet = Chargers(
-            ChargerFleetConfig(
-                protocol=PROTOCOLS[protocol],
-                quirks=quirks,
-                seed=seed,
-                stations=stations,
-                sessions=max(1, round(sessions * days)),
-                start=begin,
-            ),
-            with_ticks=out is None,
-        )
+        chargers = ChargerFleetConfig(
+            protocol=PROTOCOLS[protocol], quirks=quirks, seed=seed, stations=stations, start=begin,
+            sessions=max(1, round(sessions * days)),
+        )  # fmt: skip
+        fleet = Chargers(chargers, with_ticks=out is None)
     if documents is not None:
         fleet.write_documents(documents)
     with ExitStack() as files:

@@ -148,7 +148,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True, gc=False, forbid_unknow
     tariff: msgspec.Raw
     """The tariff version as it was given, in canonical JSON; `tariff_hash` is its sha256."""
     signals: list[msgspec.Raw]
-    """The slots of price signals that the bill depends on, as `prices publish` takes them."""
+    """The price slots that the bill depends on, as `prices publish` takes them."""
     currency: str
     price_mode: str
     rounding_policy: str

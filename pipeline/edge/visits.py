@@ -11,7 +11,7 @@ from datetime import datetime
 from random import Random
 from zoneinfo import ZoneInfo
 
-from pipeline.domain.events import MeterRead, SessionEnded, SessionStarted, StatusReported
+from pipeline.domain.events import ChargingState, MeterRead, SessionEnded, SessionStarted, StatusReported
 from pipeline.edge.faults import HOUR, SECOND, Meter, SimulatedEvent, Visit
 from pipeline.edge.fleet import Car, PowerType, SimulatedConnector, SimulatedStation, draw_car, driver_token
 
@@ -131,6 +131,13 @@ def _events(
             station_id=station_id, event_time_us=at_us, clock=clock, connector_id=connector_id, status=word
         )
 
+    def reading(at_us: int, register_wh: int, power_w: int, soc: int, state: ChargingState) -> MeterRead:
+        return MeterRead(
+            station_id=station_id, event_time_us=at_us, clock=clock, connector_id=connector_id,
+            transaction_id=transaction_id, register_wh=register_wh, power_w=power_w,
+            soc_percent=soc if states_soc else None, state=state,
+        )  # fmt: skip
+
     yield status(visit.start_us - 20 * SECOND, "Preparing")
     yield SessionStarted(
         station_id=station_id,
@@ -149,34 +156,14 @@ def _events(
         flowed += power_w * interval_us
         wh = flowed // WATT_US_PER_WH
         soc = min(100, visit.soc_percent + wh * 100 // battery_wh)
-        yield MeterRead(
-            station_id=station_id,
-            event_time_us=at_us,
-            clock=clock,
-            connector_id=connector_id,
-            transaction_id=transaction_id,
-            register_wh=shown_wh + wh,
-            power_w=power_w,
-            soc_percent=soc if states_soc else None,
-            state="charging",
-        )
+        yield reading(at_us, shown_wh + wh, power_w, soc, "charging")
         power_w, last_us = peak_w * taper[soc] // 1000, at_us
     wh = (flowed + power_w * (visit.charge_end_us - last_us)) // WATT_US_PER_WH
     meter.lifetime_wh += wh
     if visit.end_us - visit.charge_end_us >= interval_us:
         yield status(visit.charge_end_us, "SuspendedEV")
     for at_us in range(last_us + interval_us, visit.end_us, interval_us):
-        yield MeterRead(
-            station_id=station_id,
-            event_time_us=at_us,
-            clock=clock,
-            connector_id=connector_id,
-            transaction_id=transaction_id,
-            register_wh=shown_wh + wh,
-            power_w=0,
-            soc_percent=soc if states_soc else None,
-            state="suspended_ev",
-        )
+        yield reading(at_us, shown_wh + wh, 0, soc, "suspended_ev")
     yield SessionEnded(
         station_id=station_id,
         event_time_us=visit.end_us,

@@ -5,7 +5,7 @@ It stands alone, or is one of the brokers of quorum.py.
 The rule of the file: the broker never outlives its owner. It sits in a session of its own, so Ctrl-C reaches only the
 owner, and a watchdog holds the other end of a pipe that closes when the owner dies, however it dies. The lock on the
 data folder is shared with the broker: as long as either lives, nobody else may start on that folder, and no lock can
-be stale.
+be stale. It is longer than 300 lines because start, health and end of the broker stand on that one lock and watchdog.
 """
 
 from __future__ import annotations

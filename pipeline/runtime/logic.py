@@ -27,31 +27,31 @@ class Output(NamedTuple):
 
 
 Watermark = tuple[int, ...]
-"""How much of each reference topic counts: the records below these offsets. Empty: none was named yet."""
+"""Per reference topic the offset below which its records count. Empty: no tick has named one yet."""
 
 
 def advanced(known: Watermark, named: Watermark) -> tuple[Watermark, int]:
-    """What is visible when a tick names a watermark, and a bit for each topic of which more is visible than before."""
+    """The new watermark when a tick names one, and a bit for each topic whose offset rose."""
     known = known or (0,) * len(named)
     brought = sum(1 << place for place, (old, new) in enumerate(zip(known, named, strict=True)) if new > old)
     return tuple(map(max, known, named)), brought
 
 
 class ReferenceBehind(Exception):
-    """A tick names reference data that has not arrived in this process yet: the stage waits, then goes on there."""
+    """A tick names reference data that this process does not have yet: the stage waits and retries there."""
 
 
 class Tick(NamedTuple):
     clock: str
     time_us: int
     watermark: Watermark = ()
-    """From this tick on the partition sees that much of the reference data; what it sees never shrinks."""
+    """How much of the reference data the partition sees from this tick on; it never shrinks."""
     signed: bool = False
-    """From the first signed one of a partition on, unsigned ticks and decisions are believed no more."""
+    """From its first signed tick on a partition ignores unsigned ticks and decisions."""
 
 
 class Trouble(NamedTuple):
-    """What happened to a key, to be told outside: our bug, or more of something than we can carry."""
+    """A problem with a key that is reported as an alert: a bug of ours, or a bound that was exceeded."""
 
     rule: str
     """INTERNAL_ERROR: a record of it raised and is a dead letter; STATION_QUARANTINED: it is set aside."""
@@ -60,7 +60,7 @@ class Trouble(NamedTuple):
     at_ms: int
     """Broker time of the record."""
     released_ms: int | None = None
-    """Set aside no more since this record."""
+    """Broker time of the record that released the key; None: not released."""
 
 
 class KeyedState(Protocol):
@@ -111,15 +111,15 @@ class Logic(Protocol[State]):
         ...
 
     def trust(self, unsigned: bool) -> bool:
-        """Whether the coming unsigned ticks and decisions are believed; returns what was so before."""
+        """Sets whether the next unsigned ticks and decisions count; returns the previous value."""
         ...
 
     def check_release(self, key: bytes, way: bytes, at_ms: int, signature: bytes) -> None:
-        """May who has signed so release the key that is set aside since `at_ms`? Raises InvalidMessage."""
+        """Raises InvalidMessage unless `signature` permits to release the key that is set aside since `at_ms`."""
         ...
 
     def report(self, key: bytes, state: State | None, trouble: Trouble) -> Sequence[Output]:
-        """Who must know of it; what is open and shown is held when the key is set aside. Without a state: an alert."""
+        """Outputs that report the trouble. A key that is set aside holds its open sessions; without state: an alert."""
         ...
 
     def dump(self, state: State) -> bytes:
@@ -136,27 +136,27 @@ class Logic(Protocol[State]):
 
 @runtime_checkable
 class WithReference(Protocol[Read]):
-    """A Logic whose records may use reference data, of which ticks say how much counts."""
+    """A Logic that uses reference data; ticks say how much of it counts."""
 
     def see(self, watermark: Watermark) -> None:
-        """The coming records may use that much of it. Raises ReferenceBehind."""
+        """The next records may use the reference data below `watermark`. Raises ReferenceBehind."""
         ...
 
     def release(self, state: Read) -> Sequence[Output] | None:
-        """More of what the key waits for is visible; `see` was called before."""
+        """More of the data that the key waits for is visible; `see` was called before."""
         ...
 
 
 @runtime_checkable
 class WithLedger(Protocol[Read]):
-    """A Logic that accounts for what it got: figures of a key that add up over keys."""
+    """A Logic with figures per key that add up over keys."""
 
     def tally(self, state: Read) -> Sequence[int]:
-        """The same number of figures for each key; taken with its state record."""
+        """The figures of one key, as many for each; taken with its state record."""
         ...
 
     def show(self, totals: Sequence[int], stage: str, meters: Meters) -> None:
-        """The sums over all keys that this worker holds; empty: none was taken yet."""
+        """Publishes the sums over all keys of this worker; empty: no figures yet."""
         ...
 
 

@@ -1,7 +1,7 @@
 """Runs a Logic over records in memory: the offline commands, audits and comparisons use it instead of the stage.
 
-It has no checkpoint and no changelog; what it must share with the stage is the meaning of a tick: it visits the keys
-that follow its clock and whose `wake_us` is reached. There is no log to go back to: a key that raises is set aside.
+It has no checkpoint and no changelog. A tick means the same as in the stage: it visits the keys that follow its clock
+and whose `wake_us` is reached. There is no log to read again, so a key that raises is set aside at once.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Generic, TypeVar
 from pipeline.errors import InvalidMessage
 from pipeline.runtime.logic import NEVER, KeyedState, Logic, Output, ReferenceBehind, Watermark, advanced, reference_of
 from pipeline.runtime.partition.checks import check_value
-from pipeline.runtime.partition.internal_errors import place, tell
-from pipeline.runtime.partition.wakes import Sleeper, Wakes
+from pipeline.runtime.partition.internal_errors import log_error, place
+from pipeline.runtime.partition.tick_schedule import Sleeper, TickSchedule
 from pipeline.topics import LARGEST_RECORD
 
 State = TypeVar("State", bound=KeyedState)
 
 
 class MemoryArchive:
-    """runtime.logic.Archive as a dictionary."""
+    """Implements runtime.logic.Archive as a dictionary."""
 
     __slots__ = ("_kept",)
 
@@ -48,15 +48,15 @@ class Offline(Generic[State]):
         self._reference = reference_of(logic)
         self.states: dict[bytes, State] = {}
         self.refused = 0
-        """Records that were not decodable; each also came out as an InvalidMessage of `feed`."""
+        """Number of records that could not be used; `feed` raised InvalidMessage for each."""
         self.set_aside: dict[bytes, str] = {}
-        """Keys that met an error of ours, and its type and place: what came until then stands, no more is used."""
-        self._asleep: dict[bytes, Sleeper] = {}
-        self._wakes = Wakes(self._asleep)
+        """Keys that raised, with type and place of the exception: earlier outputs stand, later records are not used."""
+        self._sleepers: dict[bytes, Sleeper] = {}
+        self._ticks = TickSchedule(self._sleepers)
         self._watermark: Watermark = ()
 
     def feed(self, key: bytes | None, value: bytes, sent_at_ms: int = NEVER) -> Iterator[Output]:
-        """Outputs of one record. Raises InvalidMessage, as the stage would make a dead letter of it."""
+        """Outputs of one record. Raises InvalidMessage where the stage would make a dead letter."""
         try:
             if len(value) > LARGEST_RECORD:
                 check_value(value)
@@ -73,7 +73,7 @@ class Offline(Generic[State]):
             else:
                 outputs = self._logic.apply(state, value, sent_at_ms)
         except ReferenceBehind:
-            raise  # no error: it may come
+            raise  # no error: the data may still arrive
         except InvalidMessage:
             self.refused += 1
             raise
@@ -81,26 +81,26 @@ class Offline(Generic[State]):
             self.refused += 1
             self.put_aside(key, error)
             raise InvalidMessage("INTERNAL_ERROR", place(error)) from error
-        asleep = self._asleep.get(key)
+        asleep = self._sleepers.get(key)
         if asleep is None or state.wake_us < asleep.scheduled or state.clock != asleep.clock:  # seldom, as in the stage
-            self._plan(key, state)
+            self._schedule(key, state)
         if outputs:
             yield from outputs
 
     def put_aside(self, key: bytes | None, error: Exception) -> None:
-        """`error` came from what the key's state was asked."""
-        tell(error, "offline")
+        """Sets the key aside because its state raised `error`."""
+        log_error(error, "offline")
         if key is not None:
             self.set_aside[key] = place(error)
             self.states.pop(key, None)
-            self._wakes.waiting.discard(key)
-            self._asleep.pop(key, None)
+            self._ticks.waiting.discard(key)
+            self._sleepers.pop(key, None)
 
-    def _plan(self, key: bytes, state: State) -> None:
-        sleeper = self._asleep.get(key)
+    def _schedule(self, key: bytes, state: State) -> None:
+        sleeper = self._sleepers.get(key)
         if sleeper is None:
-            sleeper = self._asleep[key] = Sleeper(key)
-        self._wakes.plan(sleeper, state)
+            sleeper = self._sleepers[key] = Sleeper(key)
+        self._ticks.schedule(sleeper, state)
 
     def _tick(self, value: bytes, append_time_ms: int) -> Iterator[Output]:
         tick = self._logic.tick_of(value, append_time_ms)
@@ -108,7 +108,7 @@ class Offline(Generic[State]):
             self._logic.trust(unsigned=False)
         if tick.watermark:
             yield from self._show(tick.watermark)
-        for key in [sleeper.key for sleeper in self._wakes.due(tick)]:
+        for key in [sleeper.key for sleeper in self._ticks.due(tick)]:
             state = self.states[key]
             if state.clock == tick.clock and state.wake_us <= tick.time_us:
                 try:
@@ -118,14 +118,14 @@ class Offline(Generic[State]):
                     continue
                 if outputs:
                     yield from outputs
-            self._plan(key, state)
+            self._schedule(key, state)
 
     def _show(self, watermark: Watermark) -> Iterator[Output]:
         self._watermark, brought = advanced(self._watermark, watermark)
         if not brought:
             return
         self._reference.see(self._watermark)
-        for key in sorted(self._wakes.waiting):
+        for key in sorted(self._ticks.waiting):
             state = self.states[key]
             if state.waits & brought:
                 try:
@@ -135,5 +135,5 @@ class Offline(Generic[State]):
                     continue
                 yield from outputs
             if not state.waits:
-                self._wakes.waiting.discard(key)
-            self._plan(key, state)
+                self._ticks.waiting.discard(key)
+            self._schedule(key, state)

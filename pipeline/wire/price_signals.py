@@ -125,7 +125,7 @@ def _price_slot(reader: Reader) -> PriceSlot | None:
     published_us = reader.instant("published_at", required=False)
     series = reader.text("series")
     for name in reader.unknown():
-        reader.fault("bad_signal", name, "is not a field of a signal slot")
+        reader.fault("bad_signal", name, "is not a field of a price slot")
     if series is None or start_us is None or end_us is None:
         return None
     if end_us <= start_us:

@@ -1,7 +1,7 @@
 """Bytes of topic `receipts` and of exported files: deterministic JSON with the sha256 of its content as the last field.
 
 The hash is over the record as it stands, in these very bytes, without the field `hash`: a receipt that was altered or
-only laid out anew no longer fits it. What many receipts share (tariff, signal slots) is encoded once and kept.
+only laid out differently does not fit it any more. What many receipts share (tariff, price slots) is encoded once.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
     del written[-len(_TAIL) :]
     digest = sha256(written)
     digest.update(b"}")
-    written += b',"hash":"%s"}' % digest.hexdigest().encode()
-    return bytes(written), digest.digest()
+    found = digest.digest()
+    written += b',"hash":"%s"}' % found.hex().encode()
+    return bytes(written), found
 
 
 @lru_cache(maxsize=20_000)

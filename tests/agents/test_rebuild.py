@@ -68,7 +68,7 @@ def test_a_wrong_bill_is_taken_back_and_the_next_revision_takes_back_the_new_one
     after = stage()
     kept.archive = MemoryArchive()
     after.states[b"CP-1"] = kept
-    after._plan(b"CP-1", kept)
+    after._schedule(b"CP-1", kept)
     outputs = list(tell(after, late({19: 104_000})))
     revised = [decode_receipt(each.value or b"", "output") for each in outputs if each.topic == RECEIPTS]
     assert [(each.kind, each.generation, each.revision) for each in revised] == [("CREDIT", 2, 2), ("BILL", 2, 3)]

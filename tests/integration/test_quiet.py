@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline import topics
-from pipeline.runtime.kafka.feed import Lease
+from pipeline.runtime.kafka.leases import Lease
 from tests.integration.stack import Stack, started
 
 pytestmark = pytest.mark.verify

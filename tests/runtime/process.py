@@ -13,7 +13,7 @@ from faust import StreamT
 
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import StageConfig
-from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.kafka.leases import Poll
 from pipeline.runtime.logic import NEVER
 from pipeline.runtime.process.phases import Phases
 from pipeline.runtime.process.transport import faust_app

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import SinkConfig
-from pipeline.runtime.kafka.feed import Poll
+from pipeline.runtime.kafka.leases import Poll
 from pipeline.runtime.process.phases import Phases
 from pipeline.runtime.process.transport import faust_app
 from pipeline.runtime.stage.sink import Sink, Write

@@ -39,6 +39,8 @@ def bound_open_end(
     station: Station, session: Session, connector: Connector, judged: Judgement, until: int, bound: Bound
 ) -> None:
     """A session without stop went on until its connector was free, the next one began, or nobody came for a day."""
+    if session.closed_by in ("", "STOP") or judged.energy_wh is None:
+        return
     reports = clock.reported(station, session, connector)
     freed = next((at for at, state in reports if state == "available" and at >= until), until + SILENCE)
     last = max(min(freed, superseded_at(station, session) or freed), until)

@@ -7,7 +7,6 @@ way (plain.py); everything else is judged in energy.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from operator import sub
 
@@ -50,42 +49,25 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     readings = session.readings
     if judged is None:
         found = _gathered(station, session, ended_at)
-        readings = found.readings
-        columns = columns_of(readings)
-        since = found.since_us
         judged = judge(found, refined(bound, found), previous_wh)
-        codes.extend(code for code in judged.codes if code not in codes)
-        if found.has_loose:
-            codes.append("TX_ID_RECONCILED")
-        if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
-            codes.append("CLOCK_SHIFTED")
-        until = found.until_us
+        _note_evidence(station, session, found, judged, codes)
+        readings, since, until = found.readings, found.since_us, found.until_us
+        columns = columns_of(readings)
     else:
         until = ended_at if ended_at is not None else max(session.last_at_us, since or 0)
-    if until - (until if since is None else since) > LONGEST_SESSION_US:
-        codes.append("IMPOSSIBLE_DURATION")
     settled: tuple[str, ...] = ()
-    doubts = _doubts(codes, judged)
-    if session.decided is not None or doubts:
+    if (doubts := _doubts(codes, judged, since, until)) or session.decided is not None:
         ruling = _ruled(station, session, ended_at, judged, doubts, bound, previous_wh)
         if ruling is not None:
             judged, since, until, settled = ruling
-            is_told = started_at is not None or _decided_start(session) is not None
-            started_at, ended_at, clean = since if is_told else None, until, False
+            started_at = None if started_at is None and _decided_start(session) is None else since
+            ended_at, clean = until, False
         codes.extend(code for code in judged.codes if code not in codes)
     started = since if since is not None else until
     times, registers = judged.times, judged.registers
     read, known = (times[:-1], registers[:-1]) if "STOP_REGISTER_MISSING" in codes else (times, registers)
     gaps = gaps_of(session, read)
-    if gaps:
-        codes.append("GAP")
-    if session.seq_gaps and session.ended():
-        codes.append("SEQ_GAP")
-    if session.closed_by not in ("", "STOP"):
-        codes.append(session.closed_by)
-    status = _status(session, judged.energy_wh, until - started, limits)
-    if status == "aborted" and session.closed_by == "STOP":
-        codes.append("ABORTED")
+    status = _status(session, gaps, judged.energy_wh, until - started, limits, codes)
     states = _states(station, session, connector, started, until)
     powers, between = stated_powers(columns, times, until)
     shown = bound if clean else bound._replace(step_wh=max(bound.step_wh, resolution(set(registers), 3)))
@@ -94,52 +76,50 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     observed = activity.observe(
         states, read, known, powers[: len(known)], between, started, until, shown, connector.beat_us, lost, is_rising
     )
+    idle = _idle_us(observed, until, codes)
+    if not clean:
+        if not settled:
+            bound_open_end(station, session, connector, judged, until, bound)
+        _widen(judged, bound)
+    quality = tuple(sorted(set(codes) - NOT_QUALITY)) if codes else ()
+    tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
+    return Measured(
+        started_at_us=started_at, ended_at_us=ended_at, since_us=started, until_us=until, times=times,
+        registers=registers, energy_wh=judged.energy_wh, powers=powers, low_wh=judged.low_wh, high_wh=judged.high_wh,
+        estimated_wh=judged.estimated_wh, quarantined_wh=judged.quarantined_wh, dropped_wh=judged.dropped_wh,
+        start_register_wh=judged.start_register_wh, stop_register_wh=judged.stop_register_wh, status=status,
+        activity=observed.stretches, charging_us=until - started - idle, idle_us=idle, quality=quality, settled=settled,
+        max_power_w=highest if highest >= 0 else None, clean=clean, gaps=gaps, is_rising=judged.is_rising,
+        evidence="incomplete" if status == "open" else "estimated" if settled else _evidence(quality, judged),
+        lags=[] if session.thinned else lags_of(session, times, registers, bound, clean and is_rising),
+        unseen_us=judged.unseen_us + sum(b - a for a, b in gaps), powers_between=between, account=judged.account,
+    )  # fmt: skip
+
+
+def _note_evidence(station: Station, session: Session, found: Gathered, judged: Judgement, codes: list[str]) -> None:
+    """What evidence that is not plain says of itself."""
+    codes.extend(code for code in judged.codes if code not in codes)
+    if found.has_loose:
+        codes.append("TX_ID_RECONCILED")
+    if session.suspect and "CLOCK_SHIFTED" not in codes and clock.is_shifted(station, session):
+        codes.append("CLOCK_SHIFTED")
+
+
+def _idle_us(observed: activity.Observed, until: int, codes: list[str]) -> int:
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
     if observed.is_unclear:
         codes.append("ACTIVITY_UNCLEAR")
-    stretches = observed.stretches
-    is_idle = len(stretches) > 1 or stretches[0].activity == "idle"
-    idle = sum(end - begin for begin, end in activity.parts(stretches, until, "idle")) if is_idle else 0
-    if session.closed_by not in ("", "STOP") and judged.energy_wh is not None and not settled:
-        bound_open_end(station, session, connector, judged, until, bound)
-    if judged.high_wh is not None and judged.unseen_us and judged.high_wh > (judged.energy_wh or 0):
-        judged.high_wh += 2  # fractions of a Wh, at both ends
+    periods = observed.stretches
+    is_idle = len(periods) > 1 or periods[0].activity == "idle"
+    return sum(end - begin for begin, end in activity.parts(periods, until, "idle")) if is_idle else 0
+
+
+def _widen(judged: Judgement, bound: Bound) -> None:
+    """By fractions of a Wh, at both ends of what was not seen."""
+    if judged.unseen_us and judged.high_wh is not None and judged.high_wh > (judged.energy_wh or 0):
+        judged.high_wh += 2
         judged.unseen_us += max(bound.time_us(2), SECOND)
-    quality = tuple(sorted(set(codes) - NOT_QUALITY)) if codes else ()
-    is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
-    tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
-    return Measured(
-        started_at_us=started_at,
-        ended_at_us=ended_at,
-        since_us=started,
-        until_us=until,
-        times=times,
-        registers=registers,
-        energy_wh=judged.energy_wh,
-        low_wh=judged.low_wh,
-        high_wh=judged.high_wh,
-        estimated_wh=judged.estimated_wh,
-        quarantined_wh=judged.quarantined_wh,
-        dropped_wh=judged.dropped_wh,
-        start_register_wh=judged.start_register_wh,
-        stop_register_wh=judged.stop_register_wh,
-        activity=stretches,
-        charging_us=until - started - idle,
-        idle_us=idle,
-        max_power_w=highest if highest >= 0 else None,
-        status=status,
-        evidence="incomplete" if status == "open" else "estimated" if settled else _evidence(quality, is_estimated),
-        quality=quality,
-        settled=settled,
-        clean=clean,
-        gaps=gaps,
-        lags=[] if session.thinned else lags_of(session, times, registers, bound, clean and is_rising),
-        unseen_us=judged.unseen_us + (sum(b - a for a, b in gaps) if gaps else 0),
-        powers=powers,
-        powers_between=between,
-        account=judged.account,
-    )
 
 
 def _gathered(station: Station, session: Session, ended_at: int | None, decided: BillDecided | None = None) -> Gathered:
@@ -150,8 +130,10 @@ def _gathered(station: Station, session: Session, ended_at: int | None, decided:
     return found
 
 
-def _doubts(codes: Sequence[str], judged: Judgement) -> list[str]:
+def _doubts(codes: list[str], judged: Judgement, since: int | None, until: int) -> list[str]:
     """Why the evidence alone holds the bill."""
+    if since is not None and until - since > LONGEST_SESSION_US:
+        codes.append("IMPOSSIBLE_DURATION")
     found = [code for code in HELD_BY if code in codes] if codes else []
     return found if found or judged.energy_wh is not None else [ENERGY_UNKNOWN]
 
@@ -189,15 +171,30 @@ def _states(
     )
 
 
-def _status(session: Session, energy_wh: int | None, lasted_us: int, limits: Limits) -> Status:
+def _status(
+    session: Session, gaps: list[tuple[int, int]], energy_wh: int | None, lasted_us: int, limits: Limits,
+    codes: list[str],
+) -> Status:  # fmt: skip
+    """With codes of what is missing, and of an end that is none of its own."""
+    if gaps:
+        codes.append("GAP")
     if not session.ended():
         return "open"
-    if session.closed_by == "ABORTED_BY_NEW_START":
-        return "aborted"
-    return "aborted" if energy_wh == 0 and lasted_us < limits.shortest_us else "completed"
+    if session.seq_gaps:
+        codes.append("SEQ_GAP")
+    if session.closed_by != "STOP":
+        codes.append(session.closed_by)
+        if session.closed_by == "ABORTED_BY_NEW_START":
+            return "aborted"
+    if energy_wh != 0 or lasted_us >= limits.shortest_us:
+        return "completed"
+    if session.closed_by == "STOP":
+        codes.append("ABORTED")
+    return "aborted"
 
 
-def _evidence(quality: tuple[str, ...], estimated: bool) -> Evidence:
-    if not INCOMPLETE.isdisjoint(quality):
+def _evidence(quality: tuple[str, ...], judged: Judgement) -> Evidence:
+    if quality and not INCOMPLETE.isdisjoint(quality):
         return "incomplete"
-    return "estimated" if estimated or not ESTIMATED.isdisjoint(quality) else "complete"
+    is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
+    return "estimated" if is_estimated or (quality and not ESTIMATED.isdisjoint(quality)) else "complete"

@@ -32,11 +32,7 @@ def of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Judg
     base = baseline(found, bound, previous_wh)
     account = found.account
     start = base.start_wh
-    strange: list[Point] = []
-    if found.begins:
-        account.leave_out("FROZEN_BEGIN", [each for each in found.begins if each[1] != start])
-        strange = [each for each in found.begins if _is_other_baseline(found, each[1], start, bound)]
-        found.begins = [each for each in found.begins if each[1] == start]
+    strange = _other_baselines(found, start, bound) if found.begins else []
     if start is None:
         return unknown(found, base.codes)
     account.facts["baseline"] = base.fact
@@ -77,23 +73,14 @@ def of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Judg
         low, high = low - min(bound.step_wh, energy), high + bound.step_wh
         unseen += bound.time_us(2 * bound.step_wh)
     judged = Judgement(
-        energy_wh=energy,
-        low_wh=low,
-        high_wh=high,
-        estimated_wh=base.spare_wh,
-        dropped_wh=way.dropped_wh,
-        start_register_wh=start,
-        stop_register_wh=sent,
-        codes=codes,
-        unseen_us=unseen,
-        account=account,
-    )
+        energy_wh=energy, low_wh=low, high_wh=high, estimated_wh=base.spare_wh, dropped_wh=way.dropped_wh,
+        start_register_wh=start, stop_register_wh=sent, codes=codes, unseen_us=unseen, account=account,
+    )  # fmt: skip
     points = stuck(found, points, bound, judged)
     judged.times = [at for at, _ in points]
     judged.registers = [register for _, register in points]
-    above = [
-        sample for sample, (_, register) in zip(samples, way.points[1:], strict=True) if register > stop + bound.step_wh
-    ]
+    limit = stop + bound.step_wh
+    above = [each for each, (_, register) in zip(samples, way.points[1:], strict=True) if register > limit]
     account.leave_out("ABOVE_STOP", above)
     has_stop = found.stop_wh is not None and "STOP_REPLACED" not in codes
     account.used += len(samples) - len(above) + is_told + has_stop + len(found.begins) + len(found.powers)
@@ -101,6 +88,14 @@ def of_registers(found: Evidence, bound: Bound, previous_wh: int | None) -> Judg
         account.hypotheses[FIRST] = energy - base.spare_wh
     _note_after(found, sent, start, judged)
     return judged
+
+
+def _other_baselines(found: Evidence, start: int | None, bound: Bound) -> list[Point]:
+    """Begin values that are not the baseline are left out; those that could be one are returned."""
+    found.account.leave_out("FROZEN_BEGIN", [each for each in found.begins if each[1] != start])
+    others = [each for each in found.begins if _is_other_baseline(found, each[1], start, bound)]
+    found.begins = [each for each in found.begins if each[1] == start]
+    return others
 
 
 def _is_other_baseline(found: Evidence, begin_wh: int, start_wh: int | None, bound: Bound) -> bool:

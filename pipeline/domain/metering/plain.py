@@ -73,16 +73,10 @@ def plain(
     if _short_of_power(powers, energy, until - started):
         return None
     return Judgement(
-        times=all_times,
-        registers=all_registers,
-        energy_wh=energy,
-        low_wh=energy,
-        high_wh=energy,
-        start_register_wh=start,
-        stop_register_wh=stop,
-        account=_all_used(session, powers),
+        times=all_times, registers=all_registers, energy_wh=energy, low_wh=energy, high_wh=energy,
+        start_register_wh=start, stop_register_wh=stop, account=_all_used(session, powers),
         is_rising=flat == (0 in steps[-1:]),
-    )
+    )  # fmt: skip
 
 
 def _all_used(session: Session, powers: list[int]) -> Account:

@@ -25,7 +25,8 @@ MODULI = tuple(sorted({10**digits for digits in range(5, 13)} | {1000 * 2**16, 2
 """Where registers start over, in Wh: full decades of Wh and kWh, and full integers."""
 SHOWN = 10
 """So many registers on either side of a fall show how fast energy flows there."""
-RESOLUTIONS = (1000, 100, 10, 1)
+COARSE = (1000, 100, 10)
+"""Steps of registers, Wh, other than 1."""
 
 Point = tuple[int, int]
 """(time us, register Wh)"""
@@ -76,7 +77,10 @@ def resolution(values: set[int], least: int = 2) -> int:
     if len(values) < least:
         return 1
     shared = gcd(*values)
-    return next(step for step in RESOLUTIONS if shared % step == 0)
+    for step in COARSE:
+        if shared % step == 0:
+            return step
+    return 1
 
 
 def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:

@@ -66,7 +66,7 @@ class LineWriter:
             self.total = after
             unit = idle_cut(rates, ledger)[1] if kind == "IDLE_CAP" else None
             if unit is not None:
-                self._count_tax(unit.rate, change)
+                self._count_tax(unit.rate, change.tax)
             elif after.tax is not None and after.excl is not None and before.excl is not None:
                 expected = after.tax
                 if before.excl:
@@ -125,28 +125,17 @@ class LineWriter:
         if offset_s is not None:
             local_from, local_to = local_text(from_us, offset_s), local_text(to_us, offset_s)
         if unit is None:
-            self.lines.append(
-                Line(
-                    kind=kind,
-                    dimension=dimension,
-                    from_us=from_us,
-                    to_us=to_us,
-                    local_from=local_from,
-                    local_to=local_to,
-                    quantity=quantity,
-                    unit=unit_text,
-                    amount_excl="0.0000",
-                    amount_incl="0.0000",
-                    tariff_id=self._tariff_id,
-                    tariff_version=self._version,
-                    reason=run.reason,
-                    assumptions=assumptions,
-                    evidence=evidence,
-                )
-            )
+            free = Line(
+                kind=kind, dimension=dimension, from_us=from_us, to_us=to_us, local_from=local_from, local_to=local_to,
+                quantity=quantity, unit=unit_text, amount_excl="0.0000", amount_incl="0.0000",
+                tariff_id=self._tariff_id, tariff_version=self._version, reason=run.reason, assumptions=assumptions,
+                evidence=evidence,
+            )  # fmt: skip
+            self.lines.append(free)
             return
         self.total = self.total.plus(cost)
-        self._count_tax(unit.rate, cost)
+        tax = cost.tax
+        self._count_tax(unit.rate, tax)
         self.lowest_amount = min(self.lowest_amount, cost.excl or 0, cost.incl or 0)
         self.lines.append(
             Line(
@@ -162,7 +151,7 @@ class LineWriter:
                 unit_price=unit.price_text,
                 amount_excl=amount_text(cost.excl),
                 tax_rate=unit.rate,
-                tax_amount=None if unit.rate is None and not cost.tax else amount_text(cost.tax),
+                tax_amount=None if unit.rate is None and not tax else amount_text(tax),
                 amount_incl=amount_text(cost.incl),
                 tariff_id=unit.tariff_id,
                 tariff_version=unit.tariff_version,
@@ -176,8 +165,7 @@ class LineWriter:
             )
         )
 
-    def _count_tax(self, rate: str | None, cost: Cost) -> None:
-        tax = cost.tax
+    def _count_tax(self, rate: str | None, tax: int | None) -> None:
         if tax is not None and (tax or rate is not None):
             self.tax[rate] = self.tax.get(rate, 0) + tax
 

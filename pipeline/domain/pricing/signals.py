@@ -22,12 +22,9 @@ _CENT_OF_CENT = Decimal("0.0001")
 GIVEN = -1
 """The offset of slots that were given when the store was made."""
 AVAILABILITY_KEPT_US = 62 * 86_400 * 1_000_000
-"""Each site has a series with 96 slots a day, so the store keeps only so much. Bills cannot be revised for so long; a
-replay of something older is HELD."""
+"""Of the 96 slots a day of each site. Bills cannot be revised for so long; a replay of something older is HELD."""
 SLOTS_BACK = 100
 """At most so many slots may begin inside another one and end before it; the search goes no further back."""
-
-
 AVAILABILITY = "availability"
 """The series that the pipeline itself publishes, one for each site."""
 

@@ -1,7 +1,7 @@
 """Sessions of a connector side by side: a start ends the former one if no stop comes, a late end disturbs the next.
 
 One connector charges one car at a time: two sessions that were there at the same time with the same register are one
-charge, told under two transaction ids (problem 15a).
+charge, sent under two transaction ids (problem 15a).
 """
 
 from __future__ import annotations
@@ -63,20 +63,16 @@ def _take_leave(station: Station, session: Session) -> None:
 
 def disturb_next(station: Station, session: Session) -> None:
     """The end of a session came or changed late: what the next one found unattributed before it may be wrong."""
-    if len(station.sessions) == 1:
-        return  # nearly always
-    started = session.started_at_us or 0
-    for other in _in_order(station, session.connector_id):
-        if (other.started_at_us or 0) > started:
-            touched(station, other, "NEIGHBOUR_CHANGED")
-            return
+    others = () if len(station.sessions) == 1 else _in_order(station, session.connector_id)  # nearly always alone
+    following = (other for other in others if (other.started_at_us or 0) > (session.started_at_us or 0))
+    if (other := next(following, None)) is not None:
+        touched(station, other, "NEIGHBOUR_CHANGED")
 
 
 def disturb_former(station: Station, session: Session) -> None:
     """The start of a session moved with its clock: the one before it may have ended after that, or no longer."""
     started = session.started_at_us or 0
-    former = [other for other in _in_order(station, session.connector_id) if (other.started_at_us or 0) < started]
-    if former:
+    if former := [each for each in _in_order(station, session.connector_id) if (each.started_at_us or 0) < started]:
         touched(station, former[-1], "NEIGHBOUR_CHANGED")
 
 

@@ -58,23 +58,9 @@ def start(station: Station, event: SessionStarted) -> Step | None:
     elif session.revision:
         step.voided.append((session, session.session_id))
         withdraw(station.connector(session.connector_id), session)
-    session.provisional = False
-    session.session_id = ""
-    if session.connector_id == UNKNOWN_CONNECTOR:
-        session.connector_id = connector_id
-    session.codes.extend(code for code in event.codes if code not in session.codes)
-    session.started_at_us = session.start_sent_us = at
-    session.start_received_us = event.received_time_us
-    session.suspect |= clock.is_suspect(at, event.received_time_us)
-    session.slow |= session.suspect
-    session.start_register_wh = event.register_wh
-    if event.token is not None:  # else a message that came before may have told it
-        session.token, session.billing_token = event.token, event.billing_token
-        session.analytics_token = event.analytics_token
-    session.quote, session.reservation = event.quote, session.reservation or event.reservation
-    session.call = event.call if event.transaction_id is None else None
+    _begin(session, event, connector_id)
     clock.judge(station, session)
-    at = session.started_at_us
+    at = session.started_at_us or at
     session.update_due_us = at - at % UPDATE_EVERY + UPDATE_EVERY
     if event.seq_no is not None:
         note_number(session, event.seq_no)
@@ -92,6 +78,25 @@ def start(station: Station, event: SessionStarted) -> Step | None:
         step.rated.append((session, "START_ARRIVED" if session.revision else "ENDED"))
         untangle(station, session.connector_id, step)
     return step
+
+
+def _begin(session: Session, event: SessionStarted, connector_id: int) -> None:
+    """What the start says of its session."""
+    session.provisional = False
+    session.session_id = ""
+    if session.connector_id == UNKNOWN_CONNECTOR:
+        session.connector_id = connector_id
+    session.codes.extend(code for code in event.codes if code not in session.codes)
+    session.started_at_us = session.start_sent_us = event.event_time_us
+    session.start_received_us = event.received_time_us
+    session.suspect |= clock.is_suspect(event.event_time_us, event.received_time_us)
+    session.slow |= session.suspect
+    session.start_register_wh = event.register_wh
+    if event.token is not None:  # else a message that came before may have said it
+        session.token, session.billing_token = event.token, event.billing_token
+        session.analytics_token = event.analytics_token
+    session.quote, session.reservation = event.quote, session.reservation or event.reservation
+    session.call = event.call if event.transaction_id is None else None
 
 
 def authorize(station: Station, event: SessionAuthorized) -> Step | None:

@@ -1,4 +1,4 @@
-"""What a stage and a sink are told at their making; app.py fills it from Settings. Nothing here is read later."""
+"""Configuration of a stage and of a sink. app.py fills it from Settings; it never changes afterwards."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ class StageConfig(GroupConfig):
     changelog: str
     """Compacted topic with as many partitions as the source."""
     outputs: Sequence[str] = ()
-    """Topics of outputs that need as many, too (topics.BY_SOURCE)."""
+    """Output topics that need as many partitions as the source (topics.BY_SOURCE)."""
     writes: Sequence[str] = ()
     """All other topics that the stage writes."""
     reads: Sequence[str] = ()
-    """Topics that it reads whole beside its source (kafka/reference.py)."""
+    """Topics that the stage reads whole beside its source (kafka/reference.py)."""
     slot: str
     """Stable name of this worker among its peers: a restarted worker aborts its predecessor's transaction at once."""
     checkpoint_s: float = 0.3
@@ -46,7 +46,7 @@ class StageConfig(GroupConfig):
     max_keys: int = 500_000
     max_state_bytes: int = 900_000
     reference_wait_s: float = 60.0
-    """So long a tick may name reference data that is not here before that is a trouble."""
+    """How long a tick may name missing reference data before that is reported as a trouble."""
     dead_letter_run: int = 10_000
     dead_letter_percent: int = 50
     key_errors: int = 10

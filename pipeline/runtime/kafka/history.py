@@ -1,6 +1,6 @@
-"""runtime.partition.ports.History on a real broker: a consumer and an admin client for one restore.
+"""Implements runtime.partition.ports.History on a real broker, with a consumer and an admin client per restore.
 
-Whatever the broker does not answer is asked again, as long as the restore is wanted.
+It repeats unanswered requests as long as the restore is wanted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.runtime.partition.ports import Committed
 Result = TypeVar("Result")
 
 ENDLESS_S = 60.0
-"""An open transaction ends by its time-out, long before this; one that does not was lost by the broker itself."""
+"""An open transaction times out long before this; one that does not end was lost by the broker itself."""
 
 
 class Cancelled(Exception):
@@ -32,7 +32,7 @@ class Cancelled(Exception):
 
 
 class KafkaHistory:
-    """runtime.partition.ports.History. One per restore; `cancelled` is asked between its calls."""
+    """Implements runtime.partition.ports.History for one restore; calls `cancelled` between its requests."""
 
     def __init__(self, config: StageConfig, waits: Waits, cancelled: Callable[[], bool]) -> None:
         self._config = config
@@ -55,7 +55,7 @@ class KafkaHistory:
         self._endless = ""
 
     def close(self) -> None:
-        self._waits.troubles.over(self._endless)
+        self._waits.troubles.clear(self._endless)
         self._reader.close()
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
@@ -107,10 +107,10 @@ class KafkaHistory:
         self._waits.missed(BROKER, "reading the changelog", error.name(), time.monotonic())
 
     def _note_endless(self, waiting: set[int], *, is_moving: bool) -> None:
-        """A broker that has lost track of a transaction holds back all that follows it, until an operator helps."""
+        """Reports a transaction that the broker has lost track of: it blocks later records until an operator helps."""
         topic, name = self._config.changelog, f"{self._config.changelog} {sorted(waiting)} does not end"
         if is_moving or name != self._endless:
-            self._waits.troubles.over(self._endless)
+            self._waits.troubles.clear(self._endless)
             self._endless = name
         elif waiting:
             sentence = (
@@ -118,7 +118,7 @@ class KafkaHistory:
                 "that nobody ends; name it with `kafka-transactions.sh find-hanging` and end it with `abort`, or "
                 "restart the broker that leads them"
             )
-            self._waits.troubles.told(name, sentence, ENDLESS_S)
+            self._waits.troubles.report(name, sentence, ENDLESS_S)
 
     def _consume(self) -> list[ck.Message]:
         if self._cancelled():

@@ -1,10 +1,10 @@
-"""Reads records with librdkafka in a thread of its own and hands them over, one batch per partition and poll.
+"""Reads records with librdkafka in a separate thread and hands them over, one batch per partition and poll.
 
 The thread owns the consumer, and only it may call it: confluent-kafka 2.16 deadlocks when a second thread asks for
-the membership or a watermark while the first one polls (measured). Others put calls into its mailbox, which it serves
-between polls and whenever it waits for the feed. A partition that was assigned stays paused until `start`; after
-`hold` or a revoke nothing of it is handed over any more. The group is cooperative-sticky: who keeps a partition
-through a rebalance is not disturbed by it.
+the membership or a watermark while the first one polls (measured). Other threads put calls into its mailbox, which it
+serves between polls and while it waits for the handler. An assigned partition stays paused until `start`; after
+`Lease.pause` or a revoke none of its records is handed over. The group is cooperative-sticky: a rebalance does not
+disturb a worker that keeps its partitions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import confluent_kafka as ck
 from pipeline.kafka_rights import Right
 from pipeline.runtime.kafka.config import STEADY, GroupConfig
 from pipeline.runtime.kafka.errors import TRY_AGAIN
-from pipeline.runtime.kafka.feed import Batch, Feed, Lease, Poll
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll, PollHandler
 from pipeline.runtime.kafka.mailbox import Mailbox
 from pipeline.runtime.kafka.retry import Waits
 from pipeline.runtime.partition.ports import TransactionLost
@@ -31,19 +31,19 @@ log = logging.getLogger(__name__)
 LARGEST_BATCH = 4000
 """Records per poll: bounds how long the event loop is kept busy at a time."""
 POLL_S = 0.02
-"""Bounds how long a call in the mailbox waits."""
+"""Limits how long a call in the mailbox waits."""
 FULL_S = 1.0
-"""So long the feed may take no batch before its partitions are paused and polling goes on."""
+"""After this long without an accepted poll the partitions are paused and polling continues."""
 
 
 class Intake:
     """A consumer of `config.topics` in its own thread."""
 
-    def __init__(self, config: GroupConfig, feed: Feed, waits: Waits) -> None:
+    def __init__(self, config: GroupConfig, handler: PollHandler, waits: Waits) -> None:
         self.beat = time.monotonic()
-        """When the thread last came around; the watchdog looks at it."""
+        """When the thread last polled; the watchdog reads it."""
         self._config = config
-        self._feed = feed
+        self._handler = handler
         self._waits = waits
         self._membership_right = Right("Read", "group", config.group)
         self._leases: dict[tuple[str, int], Lease] = {}
@@ -53,14 +53,14 @@ class Intake:
         self._stopping = threading.Event()
         self._throttled = False
         self._gone: list[Lease] = []
-        """Their next record is not there: to be told behind what was read before it."""
+        """Leases whose next record is not in the log; the handler learns this after the batches before it."""
         self._thread = threading.Thread(target=self._run, name=f"{config.name}-intake", daemon=True)
         self._consumer = ck.Consumer(
             dict(STEADY)
             | dict(config.client)
             | {
                 "group.id": config.group,
-                "auto.offset.reset": "error",  # whoever skips records says so
+                "auto.offset.reset": "error",  # a skip of records must be explicit
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "isolation.level": "read_committed",
@@ -79,7 +79,7 @@ class Intake:
         self._thread.start()
 
     def close(self) -> None:
-        """Finishes the feed, leaves the group, returns when the thread has ended."""
+        """Calls the handler's `finish`, leaves the group and returns when the thread has ended."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -89,14 +89,14 @@ class Intake:
         return self._thread.is_alive()
 
     def start(self, lease: Lease, offset: int | None) -> None:
-        """Hands over from `offset` on; None: from where the group has committed. From any thread."""
+        """Hands over records from `offset` on; None: from the committed offset. From any thread."""
         self._mailbox.put(lambda: self._start(lease, offset))
 
     def membership(self) -> object:
         """The group's metadata, for a transaction; from any thread but the intake's own.
 
-        Raises TransactionLost when we are not the member any more that the partitions were given to: the broker
-        would take offsets without a membership, or with a later one.
+        Raises TransactionLost when this consumer is no longer the member that got the partitions: the broker would
+        accept offsets without a membership, or with a later one.
         """
         try:
             return self._mailbox.ask(self._membership)
@@ -116,9 +116,9 @@ class Intake:
             )
             while not self._stopping.is_set():
                 self._poll()
-            self._mailbox.serve_until(self._feed.finish())
-        except BaseException as error:  # the thread's last words, the supervisor ends the process
-            self._feed.failed(error)
+            self._mailbox.serve_until(self._handler.finish())
+        except BaseException as error:  # the supervisor ends the process
+            self._handler.failed(error)
         finally:
             self._consumer.close()
 
@@ -130,9 +130,9 @@ class Intake:
             if any(map(ck.Message.error, messages)):
                 messages = [message for message in messages if not self._aside(message)]
             poll = self._batches(messages)
-            taken = self._feed.offer([*poll, *self._gaps()] if self._gone else poll)
+            taken = self._handler.offer([*poll, *self._gaps()] if self._gone else poll)
             while not self._mailbox.serve_until(taken, FULL_S) and not self._stopping.is_set():
-                self._throttle()  # the feed itself waits for something
+                self._throttle()  # the handler itself waits for something
             self._relax()
         if self.beat - self._looked > 0.5:
             self._looked = self.beat
@@ -140,7 +140,7 @@ class Intake:
                 lease.high = self._consumer.get_watermark_offsets(_place(lease), cached=True)[1]
 
     def _throttle(self) -> None:
-        """Polling must go on for the group; paused, it brings nothing (what was fetched is fetched again later)."""
+        """Keeps polling, so that the group keeps this member. Paused partitions bring no records."""
         if not self._throttled:
             self._throttled = True
             self._consumer.pause([_place(lease) for lease in self._leases.values()])
@@ -156,7 +156,7 @@ class Intake:
             self._consumer.resume([_place(lease) for lease in self._leases.values() if lease.running])
 
     def _aside(self, message: ck.Message) -> bool:
-        """True for what is no record: the end of a partition, or an error. Most heal by themselves and are logged."""
+        """True if the message is no record: the end of a partition or an error. Most errors heal by themselves."""
         error = message.error()
         if error is None:
             return False
@@ -196,12 +196,12 @@ class Intake:
         several = len(self._config.topics) > 1
         runs: dict[Any, list[ck.Message]] = {}
         for place, run in groupby(messages, _topic_and_partition if several else ck.Message.partition):
-            runs.setdefault(place, []).extend(run)  # a poll brings several stretches of a partition
+            runs.setdefault(place, []).extend(run)  # a poll may bring several runs of one partition
         for place, batch in runs.items():
             lease = self._leases.get(place if several else (topic, place))
             if lease is None:
                 continue  # revoked within this poll
-            epoch = lease.epoch  # before `running`: a hold in between makes the batch stale
+            epoch = lease.epoch  # before `running`: a pause in between makes the batch stale
             if not lease.running:
                 self._consumer.pause([_place(lease)])
                 continue
@@ -236,18 +236,18 @@ class Intake:
         return metadata
 
     def _committed(self, lease: Lease) -> int:
-        """Where the group goes on, or the first record that there is."""
+        """The offset at which the group continues, or that of the first record."""
         place = _place(lease)
         committed = self._consumer.committed([place], 2.0)[0]
         if committed.error is not None:
             raise ck.KafkaException(committed.error)
         first, end = self._consumer.get_watermark_offsets(place, 2.0)
         if committed.offset >= 0 and not first <= committed.offset <= end:
-            self._feed.skipped(lease, committed.offset, first)
+            self._handler.skipped(lease, committed.offset, first)
         return committed.offset if first <= committed.offset <= end else first
 
     def _assign(self, leases: Iterable[Lease]) -> None:
-        """Paused. `start` seeks; without an offset the committed one would be asked for in vain."""
+        """Assigns paused partitions. `start` seeks later; the offset 0 avoids a needless query of the committed one."""
         places = [ck.TopicPartition(lease.topic, lease.number, 0) for lease in leases]
         self._consumer.incremental_assign(places)
         self._consumer.pause(places)
@@ -260,17 +260,17 @@ class Intake:
             self._assign(leases)
             self._leases.update({(lease.topic, lease.number): lease for lease in leases})
             log.info("%s: assigned %s", self._config.name, _names(leases))
-        self._feed.assigned(leases)
+        self._handler.assigned(leases)
 
     def _on_revoke(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.info("%s: revoked %s", self._config.name, _names(leases))
-        self._mailbox.serve_until(self._feed.revoked(leases))
+        self._mailbox.serve_until(self._handler.revoked(leases))
 
     def _on_lost(self, _: ck.Consumer, partitions: list[ck.TopicPartition]) -> None:
         leases = self._take_back(partitions)
         log.warning("%s: lost %s: this worker was away for longer than its session", self._config.name, _names(leases))
-        self._mailbox.serve_until(self._feed.lost(leases))
+        self._mailbox.serve_until(self._handler.lost(leases))
 
     def _take_back(self, partitions: Iterable[ck.TopicPartition]) -> Sequence[Lease]:
         leases = [

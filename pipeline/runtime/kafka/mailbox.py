@@ -1,4 +1,4 @@
-"""Calls that other threads leave for the one thread that may make them."""
+"""Hands calls from other threads to the one thread that may make them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Mailbox:
         self._calls: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     def put(self, call: Callable[[], None]) -> None:
-        """Returns at once; what the call raises, the serving thread gets."""
+        """Returns at once; an exception of the call is raised in the serving thread."""
         self._calls.put(call)
 
     def ask(self, call: Callable[[], Result]) -> Result:
-        """What the call returns or raises. Raises TimeoutError when it was not made within ANSWER_S."""
+        """Returns or raises what the call does. Raises TimeoutError if it was not made within ANSWER_S."""
         answer: Future[Result] = Future()
 
         def serve() -> None:
@@ -38,7 +38,7 @@ class Mailbox:
         return answer.result(ANSWER_S)
 
     def serve(self) -> None:
-        """Makes the calls that are there."""
+        """Makes the calls that are in the queue."""
         for _ in range(self._calls.qsize()):
             self._calls.get()()
 

@@ -1,4 +1,4 @@
-"""Reads partitions to the ends that they had at the beginning: for restores, recalls and commands that look at one."""
+"""Reads partitions up to the ends that they had at the beginning: for restores, recalls and commands."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ WAIT_S = 0.1
 
 class Chunk(NamedTuple):
     messages: Sequence[ck.Message]
-    """Records below the ends; perhaps none, while something is waited for."""
+    """Records below the ends; may be empty while the reader waits."""
     waiting: set[int]
     """Partitions that are not read to their ends yet."""
 
@@ -29,8 +29,8 @@ def read_to_ends(
 ) -> Iterator[Chunk]:
     """`places`: first offset (or OFFSET_BEGINNING) and end by partition; `failed` raises, or returns if it may heal.
 
-    Where the end of what is committed comes first, a partition is done; or, if it is to wait for transactions, when
-    they are over. `consumer` has `enable.partition.eof`.
+    A partition is done at its end or at the end of its committed records; with `waits_for_transactions` only at its
+    end, after open transactions have ended. `consumer` needs `enable.partition.eof`.
     """
     waiting = {number for number, (first, end) in places.items() if max(0, first) < end}
     consumer.assign([ck.TopicPartition(topic, number, places[number][0]) for number in waiting])
@@ -54,7 +54,7 @@ def read_to_ends(
 
 
 def patiently(consumer: ck.Consumer, most: int, silence_s: float, silent: Exception) -> Consume:
-    """At most `most` records at a time; raises `silent` when it has waited for so long without a word."""
+    """Consumes at most `most` records per call; raises `silent` after `silence_s` without a record."""
     waited = 0
 
     def consume() -> Sequence[ck.Message]:

@@ -1,6 +1,6 @@
-"""runtime.partition.ports.Recall on a real broker: a consumer for each question, because they are rare.
+"""Implements runtime.partition.ports.Recall on a real broker, with a new consumer per call because calls are rare.
 
-It blocks the event loop for a moment, so it waits for no broker: TransactionLost is the way to try again.
+It blocks the event loop, so it does not wait for a broker that is away: TransactionLost leads to the next attempt.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pipeline.wire.dead_letters import headers_of
 from pipeline.wire.quarantine import Kept, decode_kept
 
 CHUNK = 10_000
-"""Records that are read in one go."""
+"""Records per read."""
 SILENCE_S = 4.0
-"""Without a record for so long the broker counts as away."""
+"""The broker counts as away after this long without a record."""
 
 
 class KafkaRecall:
-    """runtime.partition.ports.Recall."""
+    """Implements runtime.partition.ports.Recall."""
 
     def __init__(self, config: StageConfig) -> None:
         self._config = config
@@ -75,7 +75,7 @@ class KafkaRecall:
 
 
 def _heals(error: ck.KafkaError) -> None:
-    """An error that lasts is silence in the end."""
+    """Ignores an error: one that lasts ends as silence."""
 
 
 def _kept(chunk: Iterable[ck.Message], source: str) -> Iterator[tuple[bytes, Kept | None]]:

@@ -1,7 +1,7 @@
-"""Reads small topics whole, in order, and goes on reading them: reference data that every worker holds.
+"""Reads small topics whole and follows them: reference data that every worker holds.
 
-A thread of its own collects; whoever uses the data takes it over with `drain`, in its own thread and at its own time.
-Nothing is committed: each start reads from the beginning.
+A separate thread collects the records; the user of the data takes them with `drain` in its own thread. The reader
+commits no offsets: each start reads from the beginning.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from pipeline.runtime.kafka.config import STEADY, Client
 from pipeline.runtime.kafka.retry import Waits
 
 SHORTER = (
-    "topic {topic} has fewer records than this worker has read: it was restored or made anew. What it holds "
-    "now is read at the next start; see ops/runbooks/reference-topics.md"
+    "topic {topic} has fewer records than this worker has read: it was restored or recreated. The next "
+    "start reads what it holds now; see ops/runbooks/reference-topics.md"
 )
 
 
 class Record(NamedTuple):
-    """One record, or (value None) the news that the topic is read up to `offset`, exclusive."""
+    """One record, or (value None) the note that the topic is read up to `offset`, exclusive."""
 
     topic: str
     offset: int
@@ -54,12 +54,12 @@ class ReferenceReader:
         self._thread = threading.Thread(target=self._run, name=f"{name}-reference", daemon=True)
 
     def start(self, waits: Waits) -> None:
-        """`waits`: of the stage that needs the data."""
+        """`waits` belongs to the stage that needs the data."""
         self._waits = waits
         self._thread.start()
 
     def drain(self) -> Sequence[Record]:
-        """What arrived since the last call. Raises what ended the reading."""
+        """The records since the last call. Raises the error that ended the reading."""
         found: list[Record] = []
         while True:
             try:
@@ -79,7 +79,7 @@ class ReferenceReader:
             while not self._stopping.is_set():
                 for message in self._consumer.consume(1000, 0.1):
                     self._take(message)
-        except BaseException as error:  # told to whoever drains, in the thread that can act on it
+        except BaseException as error:  # `drain` raises it in the thread that can act on it
             self._records.put(error)
         finally:
             self._consumer.close()

@@ -1,6 +1,6 @@
-"""A dependency is down: wait with backoff, say so in a gauge, and count as alive meanwhile.
+"""Waits for a dependency that is down: with backoff, shown in a gauge, and counted as alive meanwhile.
 
-Whoever waits declares it here; the watchdog (process/liveness.py) leaves a declared wait alone.
+Every wait is declared here; the watchdog (process/liveness.py) ignores declared waits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CALL_S = 5.0
 """How long one call of the broker may wait before it counts as unanswered and is tried again."""
 LONGEST_PAUSE_S = 2.0
 PAUSES = Retrying(wait=wait_random_exponential(multiplier=0.05, min=0.02, max=LONGEST_PAUSE_S))
-"""Longer from attempt to attempt, and at random: workers that lost the same broker do not come back in step."""
+"""Pauses grow and are random, so that workers that lost the same broker do not return all at once."""
 
 
 class Backoff:
@@ -45,7 +45,7 @@ class Waits:
     """The declared waits of one stage or sink, and its troubles. Used from several threads."""
 
     def __init__(self, stage: str, meters: Meters, client: Client | None = None) -> None:
-        """`client`: the properties that say as whom it logs in at Kafka."""
+        """`client`: librdkafka properties with the user that logs in to Kafka."""
         self._client = client or {}
         self.troubles = Troubles(stage, meters)
         self._stage = stage
@@ -56,12 +56,12 @@ class Waits:
 
     @property
     def active(self) -> bool:
-        """Whoever waits here does nothing else."""
+        """Whether a wait excuses the stage from making progress."""
         return bool(self._excuses)
 
     @contextmanager
     def declared(self, dependency: str, *, excuses: bool = True) -> Iterator[None]:
-        """While inside, the stage is waiting for `dependency`; without `excuses` the rest of it must go on."""
+        """Declares a wait for `dependency`; without `excuses` the rest of the stage must still make progress."""
         with self._lock:
             self._excuses += excuses
             self._depths[dependency] = self._depths.get(dependency, 0) + 1
@@ -79,7 +79,7 @@ class Waits:
                 self._meters.set(WAITING, self._stage, dependency, value=0)
 
     def denied(self, error: ck.KafkaError | None, right: Right) -> bool:
-        """Is the error that Kafka does not allow it? Then that is a trouble until `granted`."""
+        """Whether the error is a missing right, which then is a trouble until `granted`."""
         if not is_denied(error):
             return False
         self.judged(right, False)
@@ -89,11 +89,11 @@ class Waits:
         if is_granted:
             self.granted(right)
         else:
-            self.troubles.told(str(right), lacking(self._client, right))
+            self.troubles.report(str(right), lacking(self._client, right))
 
     def granted(self, right: Right) -> None:
         if self.troubles:
-            self.troubles.over(str(right))
+            self.troubles.clear(str(right))
 
     def missed(self, dependency: str, what: str, error: object, began: float) -> None:
         """One attempt had no answer; `began` is the monotonic time of the first one."""

@@ -1,4 +1,4 @@
-"""Whether the topics of a stage are there and fit together, and whether its source is still the same one."""
+"""Checks that the topics of a stage exist and fit together, and watches whether they are replaced."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.runtime.kafka.config import STEADY, StageConfig
 from pipeline.runtime.kafka.retry import BROKER, CALL_S, Backoff, Waits
 
 REFERENCE_REPLACED = (
-    "topic {topic} was deleted and made anew while this worker read it; what it holds now is read at the next start; "
+    "topic {topic} was deleted and recreated while this worker read it; the next start reads what it holds now; "
     "see ops/runbooks/reference-topics.md"
 )
 GONE = "{topic} cannot be looked at ({why}): was it deleted? Nothing is read; see ops/runbooks/lost-records.md"
@@ -47,20 +47,20 @@ def partitions_of(config: StageConfig, waits: Waits) -> int:
 
 
 def _hidden(admin: AdminClient, topic: str, waits: Waits) -> bool:
-    """Is the topic missing in the list only because we may not see it?"""
+    """Whether the list lacks the topic only because this client may not see it."""
     return waits.denied(admin.list_topics(topic, timeout=CALL_S).topics[topic].error, Right("Describe", "topic", topic))
 
 
 def topic_id(admin: AdminClient, topic: str) -> str:
-    """Kafka's own, another one for a topic that was deleted and made anew. Raises KafkaException, TimeoutError."""
+    """Kafka's id of the topic; a recreated topic has a new one. Raises KafkaException, TimeoutError."""
     return str(admin.describe_topics(ck.TopicCollection([topic]))[topic].result(CALL_S).topic_id)
 
 
 class TopicWatch:
-    """Looks at the topics of a stage: are they there, may we do what we must, are they still the same ones?
+    """Checks the topics of a stage: do they exist, may this client use them, are they still the same ones?
 
-    A consumer reads on in a topic that was made anew, from its old offsets, and says nothing; and a transaction that
-    was refused for one of its topics does not say for which one (both measured).
+    A consumer silently continues in a recreated topic from its old offsets, and the error of a refused transaction does
+    not name the topic (both measured).
     """
 
     def __init__(self, config: StageConfig, waits: Waits) -> None:
@@ -74,7 +74,7 @@ class TopicWatch:
         self._ids: dict[str, str] = {}
 
     def replaced(self) -> Sequence[str]:
-        """Which topics are others than at the last call? Blocks; what is wrong with any topic becomes a trouble."""
+        """Topics that were replaced since the last call. Blocks; reports a problem with any topic as a trouble."""
         asked = ck.TopicCollection(list(self._needs))
         replaced: list[str] = []
         for topic, answer in self._admin.describe_topics(asked, include_authorized_operations=True).items():
@@ -83,7 +83,7 @@ class TopicWatch:
             except (ck.KafkaException, TimeoutError) as error:
                 self._missing(topic, error)
                 continue
-            self._waits.troubles.over(topic)
+            self._waits.troubles.clear(topic)
             self._waits.granted(Right("Describe", "topic", topic))
             allowed = {each.name.title() for each in found.authorized_operations or ()}
             for operation in sorted(self._needs[topic]) if allowed else ():
@@ -94,9 +94,9 @@ class TopicWatch:
         return replaced
 
     def _missing(self, topic: str, error: Exception) -> None:
-        """A broker that is away is waited for by others, who say so."""
+        """Reports a missing topic. Other callers wait for a broker that is away and report that."""
         cause = error.args[0] if isinstance(error, ck.KafkaException) else None
         if cause is not None and cause.code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
-            self._waits.troubles.told(topic, GONE.format(topic=topic, why=cause.str()))
+            self._waits.troubles.report(topic, GONE.format(topic=topic, why=cause.str()))
         else:
             self._waits.denied(cause, Right("Describe", "topic", topic))

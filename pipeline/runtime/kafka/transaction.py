@@ -1,4 +1,4 @@
-"""runtime.partition.ports.Transaction on a real broker: confluent-kafka's transactional producer.
+"""Implements runtime.partition.ports.Transaction with confluent-kafka's transactional producer.
 
 Every failure ends in one of three ways: waited for (retriable), TransactionLost (abort and restore), or raised (bug).
 """
@@ -24,11 +24,11 @@ from pipeline.runtime.partition.ports import Headers, Position, TransactionLost
 log = logging.getLogger(__name__)
 
 LINGER_MS = 100
-"""Nobody sees a record before its checkpoint, and the flush there waits for no linger; small batches cost both."""
+"""Consumers see no record before its checkpoint, whose flush does not wait for the linger; small batches cost time."""
 
 
 class KafkaTransaction:
-    """runtime.partition.ports.Transaction. One producer; used by one thread at a time, as the stage's lock ensures."""
+    """Implements runtime.partition.ports.Transaction. The stage's lock ensures that one thread at a time uses it."""
 
     def __init__(self, config: StageConfig, membership: Callable[[], object], waits: Waits) -> None:
         self._config = config
@@ -108,7 +108,7 @@ class KafkaTransaction:
                 raise _lost_or(error, "poll") from error
 
     def serve(self) -> None:
-        """Frees what is acknowledged; once per batch."""
+        """Frees acknowledged records; called once per batch."""
         try:
             self._ready().poll(0)
         except (ck.KafkaException, SystemError) as error:
@@ -193,7 +193,7 @@ class KafkaTransaction:
         answer.result()
 
     def _undelivered(self, error: ck.KafkaError | None, message: ck.Message) -> None:
-        """Called for errors only. The transaction is lost then; why, only this call knows."""
+        """Called for errors only. The transaction is lost, and only this callback has the reason."""
         if error is not None:
             self._refused(error, message.topic() or "")
 
@@ -215,7 +215,7 @@ class KafkaTransaction:
             self._waits.granted(right)
 
     def _persist(self, what: str, call: Callable[[], None]) -> None:
-        """Repeats a call of the transactional API as long as its error says that this can help."""
+        """Repeats a call of the transactional API while its error is retriable."""
         backoff, began = Backoff(), time.monotonic()
         with ExitStack() as waiting:
             while True:

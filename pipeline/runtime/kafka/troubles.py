@@ -1,4 +1,4 @@
-"""What only an operator can mend: each is a sentence in the log and on /readyz, until it is over."""
+"""Troubles that only an operator can fix. Each is a sentence in the log and on /readyz until it is cleared."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ SAY_AGAIN_S = 60.0
 
 
 class Troubles:
-    """Of one stage or sink. Used from several threads."""
+    """The troubles of one stage or sink. Used from several threads."""
 
     def __init__(self, stage: str, meters: Meters) -> None:
         self._stage = stage
         self._meters = meters
         self._lock = threading.Lock()
         self._known: dict[str, tuple[float, str]] = {}
-        """By name: when it becomes a trouble (monotonic seconds), and the sentence."""
+        """By name: when it becomes a trouble (monotonic seconds) and its sentence."""
         self._said: dict[str, float] = {}
 
     def __bool__(self) -> bool:
         return bool(self._known)
 
-    def told(self, name: str, sentence: str, patience_s: float = 0.0) -> None:
-        """It is so now; called again and again while it lasts. In the first `patience_s` it may pass by itself."""
+    def report(self, name: str, sentence: str, patience_s: float = 0.0) -> None:
+        """Reports a trouble; callers repeat this while it lasts. It may pass by itself in the first `patience_s`."""
         now = time.monotonic()
         with self._lock:
             since = self._known.get(name, (now + patience_s, ""))[0]
@@ -40,7 +40,7 @@ class Troubles:
             log.error("%s: %s", self._stage, sentence)
         self._show()
 
-    def over(self, name: str) -> None:
+    def clear(self, name: str) -> None:
         with self._lock:
             was_known = self._known.pop(name, None) is not None
             was_said = self._said.pop(name, None) is not None
@@ -50,7 +50,7 @@ class Troubles:
             self._show()
 
     def is_one(self, name: str) -> bool:
-        """Does it last for longer than was to be waited for?"""
+        """Whether it has lasted for longer than its patience."""
         since = self._known.get(name, (float("inf"), ""))[0]
         return since <= time.monotonic()
 

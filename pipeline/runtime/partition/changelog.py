@@ -1,4 +1,4 @@
-"""What the records of the changelog and the metadata of a committed offset look like.
+"""Format of changelog records and of the metadata of a committed offset.
 
 A main record (key: the key of the state) is a header and what Logic.dump made; an archive record (key: the state's
 key, a zero byte, the name) is what the Logic put. Metadata names the oldest offset that is not in the records.
@@ -18,7 +18,7 @@ LONGEST_KEY = 1024
 
 
 class UnreadableState(Exception):
-    """A changelog record or an offset's metadata that this version cannot read: stop, never guess."""
+    """This version cannot read a changelog record or an offset's metadata: the worker stops and never guesses."""
 
 
 class StateRecord(NamedTuple):
@@ -52,16 +52,16 @@ def split_key(key: bytes) -> tuple[bytes, bytes | None]:
 
 
 def encode_metadata(oldest: int, watermark: Watermark = ()) -> str:
-    """What a restore needs beside the committed offset; it travels in the offset's metadata."""
+    """The metadata of a committed offset: what a restore needs beside the offset itself."""
     return ":".join([str(FORMAT), str(oldest), *([",".join(map(str, watermark))] if watermark else [])])
 
 
 ACCEPTED = "accepted"
-"""Metadata of an offset that an operator has set: the source is another one now, offsets in state records are void."""
+"""Metadata of an offset that an operator has set: the source was replaced, offsets in state records are void."""
 
 
 def decode_metadata(metadata: str | None) -> tuple[int | None, Watermark]:
-    """The oldest offset, or None when a tool set the offset without metadata; and what its record could see.
+    """The oldest offset (None: a tool set the offset without metadata) and the watermark at its record.
 
     Raises UnreadableState.
     """

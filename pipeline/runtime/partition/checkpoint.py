@@ -14,19 +14,19 @@ from pipeline.runtime.logic import State
 from pipeline.runtime.partition.partition import Partition
 from pipeline.runtime.partition.ports import Transaction
 
-Step = Literal["flush", "offsets", "commit"]
+CheckpointPhase = Literal["flush", "offsets", "commit"]
 
 EVERYTHING = -1.0
-"""As `write_s`: also the states that changed just now, so that the next owner has nothing to apply again."""
+"""Value of `write_s` that also writes the states that changed just now: the next owner applies nothing again."""
 
 
 def checkpoint(
     transaction: Transaction, partitions: Sequence[Partition[State]], changelog: str, now: float, write_s: float
-) -> Iterator[Step]:
-    """Runs one checkpoint; yields the name of the step that comes next, so that tests can crash or pause before it.
+) -> Iterator[CheckpointPhase]:
+    """Runs one checkpoint; yields the name of the phase that comes next, so that tests can crash or pause before it.
 
-    Raises TransactionLost when it can never be committed. A partition that still applies committed records again is
-    left out: what Kafka holds of it is right as it is.
+    Raises TransactionLost when it can never be committed. Leaves out a partition that still applies committed records
+    again: its state records and offsets in Kafka are still right.
     """
     settled = [partition for partition in partitions if not partition.replaying]
     for partition in settled:

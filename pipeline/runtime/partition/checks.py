@@ -1,4 +1,4 @@
-"""What is checked of a record and of outputs before anybody looks inside. Kafka's producer would end the worker."""
+"""Checks of records and outputs that need no decoding. Without them Kafka's producer would end the worker."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def check_key(key: bytes, number: int, partitions: int) -> None:
 
 
 def check_value(value: bytes | None) -> bytes:
-    """Raises InvalidMessage for none, and for one above the bound."""
+    """Raises InvalidMessage for a missing value and for one above the bound."""
     if value is None:
         raise InvalidMessage(NO_VALUE, "the record has no value; only compacted topics have tombstones")
     if len(value) > LARGEST_RECORD:
@@ -40,7 +40,7 @@ def check_value(value: bytes | None) -> bytes:
 
 
 def fits(outputs: Sequence[Output]) -> None:
-    """Raises TooLarge for an output that its topic would not take."""
+    """Raises TooLarge for an output that is too large for its topic."""
     for topic, _, value, _ in outputs:
         if value is not None and len(value) > LARGEST.get(topic, UNBOUNDED):
             raise TooLarge(f"an output of {len(value)} bytes to {topic}, the bound is {LARGEST[topic]}")

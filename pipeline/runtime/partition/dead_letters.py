@@ -1,7 +1,7 @@
-"""When dead letters and exceptions mean that something else is wrong. What one looks like is in wire/dead_letters.py.
+"""Decides when dead letters and exceptions must stop the worker. wire/dead_letters.py has their format.
 
-A flood stops the worker: a schema or a firmware changed, and the topic must not be emptied into the dead letters. So
-does one exception at many keys: a bad release. The rule of the file: one key alone, whatever it sends, stops nothing.
+A flood stops it: a schema or a firmware changed, and the topic must not drain into the dead letters. One exception at
+many keys stops it, too: the release is bad. The rule of the file: one key alone never stops the worker.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 WINDOW = 10_000
 """Records over which the share of dead letters is taken."""
 FLOODING_KEYS = 10
-"""So many keys at least make a flood: none counts for more than this part of what is allowed."""
+"""A flood needs at least this many keys: each key counts for at most one FLOODING_KEYS-th of the limit."""
 
 
 class DeadLetterFlood(Exception):
@@ -34,7 +34,7 @@ class _Run:
 
 
 class FloodGate:
-    """Counts what one stage could not use.
+    """Counts the dead letters and exceptions of one stage.
 
     Raises DeadLetterFlood above `longest_run` dead letters in a row or `percent` of WINDOW, BadRelease when the same
     place has raised at `release_keys` keys since the start.
@@ -45,7 +45,7 @@ class FloodGate:
         release_keys: int = 25, count_error: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.key_errors = key_errors
-        """After so many exceptions a key is set aside: each costs a look into the log."""
+        """A key is set aside after this many exceptions, because each one costs a read of the log."""
         self._longest_run = longest_run
         self._percent = percent
         self._count = count
@@ -57,7 +57,7 @@ class FloodGate:
         self._raised: dict[str, Counter[bytes | None]] = {}
 
     def refused(self, partition: int, offset: int, key: bytes | None, reason: str) -> None:
-        """One whole record of `key` became a dead letter."""
+        """Counts a record of `key` that became a dead letter as a whole."""
         self._count(reason)
         self._refused[key] += 1
         run = self._runs.get(partition)
@@ -71,11 +71,11 @@ class FloodGate:
             raise DeadLetterFlood(f"partition {partition}: {run.length} dead letters in a row, the last one {reason}")
 
     def part_refused(self, reason: str) -> None:
-        """A part of a record became a dead letter; the rest was used, so it is no sign of a flood."""
+        """Counts a part of a record that became a dead letter. The rest was used, so it is no sign of a flood."""
         self._count(reason)
 
     def passed(self, records: int) -> None:
-        """So many records were read, dead letters included."""
+        """Counts records that were read, dead letters included."""
         self._records += records
         if self._records < WINDOW:
             return
@@ -87,7 +87,7 @@ class FloodGate:
         self._refused.clear()
 
     def raised(self, key: bytes | None, place: str) -> int:
-        """`key` raised at `place`; returns how often it has raised since the start, wherever."""
+        """Counts an exception of `key` at `place`; returns how often `key` has raised since the start, at any place."""
         self._count_error()
         keys = self._raised.setdefault(place, Counter())
         keys[key] += 1
@@ -99,6 +99,6 @@ class FloodGate:
         return sum(counts[key] for counts in self._raised.values())
 
     def forgive(self, key: bytes) -> None:
-        """It was released: what it raised before counts no more."""
+        """Forgets the exceptions of a key that was released."""
         for keys in self._raised.values():
             keys.pop(key, None)

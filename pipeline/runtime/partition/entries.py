@@ -1,7 +1,7 @@
-"""The keys of a partition in memory, and which of them changed since their record in the changelog.
+"""The keys of a partition in memory, and those that changed since their record in the changelog.
 
-A state that changed is written some seconds later, with all that happened to it until then; a changed archive at the
-next checkpoint, together with its state. A restore goes on at the oldest record that is in no state record.
+A changed state is written some seconds later, with all changes until then; a changed archive at the next checkpoint,
+together with its state. A restore continues at the oldest record that is in no state record.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.changelog import StateRecord
 from pipeline.runtime.partition.checks import TooLarge
-from pipeline.runtime.partition.wakes import Sleeper
+from pipeline.runtime.partition.tick_schedule import Sleeper
 
 CLEAN = -1
 
 
 class TooManyKeys(Exception):
-    """The number of keys is above its cap: the worker stops, an operator must look."""
+    """The number of keys is above its limit: the worker stops and an operator must act."""
 
 
 class Entry(Sleeper, Generic[State]):
@@ -35,15 +35,15 @@ class Entry(Sleeper, Generic[State]):
         self.unwritten = unwritten
         self.kept: dict[bytes, bytes] = {}
         self.before: dict[bytes, bytes | None] = {}
-        """What the archive held of each name that changed since the state record."""
+        """Archive values as of the state record, by name; only names that changed since."""
         self.record: bytes | None = None
-        """The state record as it was written last (None: not yet), so that one key can be put back by itself."""
+        """The state record as last written (None: not yet), so that one key can be put back alone."""
         self.since = CLEAN
         """Offset of the first record that is not in the state record."""
         self.through = 0
         """From the state record: everything of this key below this offset is in it."""
         self.tally: Sequence[int] = ()
-        """Its part of the partition's totals."""
+        """The key's part of the partition's totals."""
 
     def get(self, name: bytes) -> bytes | None:
         return self.kept.get(name)
@@ -60,7 +60,7 @@ class Entry(Sleeper, Generic[State]):
             self.unwritten.urgent(self)
 
     def put_back(self) -> None:
-        """The archive as it was at the state record."""
+        """Puts the archive back to the state record."""
         for name, value in self.before.items():
             if value is None:
                 self.kept.pop(name, None)
@@ -77,13 +77,13 @@ class Unwritten(Generic[State]):
 
     def __init__(self, number: int, logic: Logic[State], max_state_bytes: int) -> None:
         self.totals: Sequence[int] = ()
-        """Sums of what the ledger says of each key, as of its last state record."""
+        """Sums of the ledger figures of all keys, as of their last state records."""
         self._number = number
         self._logic = logic
         self._ledger = ledger_of(logic)
         self._max_state_bytes = max_state_bytes
         self.unwritable: dict[bytes, Exception] = {}
-        """Keys whose state cannot be written, and why (mostly TooLarge): the partition sets them aside."""
+        """Keys whose state cannot be written, with the exception (mostly TooLarge): the partition sets them aside."""
         self._dirty: deque[tuple[int, Entry[State]]] = deque()
         self._urgent: dict[bytes, Entry[State]] = {}
         self._others: dict[bytes, bytes | None] = {}
@@ -101,18 +101,18 @@ class Unwritten(Generic[State]):
         self.urgent(entry)
 
     def urgent(self, entry: Entry[State]) -> None:
-        """Its state is due at the next checkpoint, with the changes of its archive: they must not happen twice."""
+        """The state is due at the next checkpoint with the archive's changes, which must not happen twice."""
         self._urgent[entry.key] = entry
 
     def forget(self, entry: Entry[State]) -> None:
-        """Nothing of it is to be written any more, nor counted."""
+        """Drops the key from the next checkpoints and from the totals."""
         entry.since = CLEAN
         self._urgent.pop(entry.key, None)
         self.unwritable.pop(entry.key, None)
         self._add_up(entry, ())
 
     def write(self, records: Iterable[tuple[bytes, bytes | None]]) -> None:
-        """Changelog records as they are, for the next checkpoint."""
+        """Adds raw changelog records to the next checkpoint."""
         self._others.update(records)
 
     def due(self, now: float, write_s: float, position: int) -> Iterator[tuple[bytes, bytes | None]]:
@@ -130,14 +130,14 @@ class Unwritten(Generic[State]):
         left: list[tuple[int, Entry[State]]] = []
         while dirty and dirty[0][0] < horizon:
             since, entry = dirty.popleft()
-            if entry.since == since:  # otherwise written earlier, and perhaps changed again
+            if entry.since == since:  # otherwise it was written earlier and may have changed again
                 yield from self._due(entry, position)
                 if entry.since == since:
                     left.append((since, entry))
         dirty.extendleft(reversed(left))
 
     def overdue(self, now: float, write_s: float) -> bool:
-        """States wait for their record although nothing was read meanwhile."""
+        """Whether changed states are due although no record arrived since."""
         return bool(self._dirty) and bool(self._marks) and self._marks[0][0] <= now - write_s
 
     def oldest(self, position: int) -> int:
@@ -148,7 +148,7 @@ class Unwritten(Generic[State]):
         return dirty[0][0] if dirty else position
 
     def count(self, entry: Entry[State]) -> None:
-        """Takes the key's part of the totals anew."""
+        """Computes the key's part of the totals again."""
         self._add_up(entry, self._ledger.tally(entry.state))
 
     def _add_up(self, entry: Entry[State], tally: Sequence[int]) -> None:
@@ -159,7 +159,7 @@ class Unwritten(Generic[State]):
             entry.tally = tally
 
     def _due(self, entry: Entry[State], position: int) -> Sequence[tuple[bytes, bytes | None]]:
-        """Nothing of a key whose state cannot be written: in the changelog it stays as it was."""
+        """Empty for a key whose state cannot be written; its changelog records stay unchanged."""
         try:
             return self.records(entry, position, self._max_state_bytes)
         except Exception as error:
@@ -167,7 +167,7 @@ class Unwritten(Generic[State]):
             return ()
 
     def records(self, entry: Entry[State], position: int, largest: int) -> Sequence[tuple[bytes, bytes | None]]:
-        """What changed in the archive, and the state up to `position`. Raises TooLarge, or what the logic raises."""
+        """Changed archive records and the state up to `position`. Raises TooLarge, or what the logic raises."""
         body, tally = self._logic.dump(entry.state), self._ledger.tally(entry.state)
         if len(body) > largest:
             raise TooLarge(f"a state of {len(body)} bytes, the cap is {largest}")

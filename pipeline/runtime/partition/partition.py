@@ -1,6 +1,7 @@
-"""One source partition of a stage in memory: its records applied in order. Wake-ups: wakes.py, changes: entries.py.
+"""One source partition of a stage in memory: its records applied in order.
 
-What raises costs its own key only: net.py.
+tick_schedule.py has the wake-ups of its keys, entries.py the changes since the last checkpoint. An exception affects
+only the key that raised it (net.py).
 
 Hot path: `apply` runs once per record and does nothing that can be done once per batch or per key. Everything here is
 deterministic in the records applied; it knows neither Kafka's clients nor time.
@@ -23,12 +24,12 @@ from pipeline.runtime.partition.net import Net
 from pipeline.runtime.partition.ports import Message, Position, Produce, Recall
 from pipeline.runtime.partition.quarantine import Quarantine
 from pipeline.runtime.partition.sending import Sender
+from pipeline.runtime.partition.tick_schedule import TickSchedule
 from pipeline.runtime.partition.undo import Undo
-from pipeline.runtime.partition.wakes import Wakes
 from pipeline.runtime.partition.watermarks import Watermarks
 
 SIGNED = b"signed"
-"""The fact of a partition that tells `signed_from`."""
+"""The fact of a partition that holds `signed_from`."""
 LARGEST_RECORD = topics.LARGEST_RECORD
 
 
@@ -41,48 +42,48 @@ class Partition(Sender, Generic[State]):
     ) -> None:  # fmt: skip
         super().__init__(number, source, gate)
         self.epoch = 0
-        """Which restore made it; batches of another one are stale."""
+        """Number of the restore that made it; a batch with another epoch is stale."""
         self.position = 0
         """The next offset to apply."""
         self.began = -1
-        """The first offset that was applied, -1: none yet."""
+        """The first offset that was applied; -1 before the first record."""
         self.replay_until = 0
-        """Below this offset outputs are committed: they are applied again only to keys whose record is older."""
+        """Outputs below it are committed: records are applied again only to keys with an older state record."""
         self.watermarks = Watermarks()
-        """How much of the reference data the ticks so far have made visible."""
+        """How much of the reference data the ticks have made visible so far."""
         self.entries: dict[bytes, Entry[State]] = {}
         self.facts: dict[bytes, bytes] = {}
-        """What is durable of the partition itself, by name."""
+        """Durable values of the partition itself, by name."""
         self.patient = True
-        """False: an unsigned tick that names reference data which is not here is refused, it was waited for."""
+        """False: the wait for reference data is over, and an unsigned tick that names missing data is refused."""
         self._partitions = partitions
         self.logic = logic
         self._reference = reference_of(logic)
         self.max_state_bytes = max_state_bytes
-        self.wakes = Wakes(self.entries)
+        self.ticks = TickSchedule(self.entries)
         self.unwritten = Unwritten(number, logic, max_state_bytes)
         undo = Undo(self, logic, recall)
         self.quarantine = Quarantine(self, logic, gate, recall, undo)
         self.net = Net(self, gate, self.quarantine, undo)
 
     def alone(self, entry: Entry[State], watermark: Watermark, recall: Recall) -> Partition[State]:
-        """The same with nothing but this key, to apply some of its records again. What is written stays ours."""
+        """A partition with this key only, to apply its records again; it shares what the next checkpoint writes."""
         alone = Partition(
             self.number, self._partitions, self.source, self.logic, self._gate, self.max_state_bytes, recall
         )
         alone.watermarks.now, alone.unwritten, alone.facts = watermark, self.unwritten, self.facts
         alone.entries[entry.key] = entry
-        alone.wakes.plan(entry, entry.state)
+        alone.ticks.schedule(entry, entry.state)
         return alone
 
     @property
     def totals(self) -> Sequence[int]:
-        """Sums of what the ledger says of each key, as of its last state record."""
+        """Sums of the ledger figures of all keys, as of their last state records."""
         return self.unwritten.totals
 
     @property
     def signed_from(self) -> int:
-        """Offset of the first signed tick: unsigned ones before it lie in the log from before there were signatures."""
+        """Offset of the first signed tick; earlier unsigned ticks were written before signatures existed."""
         return int(self.facts.get(SIGNED, NEVER))
 
     @property
@@ -92,9 +93,9 @@ class Partition(Sender, Generic[State]):
     # --- applying ----------------------------------------------------------------------------------------------------
 
     def take(self, messages: Sequence[Message], produce: Produce) -> None:
-        """Applies the next records; of those whose outputs are committed already, only what the state lacks.
+        """Applies the next records. Records with committed outputs are applied only where the state lacks them.
 
-        Raises ReferenceBehind: everything below `position` is applied, the rest is to be taken later.
+        Raises ReferenceBehind: everything below `position` is applied, the caller offers the rest again later.
         """
         self._reference.see(self.watermarks.now)
         if self.began < 0:
@@ -114,10 +115,10 @@ class Partition(Sender, Generic[State]):
             self.position = _offset(messages[-1]) + 1
 
     def go_on_releasing(self, produce: Produce) -> None:
-        """A step of each release, between two batches. Raises TransactionLost."""
+        """Does the next step of each release, between two batches. Raises TransactionLost."""
         if self.replaying:
             return
-        with suppress(ReferenceBehind):  # then the partition waits as well
+        with suppress(ReferenceBehind):  # the partition itself waits for the data then
             self._reference.see(self.watermarks.now)
             self.quarantine.go_on(produce)
 
@@ -127,19 +128,19 @@ class Partition(Sender, Generic[State]):
         return entry is None or entry.through <= _offset(message)
 
     def apply(self, messages: Sequence[Message], produce: Produce) -> None:
-        """The hot loop. A record that the logic refuses becomes a dead letter and changes nothing."""
+        """Applies records (hot path). A record that the logic refuses becomes a dead letter and changes nothing."""
         if not messages:
             return
         trusted = self.logic.trust(_offset(messages[0]) <= self.signed_from)
         try:
             self._apply(messages, produce)
         finally:
-            self.logic.trust(trusted)  # of the batch that this one is within: records are applied again in between
+            self.logic.trust(trusted)  # an enclosing batch may apply records again in between
 
     def _apply(self, messages: Sequence[Message], produce: Produce) -> None:
         find = self.entries.get
         apply = self.logic.apply
-        mark, plan = self.unwritten.mark, self.wakes.plan
+        mark, schedule = self.unwritten.mark, self.ticks.schedule
         for message in messages:
             key = message.key()
             if key is None:
@@ -168,10 +169,10 @@ class Partition(Sender, Generic[State]):
             if entry.since < 0:
                 mark(entry, _offset(message))
             if state.wake_us < entry.scheduled or state.clock != entry.clock:
-                plan(entry, state)
+                schedule(entry, state)
 
     def _first(self, key: bytes, message: Message, produce: Produce) -> None:
-        """A key without a state. One never seen is kept only if its record is good, so garbage keys take no memory."""
+        """Applies the first record of a key; only a good one creates the key, so garbage keys take no memory."""
         if key in self.quarantine.set_aside:
             self.quarantine.keep(key, message, produce)
             return
@@ -199,7 +200,7 @@ class Partition(Sender, Generic[State]):
             self.send(outputs, message, produce)
         if entry.since < 0:
             self.unwritten.mark(entry, _offset(message))
-        self.wakes.plan(entry, entry.state)
+        self.ticks.schedule(entry, entry.state)
 
     # --- time --------------------------------------------------------------------------------------------------------
 
@@ -226,10 +227,12 @@ class Partition(Sender, Generic[State]):
         if tick.watermark:
             self.show(tick.watermark, offset, message, produce)
         self.quarantine.next_tick(tick.clock, message)
-        for entry in self.wakes.due(tick):
+        for entry in self.ticks.due(tick):
             state = entry.state
             if entry.through > offset or state.clock != tick.clock or state.wake_us > tick.time_us:
-                self.wakes.plan(entry, entry.state)  # woken too early, or (when applied again) after its state record
+                self.ticks.schedule(
+                    entry, entry.state
+                )  # woken too early, or (when applied again) after its state record
                 continue
             try:
                 outputs = self.logic.tick(state, tick)
@@ -249,7 +252,7 @@ class Partition(Sender, Generic[State]):
         return True
 
     def show(self, watermark: Watermark, offset: int, message: Message, produce: Produce) -> None:
-        """More of the reference data counts from now on: keys that wait for it are visited, whatever their clock."""
+        """Makes more reference data visible and visits the keys that wait for it, whatever their clock."""
         grown, brought = advanced(self.watermarks.now, watermark)
         if not brought:
             return
@@ -259,7 +262,7 @@ class Partition(Sender, Generic[State]):
             self.position = offset
             raise
         self.watermarks.grow(offset, grown)
-        for key in sorted(self.wakes.waiting):
+        for key in sorted(self.ticks.waiting):
             entry = self.entries[key]
             if entry.through <= offset and entry.state.waits & brought:
                 try:
@@ -270,7 +273,7 @@ class Partition(Sender, Generic[State]):
                     continue
                 self._changed(entry, outputs, message, produce)
             if not entry.state.waits:
-                self.wakes.waiting.discard(key)
+                self.ticks.waiting.discard(key)
 
     # --- what a checkpoint writes ------------------------------------------------------------------------------------
 

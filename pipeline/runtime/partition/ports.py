@@ -1,6 +1,6 @@
-"""What the stage needs of a broker, as narrow protocols. Kafka's are in runtime/kafka, the simulated ones in the tests.
+"""What the stage needs from a broker, as narrow protocols. runtime/kafka implements them, the tests simulate them.
 
-The order in which these calls are made is the subject of checkpoint.py and restore.py; nothing here decides.
+checkpoint.py and restore.py decide the order of these calls.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Position(NamedTuple):
     oldest: int
     """The oldest record that is not yet in the state records; at most `offset`."""
     watermark: Watermark = ()
-    """How much of the reference data that record could see."""
+    """The watermark of reference data at the record `oldest`."""
 
 
 class Transaction(Protocol):
@@ -81,17 +81,17 @@ class Committed(NamedTuple):
     first: int
     """The first offset that the source still holds."""
     watermark: Watermark = ()
-    """What the record at `oldest` could see of the reference data."""
+    """The watermark of reference data at the record `oldest`."""
     end: int = NEVER
-    """The offset behind the last record that the source holds."""
+    """The offset after the last record of the source."""
     source: str = ""
-    """Kafka's id of the source topic; another one: the topic was deleted and made anew. Empty: not known."""
+    """Kafka's id of the source topic; it changes when the topic is deleted and recreated. Empty: not known."""
     accepted: bool = False
     """An operator has accepted the source as it is now (`chargeline topics accept`)."""
 
 
 class History(Protocol):
-    """What was committed before, for a restore."""
+    """Reads what was committed, for a restore."""
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Committed]:
         """Stable: waits while a transaction with offsets of these partitions is open."""
@@ -110,17 +110,17 @@ class History(Protocol):
 
 
 class Recall(Protocol):
-    """Records that were read before, once more: for one key that is put right while all others wait, so seldom.
+    """Reads records again to repair one key. All other keys wait meanwhile, so it is for rare cases.
 
-    Both may raise TransactionLost (the broker is away: restore, then try again) and LookupError (they are gone).
+    Both methods may raise TransactionLost (broker away: restore, then try again) and LookupError (records are gone).
     """
 
     def source(self, partition: int, start: int, end: int) -> Iterable[Message]:
-        """What the source holds from `start` on and before `end`, in order."""
+        """Records of the source from `start` to `end` (exclusive), in order."""
         ...
 
     def kept(self, partition: int, source: str) -> Iterable[Sequence[tuple[bytes, Kept | None]]]:
-        """Names and records of keys that are set aside, as committed and in their order; None: it is kept no more.
+        """Committed names and records of keys that are set aside, in order; None: the record is no longer kept.
 
         In chunks that each take a moment, for one partition of this source.
         """

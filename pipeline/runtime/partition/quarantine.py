@@ -1,7 +1,7 @@
-"""Keys that are set aside: their records are kept in order until somebody releases them; all other keys go on.
+"""Keys that are set aside: their records are kept in order until an operator releases them; all other keys go on.
 
-A key is set aside when its next step cannot be made: time raised, what it makes is above a bound, its state cannot be
-read or written, or it raised again and again. How it is kept: wire/quarantine.py.
+A key is set aside when a tick raised, an output exceeds its bound, its state cannot be read or written, or its records
+raised too often. wire/quarantine.py describes the kept records.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.checks import TooLarge, check_value, fits
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.entries import Entry
-from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.internal_errors import log_error, place
 from pipeline.runtime.partition.ports import Message, Produce, Recall
 from pipeline.runtime.partition.release import Release
 from pipeline.runtime.partition.undo import Undo
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 QUARANTINE = topics.QUARANTINE.name
 STATION_QUARANTINED = "STATION_QUARANTINED"
 NOT_HELD = "; its open sessions could not be held: they are shown as they were"
-"""Part of the reason where the state cannot be read, or not be reported."""
+"""Part of the reason when the state cannot be read or reported."""
 
 
 class SetAside(Generic[State]):
@@ -55,13 +55,13 @@ class SetAside(Generic[State]):
         self.entry = entry
         self.reason = reason
         self.mark = mark
-        """None: the changelog does not know yet, because records whose outputs are out are applied again."""
+        """None: the changelog has no mark yet, because the partition still applies committed records again."""
         self.kept_until = -1
         """The offset of the last tick or record that is kept."""
         self.recent: list[Kept] = []
-        """Kept, but not committed yet: nobody could read them."""
+        """Kept records that are not committed yet, so no consumer can read them."""
         self.release: Release[State] | None = None
-        """Under way; the mark says so first."""
+        """The release in progress; the mark names it before it starts."""
 
 
 class Quarantine(Generic[State]):
@@ -83,44 +83,44 @@ class Quarantine(Generic[State]):
     def put(
         self, entry: Entry[State], message: Message, reason: str, produce: Produce, *, sound: bool, keep: bool = True
     ) -> None:
-        """From `message` on its records are kept. `sound`: its state is right, and is recorded as it is now."""
+        """Keeps the key's records from `message` on. `sound`: the state is right and is recorded as it is now."""
         partition, unwritten, key = self._partition, self._partition.unwritten, entry.key
         partition.entries.pop(key, None)
-        partition.wakes.waiting.discard(key)
+        partition.ticks.waiting.discard(key)
         aside = self.set_aside[key] = SetAside(entry, reason)
         at, since = message.offset() or 0, entry.since
-        if not partition.tells(produce):
+        if not partition.publishes(produce):
             entry.put_back()
             unwritten.forget(entry)
             return
-        told: Sequence[Output] | None = None
+        outputs: Sequence[Output] | None = None
         if sound:
             try:
-                told = self._logic.report(key, entry.state, _quarantined(aside, message))
-                fits(told)
+                outputs = self._logic.report(key, entry.state, _quarantined(aside, message))
+                fits(outputs)
                 unwritten.write(unwritten.records(entry, at, topics.LARGEST_RECORD))
             except Exception as error:
-                tell(error, self._partition.place(at))
-                told = None
+                log_error(error, self._partition.place(at))
+                outputs = None
         missing: Sequence[Message] = ()
-        if told is None:
+        if outputs is None:
             entry.put_back()
             missing = self._undo.missing(entry, since, at) if since >= 0 else ()
         unwritten.forget(entry)
-        self._declare(aside, message, at, produce, missing, told)
+        self._declare(aside, message, at, produce, missing, outputs)
         if keep:
             self._keep(aside, message, produce)
 
     def _declare(
         self, aside: SetAside[State], message: Message, published: int, produce: Produce,
-        missing: Sequence[Message] | None = None, told: Sequence[Output] | None = None,
+        missing: Sequence[Message] | None = None, outputs: Sequence[Output] | None = None,
     ) -> None:  # fmt: skip
-        """Makes it durable and known. `missing`: the records between the state record and `published`."""
+        """Writes and publishes the mark. `missing`: the records between the state record and `published`."""
         entry, partition = aside.entry, self._partition
         through = 0 if entry.record is None else changelog.decode_state(entry.record).through
         if missing is None:  # the restore has read them from the log
             missing = self._undo.missing(entry, max(through, partition.began), published)
-        if told is None and (entry.record is not None or missing):
+        if outputs is None and (entry.record is not None or missing):
             aside.reason += NOT_HELD
         aside.mark = Mark(aside.reason, message.timestamp()[1], published, through, partition.watermarks.at(through))
         self.note(aside, aside.mark)
@@ -133,28 +133,28 @@ class Quarantine(Generic[State]):
         )
         for each in missing:
             self._keep(aside, each, produce)
-        if told is None:
+        if outputs is None:
             self.report(entry.key, None, _quarantined(aside, message), published, produce)
         else:
-            partition.send(told, message, produce)
+            partition.send(outputs, message, produce)
         log.error(
             "%s: partition %d: a station is set aside at offset %d: %s; its records are kept, `chargeline stations "
             "quarantined` names it", partition.source, partition.number, published, aside.reason,
         )  # fmt: skip
 
     def note(self, aside: SetAside[State], mark: Mark | None) -> None:
-        """Makes it durable; None: it is set aside no more."""
+        """Makes the mark durable; None: the key is no longer set aside."""
         aside.mark = mark
         value = None if mark is None else encode_mark(mark)
         self._partition.unwritten.write([(changelog.archive_key(aside.entry.key, MARK), value)])
 
     def next_tick(self, clock: str, message: Message) -> None:
-        """The latest of each clock is kept with the next record of a key that is set aside."""
+        """Remembers the latest tick of each clock, which is kept with the next record of a key that is set aside."""
         self._ticks[clock] = message
 
     def keep(self, key: bytes, message: Message, produce: Produce) -> None:
-        """A record of a key that is set aside; it may be the one that releases it."""
-        if not self._partition.tells(produce):
+        """Keeps a record of a key that is set aside, or obeys it if it orders the release."""
+        if not self._partition.publishes(produce):
             return
         order = release_of(message.value(), message.headers())
         if order is not None:
@@ -182,7 +182,7 @@ class Quarantine(Generic[State]):
             aside.release.keep(record)
 
     def committed(self, oldest: int) -> None:
-        """What was kept so far can be read from its topic."""
+        """A checkpoint is committed: consumers can read all kept records from their topic."""
         for aside in self.set_aside.values():
             aside.recent.clear()
         self._undo.condemned = {at for at in self._undo.condemned if at >= oldest}
@@ -190,19 +190,19 @@ class Quarantine(Generic[State]):
     # --- what a restore finds ----------------------------------------------------------------------------------------
 
     def unreadable(self, entry: Entry[State], error: Exception) -> None:
-        """`error` came from reading the state record of a restore."""
-        tell(error, self._partition.place(entry.through))
+        """Sets a key aside because reading its state record raised `error` during a restore."""
+        log_error(error, self._partition.place(entry.through))
         self._gate.raised(entry.key, place(error))
         self.set_aside[entry.key] = SetAside(entry, f"the state record cannot be read: {place(error)}")
 
     def restored(self, entry: Entry[State], mark: Mark | None) -> None:
-        """A key that was set aside before; without a mark a state record is missing."""
+        """Restores a key that was set aside before; without a mark its state record is missing."""
         self.set_aside[entry.key] = SetAside(entry, mark.reason if mark else "there is no state record", mark)
 
     def look_after(self, message: Message, produce: Produce) -> None:
-        """Before the next records: sets aside whose state cannot be written, and tells of whom a restore set aside."""
+        """Sets keys aside whose state cannot be written and declares those that a restore set aside."""
         for key, error in list(self._partition.unwritten.unwritable.items()):
-            tell(error, self._partition.place(message.offset() or 0))
+            log_error(error, self._partition.place(message.offset() or 0))
             if not isinstance(error, TooLarge):
                 self._gate.raised(key, place(error))
             self.put(self._partition.entries[key], message, place(error), produce, sound=True, keep=False)
@@ -211,7 +211,7 @@ class Quarantine(Generic[State]):
                 self._declare(aside, message, self._partition.replay_until, produce)
 
     def renumber(self) -> None:
-        """The source counts anew: nothing that is kept from now on is in a state record."""
+        """The source has new offsets: no record kept from now on is in a state record."""
         for aside in self.set_aside.values():
             aside.kept_until = -1
             if aside.mark is not None:
@@ -220,7 +220,7 @@ class Quarantine(Generic[State]):
     # --- releasing ---------------------------------------------------------------------------------------------------
 
     def _order(self, aside: SetAside[State], message: Message, order: Order, produce: Produce) -> None:
-        """Its release begins before the next batch, and goes on until it is over: release.py."""
+        """Starts the release that the record orders; its steps run between batches (release.py)."""
         mark, at_ms = aside.mark, message.timestamp()[1]
         if mark is None or mark.releasing is not None:
             return
@@ -233,11 +233,11 @@ class Quarantine(Generic[State]):
 
     @property
     def releasing(self) -> bool:
-        """Is there something for `go_on`?"""
+        """Whether a release is in progress."""
         return any(each.mark is not None and each.mark.releasing is not None for each in self.set_aside.values())
 
     def go_on(self, produce: Produce) -> None:
-        """A step of each release. Raises TransactionLost."""
+        """Does the next step of each release. Raises TransactionLost."""
         for aside in list(self.set_aside.values()):
             mark = aside.mark
             if mark is None or mark.releasing is None:
@@ -247,23 +247,23 @@ class Quarantine(Generic[State]):
             aside.release.go_on(self._recall, produce)
 
     def released(self, entry: Entry[State], mark: Mark, order: Releasing, produce: Produce) -> None:
-        """It is set aside no more."""
+        """Reports that the key is released."""
         self._gate.forgive(entry.key)
         trouble = Trouble(STATION_QUARANTINED, mark.reason, mark.at_ms, released_ms=order.at_ms)
         self.report(entry.key, entry.state, trouble, order.offset, produce)
 
-    # --- telling -----------------------------------------------------------------------------------------------------
+    # --- reporting ---------------------------------------------------------------------------------------------------
 
     def report(self, key: bytes, state: State | None, trouble: Trouble, at: int, produce: Produce) -> None:
-        """An alert. That it cannot be made is no reason to stop: the log has it."""
-        if not self._partition.tells(produce):
+        """Publishes an alert. If making it raises, the stage goes on and the log has the error."""
+        if not self._partition.publishes(produce):
             return
         try:
-            told = self._logic.report(key, state, trouble)
+            outputs = self._logic.report(key, state, trouble)
         except Exception as error:
-            tell(error, self._partition.place(at))
+            log_error(error, self._partition.place(at))
             return
-        self._partition.send(told, Kept(key, None, at, trouble.at_ms), produce)
+        self._partition.send(outputs, Kept(key, None, at, trouble.at_ms), produce)
 
 
 def _copy(message: Message) -> Kept:

@@ -1,8 +1,8 @@
-"""A key that was set aside comes back: what is kept of it is read and applied in pieces, between the batches.
+"""Releases a key that was set aside: reads its kept records and applies them in pieces, between the batches.
 
-Until the last piece the key stays set aside, so what arrives meanwhile is kept behind the rest. Each piece is one step
-for good: outputs, the state after it and what need not be kept any more are in one transaction, and the mark says that
-a release is under way, so a restore goes on with it.
+The key stays set aside until the last piece, so a record that arrives meanwhile is kept after the others. One
+transaction holds the outputs of a piece, the state after it and the removal of its kept records. The mark names the
+release in progress, so a restore continues it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import structs
 from pipeline import topics
 from pipeline.runtime.logic import NEVER, Logic, State, reference_of
 from pipeline.runtime.partition.entries import CLEAN
-from pipeline.runtime.partition.internal_errors import place, tell
+from pipeline.runtime.partition.internal_errors import log_error, place
 from pipeline.runtime.partition.ports import Headers, Produce, Recall, TransactionLost
 from pipeline.wire.quarantine import SEPARATOR, Kept, Mark, Releasing, kept_key
 
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PIECE = 1000
-"""Records that are applied in one go. All other keys of the worker wait meanwhile."""
+"""Records per piece. All other keys of the worker wait while one is applied."""
 QUARANTINE = topics.QUARANTINE.name
 
 
 class Release(Generic[State]):
-    """Of one key; `go_on` does a step."""
+    """The release of one key; `go_on` does the next step."""
 
     def __init__(
         self, aside: SetAside[State], mark: Mark, order: Releasing, partition: Partition[State], logic: Logic[State],
         undo: Undo[State],
     ) -> None:  # fmt: skip
-        """`mark` and `order`: those of `aside`."""
+        """`mark` and `order` belong to `aside`."""
         self._aside = aside
         self._mark = mark
         self._order = order
@@ -48,17 +48,17 @@ class Release(Generic[State]):
         self._reference = reference_of(logic)
         self._undo = undo
         self._late = {kept_key(aside.entry.key, each): each for each in aside.recent}
-        """Kept since the last commit, so perhaps not to be read yet."""
+        """Records kept since the last commit, which consumers may not see yet."""
         self._pending: deque[Kept] = deque()
         self._piece: list[Kept] = []
         self._steps: Iterator[None] | None = None
 
     def keep(self, record: Kept) -> None:
-        """It has arrived meanwhile."""
+        """Adds a record that arrived during the release."""
         self._late[kept_key(self._aside.entry.key, record)] = record
 
     def go_on(self, recall: Recall, produce: Produce) -> None:
-        """Raises TransactionLost."""
+        """Does the next step. Raises TransactionLost."""
         if self._steps is None:
             self._steps = self._run(recall, produce)
         next(self._steps, None)
@@ -92,7 +92,7 @@ class Release(Generic[State]):
             yield
 
     def _alone(self) -> Partition[State] | None:
-        """None: its state cannot be read."""
+        """A partition with the key alone; None if its state cannot be read."""
         entry, partition = self._aside.entry, self._partition
         if self._order.way == "afresh":
             entry.record = None
@@ -101,16 +101,16 @@ class Release(Generic[State]):
         except TransactionLost:
             raise
         except Exception as error:
-            tell(error, partition.place(self._order.offset))
+            log_error(error, partition.place(self._order.offset))
             self._give_up()
             return None
         finally:
             self._reference.see(partition.watermarks.now)
-        entry.through = 0  # of what is kept, the state has nothing
+        entry.through = 0  # the state contains none of the kept records
         return alone
 
     def _take_piece(self) -> None:
-        """Of rising offsets: those of a topic that was made anew begin again."""
+        """The next records with rising offsets: in a topic that was recreated they start again."""
         self._piece.clear()
         pending, last = self._pending, -1
         while pending and len(self._piece) < PIECE and pending[0].offset() > last:
@@ -118,10 +118,10 @@ class Release(Generic[State]):
             last = self._piece[-1].offset()
 
     def _apply(self, alone: Partition[State], produce: Produce) -> None:
-        """Afterwards the key is either set aside in `alone`, or its state is due with all of the piece in it."""
+        """Applies the piece. Then the key is set aside in `alone`, or its state contains the piece and is due."""
         entry, ours, published = self._aside.entry, self._partition, self._mark.published
 
-        def tell_new(
+        def publish_new(
             topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()
         ) -> None:
             if topic != QUARANTINE or value is None or SEPARATOR not in (key or b""):  # else it is kept already
@@ -131,14 +131,14 @@ class Release(Generic[State]):
         try:
             entry.since = self._piece[0].offset() if self._piece else ours.position
             alone.apply([each for each in self._piece if each.offset() < published], alone.discard)
-            alone.apply([each for each in self._piece if each.offset() >= published], tell_new)
+            alone.apply([each for each in self._piece if each.offset() >= published], publish_new)
             if not self._pending and entry.key not in alone.quarantine.set_aside:  # what became visible since the last
                 now = Kept(entry.key, None, ours.position, self._order.at_ms)
-                alone.show(ours.watermarks.now, ours.position, now, tell_new)
+                alone.show(ours.watermarks.now, ours.position, now, publish_new)
         finally:
             self._reference.see(ours.watermarks.now)
         if self._pending and entry.key not in alone.quarantine.set_aside:
-            self._write(alone, tell_new)
+            self._write(alone, publish_new)
         again = alone.quarantine.set_aside.get(entry.key)
         through = NEVER if again is None else again.mark.through if again.mark is not None else 0
         for each in self._piece:
@@ -146,13 +146,13 @@ class Release(Generic[State]):
                 produce(QUARANTINE, None, kept_key(entry.key, each), ours.number)
 
     def _write(self, alone: Partition[State], produce: Produce) -> None:
-        """The state after a piece that is not the last one."""
+        """Writes the state after a piece that is not the last one."""
         entry, unwritten = self._aside.entry, self._partition.unwritten
         following = self._pending[0]
         try:
             unwritten.write(unwritten.records(entry, following.offset(), alone.max_state_bytes))
         except Exception as error:
-            tell(error, self._partition.place(following.offset()))
+            log_error(error, self._partition.place(following.offset()))
             alone.quarantine.put(entry, following, place(error), produce, sound=True, keep=False)
             return
         unwritten.forget(entry)
@@ -165,21 +165,21 @@ class Release(Generic[State]):
     # --- how it ends -------------------------------------------------------------------------------------------------
 
     def _give_up(self) -> None:
-        """Everything stays kept as it is."""
+        """Ends the release; all records stay kept."""
         log.error("%s: partition %d: a station could not be released", self._partition.source, self._partition.number)
         self._aside.release = None
         self._partition.quarantine.note(self._aside, structs.replace(self._mark, releasing=None))
 
     def _end_again(self, again: SetAside[State], produce: Produce) -> None:
-        """It was set aside once more, at a record of the last piece."""
-        if again.mark is None:  # by a record whose outputs are out
+        """Ends the release: a record of the last piece set the key aside again."""
+        if again.mark is None:  # by a record with published outputs
             self._give_up()
             return
         again.recent, again.kept_until = self._aside.recent, self._aside.kept_until
         self._partition.quarantine.set_aside[self._aside.entry.key] = again
 
     def _end(self, produce: Produce) -> None:
-        """It is a key as any other."""
+        """Ends the release: the key takes part again."""
         entry, partition, mark, order = self._aside.entry, self._partition, self._mark, self._order
         quarantine = partition.quarantine
         del quarantine.set_aside[entry.key]
@@ -188,5 +188,5 @@ class Release(Generic[State]):
         entry.since = CLEAN
         partition.unwritten.write_soon(entry, partition.position)
         partition.entries[entry.key] = entry
-        partition.wakes.plan_anew(entry, entry.state)
+        partition.ticks.reschedule(entry, entry.state)
         quarantine.released(entry, mark, order, produce)

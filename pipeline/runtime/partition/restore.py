@@ -1,8 +1,8 @@
-"""A restore: the state of partitions as it was committed, before their records are read on.
+"""A restore: rebuilds the committed state of partitions before the stage reads their next records.
 
 The order is the rule of this file: (1) the stable committed offset, (2) the changelog's end with open transactions,
 (3) the changelog, committed records only, up to that end, (4) read on from the oldest offset that is not in the
-records. Read the other way round, a commit between (1) and (2) would be missed.
+records. In the opposite order a restore would miss a commit between (1) and (2).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from pipeline.runtime.partition.partition import SIGNED, Partition
 from pipeline.runtime.partition.ports import Committed, History
 from pipeline.wire.quarantine import MARK, decode_mark
 
-Step = Literal["ends", "read"]
+RestorePhase = Literal["ends", "read"]
 
 SOURCE = b"source"
 """The fact of a partition that names the id of its topic."""
 
 
 class Replaced(Exception):
-    """The source is not the one that the state was made from; the text says why and what an operator can do."""
+    """The source is not the one from which the state was made; the text says why."""
 
 
 class Refused(NamedTuple):
-    """A partition that is not read, because its source was replaced."""
+    """A partition that the stage does not read, because its source was replaced."""
 
     number: int
     why: str
@@ -40,12 +40,11 @@ def restore(
     empty: Callable[[int], Partition[State]],
     lost: Callable[[str, int], None],
     restored: list[Partition[State] | Refused],
-) -> Iterator[Step]:
-    """Appends to `restored` one Partition per number, to be fed from its `position` on, or why there can be none.
+) -> Iterator[RestorePhase]:
+    """Appends one result per number to `restored`: a Partition to read from its `position`, or Refused with the reason.
 
-    Yields the name of the next step, once per chunk while the changelog is read. `lost` is told, in words for the
-    operator and with the number of records, when the source or the group has forgotten something that this restore
-    would have needed.
+    Yields the name of the next phase, once per chunk while it reads the changelog. Calls `lost` with a sentence for the
+    operator and a number of records when the source or the group no longer has something that this restore needs.
     """
     committed = history.committed(numbers)
     yield "ends"
@@ -72,7 +71,7 @@ def restore(
 
 
 def _load(partition: Partition[State], records: dict[bytes, bytes]) -> None:
-    """States with their archives. Compaction keeps no order between them, so all records are read first."""
+    """Loads states and archives. Compaction keeps no order between them, so all records must be there first."""
     kept: dict[bytes, dict[bytes, bytes]] = {}
     states: list[tuple[bytes, bytes]] = []
     for key, value in records.items():
@@ -85,22 +84,22 @@ def _load(partition: Partition[State], records: dict[bytes, bytes]) -> None:
     for key, value in states:
         load(partition, key, value, kept.pop(key, {}))
     for key, archive in kept.items():
-        if MARK in archive:  # set aside at its first record
+        if MARK in archive:  # the key was set aside at its first record
             load(partition, key, None, archive)
 
 
 def _recognise(partition: Partition[State], committed: Committed) -> None:
-    """Raises Replaced when the offsets of the state cannot be offsets of this source."""
+    """Raises Replaced when the state's offsets cannot belong to this source."""
     reached = committed.offset
     if reached is None:
         reached = max((entry.through for entry in partition.entries.values()), default=0)
     known = partition.facts.get(SOURCE, b"").decode()
     if not committed.accepted:
         if known and committed.source and known != committed.source:
-            raise Replaced("the topic was deleted and made anew")
+            raise Replaced("the topic was deleted and recreated")
         if reached > committed.end:
             raise Replaced(
-                f"it ends at offset {committed.end} and was read up to {reached}: the topic was made anew, or its end "
+                f"it ends at offset {committed.end} and was read up to {reached}: the topic was recreated, or its end "
                 "was lost"
             )
     if committed.source:
@@ -134,7 +133,7 @@ def _place(partition: Partition[State], committed: Committed, lost: Callable[[st
 
 
 def renumber(partition: Partition[State], position: int) -> None:
-    """The source counts anew from `position`: all state records are due, in the transaction that commits this."""
+    """Adopts new offsets of the source from `position` on; the transaction that commits it writes all state records."""
     partition.position = partition.replay_until = position
     if SIGNED in partition.facts:
         partition.note(SIGNED, b"0")
@@ -145,10 +144,10 @@ def renumber(partition: Partition[State], position: int) -> None:
 
 
 def load(partition: Partition[State], key: bytes, value: bytes | None, kept: dict[bytes, bytes]) -> None:
-    """One key as it was recorded (None: it was set aside before it had a state).
+    """Loads one key from its state record (None: it was set aside before it had a state).
 
-    One whose record cannot be read is set aside. Raises UnreadableState on a codec version that the logic cannot
-    read, or a record of another format.
+    Sets the key aside if the logic cannot read the record. Raises UnreadableState for an unknown codec version or
+    record format.
     """
     mark = kept.pop(MARK, None)
     entry: Entry[State] = Entry(partition.unwritten, key)
@@ -167,7 +166,7 @@ def load(partition: Partition[State], key: bytes, value: bytes | None, kept: dic
     try:
         entry.state = partition.logic.load(key, record.body, record.version, entry)
         partition.unwritten.count(entry)
-        partition.wakes.plan(entry, entry.state)
+        partition.ticks.schedule(entry, entry.state)
     except Exception as error:
         partition.unwritten.forget(entry)
         partition.quarantine.unreadable(entry, error)

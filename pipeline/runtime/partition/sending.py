@@ -1,4 +1,4 @@
-"""What a partition sends: outputs with the number of their partition, dead letters with the place of their record."""
+"""Produces the outputs of a partition, and its dead letters with the place of their record."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ class Sender:
         self._gate = gate
 
     def place(self, offset: int) -> str:
-        """For the log."""
+        """The place of a record, for log messages."""
         return f"{self.source}: partition {self.number} offset {offset}"
 
     @staticmethod
-    def tells(produce: Produce) -> bool:
-        """False while records are applied again whose outputs are committed."""
+    def publishes(produce: Produce) -> bool:
+        """False while the partition applies records again whose outputs are committed."""
         return produce is not Sender.discard
 
     @staticmethod
     def discard(topic: str, value: bytes | None, key: bytes | None, partition: int = -1, headers: Headers = ()) -> None:
-        """Outputs of records applied again: they are committed already."""
+        """Drops the outputs of records that are applied again: they are committed already."""
 
     def send(self, outputs: Sequence[Output], message: Message, produce: Produce) -> None:
         for topic, key, value, headers in outputs:
             if topic == DEAD_LETTERS:
                 read_at = dead_letters.where(self.source, self.number, message.offset() or 0)
-                if self.tells(produce):
+                if self.publishes(produce):
                     self._gate.part_refused(dead_letters.reason_of(headers))
                 self._letter(value, key, (*headers, *read_at), produce)
             else:
                 produce(topic, value, key, self.number if topic in BY_SOURCE else -1, headers)
 
     def refuse(self, message: Message, error: InvalidMessage, produce: Produce) -> None:
-        """The record becomes a dead letter, with its bytes if they are not too many."""
+        """Makes the record a dead letter, with its bytes unless it is too large."""
         is_release = error.reason == NO_VALUE and release_of(message.value(), message.headers()) is not None
-        if is_release or not self.tells(produce):  # of a key that is not set aside (any more)
+        if is_release or not self.publishes(produce):  # a release of a key that is not (or no longer) set aside
             return
         offset, key, value = message.offset() or 0, message.key(), message.value()
         headers = [
@@ -68,6 +68,6 @@ class Sender:
         self._gate.refused(self.number, offset, key, error.reason)
 
     def _letter(self, value: bytes | None, key: bytes | None, headers: Headers, produce: Produce) -> None:
-        """The bytes for whoever repairs them, and for everybody else only why: those may hold a driver's token."""
+        """DEAD_LETTERS gets the bytes, REJECTIONS only the reason: the bytes may hold a driver's token."""
         produce(DEAD_LETTERS, value, key, -1, headers)
         produce(REJECTIONS, None, None, self.number, headers)

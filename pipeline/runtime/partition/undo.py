@@ -1,6 +1,6 @@
-"""One key goes back to its state record, and what came since is read from the log once more.
+"""Puts one key back to its state record and applies the later records again, from the log.
 
-Nothing is copied while all is well: an exception costs a read of what its partition got since the oldest state record.
+The hot path copies nothing for this. An exception costs a read of the partition from its oldest state record on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic
 from pipeline.runtime.logic import NEVER, Logic, State, Watermark, reference_of
 from pipeline.runtime.partition import changelog
 from pipeline.runtime.partition.entries import Entry
-from pipeline.runtime.partition.internal_errors import tell
+from pipeline.runtime.partition.internal_errors import log_error
 from pipeline.runtime.partition.ports import Message, Recall, TransactionLost
 from pipeline.wire.quarantine import Kept
 
@@ -23,18 +23,18 @@ log = logging.getLogger(__name__)
 
 
 class Undo(Generic[State]):
-    """Of one partition."""
+    """Undoes records of one partition."""
 
     def __init__(self, partition: Partition[State], logic: Logic[State], recall: Recall) -> None:
         self.condemned: set[int] = set()
-        """Offsets of dead letters INTERNAL_ERROR that the state records do not cover yet."""
+        """Offsets of INTERNAL_ERROR dead letters that no state record covers yet."""
         self._partition = partition
         self._logic = logic
         self._reference = reference_of(logic)
         self._recall = recall
 
     def put_back(self, entry: Entry[State], until: int) -> bool:
-        """The key as it was before the record at `until`; False: its state record or the records since raise."""
+        """Puts the key back to before the record at `until`; False if its state record or a later record raises."""
         partition = self._partition
         start = entry.since
         watermark = partition.watermarks.at(start if start >= 0 else until)
@@ -45,17 +45,17 @@ class Undo(Generic[State]):
         except TransactionLost:
             raise
         except Exception as error:
-            tell(error, partition.place(until))
+            log_error(error, partition.place(until))
             return False
         finally:
             self._reference.see(partition.watermarks.now)
         if alone.quarantine.set_aside:
             return False
-        partition.wakes.plan_anew(entry, entry.state)
+        partition.ticks.reschedule(entry, entry.state)
         return True
 
     def since(self, entry: Entry[State], start: int, until: int) -> list[Message]:
-        """Its records and all ticks from `start` on, from the log."""
+        """The key's records and all ticks from `start` to `until`, read from the log."""
         return [
             message
             for message in self._recall.source(self._partition.number, start, until)
@@ -63,7 +63,7 @@ class Undo(Generic[State]):
         ]
 
     def alone(self, entry: Entry[State], watermark: Watermark, records: Sequence[Message]) -> Partition[State]:
-        """A partition with this key alone, at its state record. It raises what reading the record raises."""
+        """A partition with this key alone, at its state record. Raises what reading the record raises."""
         entry.put_back()
         entry.scheduled, entry.clock = NEVER, ""
         if entry.record is None:
@@ -76,7 +76,7 @@ class Undo(Generic[State]):
         return self._partition.alone(entry, watermark, Listed(records))
 
     def missing(self, entry: Entry[State], start: int, until: int) -> Sequence[Message]:
-        """The same for whom the source may have lost them: then there are none, and the log says so."""
+        """As `since`, but empty and logged if the source no longer has these records."""
         try:
             return self.since(entry, start, until)
         except LookupError as error:
@@ -85,7 +85,7 @@ class Undo(Generic[State]):
 
 
 class Listed:
-    """runtime.partition.ports.Recall over records that are here."""
+    """Implements runtime.partition.ports.Recall over a list of records."""
 
     def __init__(self, records: Sequence[Message]) -> None:
         self._records = records

@@ -1,4 +1,4 @@
-"""How much of the reference data the records of a partition could see, the last ones and the next one."""
+"""The watermarks of reference data at the recent records of a partition and at the next one."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ class Watermarks:
     def __init__(self) -> None:
         self.now: Watermark = ()
         self._grown: deque[tuple[int, Watermark]] = deque()
-        """What became visible, with the offset of the tick that said so."""
+        """Each new watermark with the offset of the tick that named it."""
 
     def grow(self, offset: int, grown: Watermark) -> None:
-        """From the tick at `offset` on."""
+        """Records after the tick at `offset` have the watermark `grown`."""
         if not self._grown:
             self._grown.append((-1, self.now))
         self._grown.append((offset, grown))
         self.now = grown
 
     def at(self, offset: int) -> Watermark:
-        """What the record at `offset` could see."""
+        """The watermark at the record at `offset`."""
         return next((watermark for at, watermark in reversed(self._grown) if at < offset), self.now)
 
     def before(self, offset: int) -> Watermark:
-        """The same of the record from which a restore applies again; what was visible before it is forgotten."""
+        """As `at`, for the record from which a restore applies again; forgets earlier watermarks."""
         grown = self._grown
         while len(grown) > 1 and grown[1][0] < offset:
             grown.popleft()

@@ -1,4 +1,4 @@
-"""Tasks that run beside a stage or a sink: the first failure, of a task or told by others, ends its worker."""
+"""Tasks that run beside a stage or a sink. The first failure, of a task or reported by `fail`, ends the worker."""
 
 from __future__ import annotations
 

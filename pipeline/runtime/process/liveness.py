@@ -44,7 +44,7 @@ class Part(Protocol):
 
 
 def die(reason: str) -> None:
-    """Ends the process at once, saying where each thread hangs; what was not committed is done again by the next."""
+    """Ends the process at once with a stack dump of each thread; the next process repeats what was not committed."""
     log.critical("worker ends: %s", reason)
     faulthandler.dump_traceback()
     logging.shutdown()
@@ -67,7 +67,7 @@ class Watchdog:
         self._loop_beat = self._looked = now
         self._good = {part.name: (part.progress, now) for part in parts}
         self._waited = dict.fromkeys(self._good, now)
-        """When each part was last seen waiting: until then it could not commit."""
+        """When each part last waited: it could not commit until then."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
@@ -107,7 +107,7 @@ class Watchdog:
         return None
 
     def _begin_anew(self, now: float) -> None:
-        log.warning("this process was stopped for a while; its parts are given their time anew")
+        log.warning("this process was stopped for a while; the time limits of its parts start again")
         self._loop_beat = now
         for part in self._parts:
             self._good[part.name] = part.progress, now

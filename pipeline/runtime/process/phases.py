@@ -1,6 +1,6 @@
-"""In which step each stage of this process is, for failure tests: they must know where a SIGKILL hit.
+"""Records the phase of each stage of this process, so that failure tests know where a SIGKILL hit.
 
-One fixed-width line per stage in a memory-mapped file survives the process. In production there is no file and a step
+One fixed-width line per stage in a memory-mapped file survives the process. In production there is no file and a phase
 costs one comparison.
 """
 
@@ -13,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 WIDTH = 48
-"""Characters of a line: stage, a colon, the step, padding, a line feed."""
+"""Characters of a line: stage, a colon, the phase, padding, a line feed."""
 
 Enter = Callable[[str], None]
 
 
 class Phases:
-    """`pause_at` = `stage:step:n` stops the process (SIGSTOP) when the stage enters the step for the n-th time."""
+    """`pause_at` = `stage:phase:n` stops the process (SIGSTOP) when the stage enters the phase for the n-th time."""
 
     def __init__(self, file: Path | None = None, pause_at: str = "") -> None:
         self._file = file
@@ -29,7 +29,7 @@ class Phases:
         self._entered: dict[str, int] = {}
 
     def register(self, stage: str) -> Enter:
-        """The function that a stage calls with the name of each step it enters."""
+        """The function that a stage calls with the name of each phase it enters."""
         if self._file is None and not self._pause_at:
             return _nothing
         index = len(self._lines)
@@ -39,8 +39,8 @@ class Phases:
                 opened.truncate(len(self._lines) * WIDTH)
                 self._map = mmap.mmap(opened.fileno(), len(self._lines) * WIDTH)
 
-        def enter(step: str) -> None:
-            name = f"{stage}:{step}"
+        def enter(phase: str) -> None:
+            name = f"{stage}:{phase}"
             if self._map is not None:
                 self._map[index * WIDTH : (index + 1) * WIDTH] = f"{name:<{WIDTH - 1}}\n".encode()
             if self._pause_at.startswith(f"{name}:"):

@@ -61,5 +61,5 @@ def faust_app(name: str) -> App:
 
 
 def channel(app: faust.App) -> Any:
-    """The channel of polls that an agent reads and `Feed.offer` fills: an item costs Faust 0.1 to 0.2 ms."""
+    """The channel of polls that an agent reads and `PollHandler.offer` fills: an item costs Faust 0.1 to 0.2 ms."""
     return app.channel(maxsize=QUEUED_POLLS)

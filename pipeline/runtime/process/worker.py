@@ -101,9 +101,9 @@ async def _beat(watchdog: Watchdog) -> None:
 def _probe_server(probes: ProbeAddress, watchdog: Watchdog, parts: Sequence[Part], meters: Meters) -> ProbeServer:
     def unready() -> str | None:
         names = [part.name for part in parts if not part.ready]
-        told = [f"not ready: {', '.join(names)}"] if names else []
-        told += [f"{part.name}: {sentence}" for part in parts for sentence in part.waits.troubles.sentences()]
-        return "\n".join(told) or None
+        sentences = [f"not ready: {', '.join(names)}"] if names else []
+        sentences += [f"{part.name}: {sentence}" for part in parts for sentence in part.waits.troubles.sentences()]
+        return "\n".join(sentences) or None
 
     server = ProbeServer(probes.host, probes.port, watchdog.complaint, unready, meters.text)
     server.start()

@@ -1,1 +1,1 @@
-"""The durable stage, and the sink beside it: when what is done with the partitions that the group assigns."""
+"""The durable stage and the sink: both process the partitions that the consumer group assigns."""

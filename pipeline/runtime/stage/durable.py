@@ -1,8 +1,8 @@
 """The durable stage: batches in, state changed, outputs produced, a checkpoint when due, all of it exactly once.
 
-This file only says when: what a batch does, and the order of a checkpoint and of a restore, is in runtime/partition,
-which partitions are ours in holdings.py. The rule of the file: state and transaction are touched only under the lock,
-by one at a time. It is longer than others because all that takes this lock is in one place, to be seen together.
+This file only decides when: runtime/partition says what a batch does and in which order a checkpoint and a restore
+run; owned_partitions.py knows the partitions of this worker. The rule of the file: only the holder of the lock touches
+state and transaction. It is longer than 300 lines so that everything that takes this lock can be read in one place.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ import faust
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import StageConfig
-from pipeline.runtime.kafka.feed import Batch, Lease, Poll
 from pipeline.runtime.kafka.history import Cancelled
 from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll
 from pipeline.runtime.kafka.retry import Backoff, Waits
 from pipeline.runtime.kafka.topics import REFERENCE_REPLACED, TopicWatch
 from pipeline.runtime.kafka.transaction import KafkaTransaction
@@ -37,15 +37,15 @@ from pipeline.runtime.partition.restore import Refused
 from pipeline.runtime.process import transport
 from pipeline.runtime.process.background import Background
 from pipeline.runtime.process.phases import Phases
-from pipeline.runtime.stage.holdings import Holdings, Wanted, still_wanted
 from pipeline.runtime.stage.meters import StageMeters
+from pipeline.runtime.stage.owned_partitions import OwnedPartitions, Wanted, still_wanted
 from pipeline.runtime.stage.restorer import Restorer
 
 log = logging.getLogger(__name__)
 
 REFERENCE = "reference topics"
 WATCH_S = 5.0
-"""How often the stage looks whether its topics are still the same."""
+"""How often the stage checks that its topics were not replaced."""
 
 
 class DurableStage(Generic[State]):
@@ -56,9 +56,9 @@ class DurableStage(Generic[State]):
         self.name = config.name
         self.waits = Waits(config.name, meters, config.client)
         self.progress = 0
-        """Rises with everything that gets done; the watchdog looks at it."""
+        """Rises with every unit of work; the watchdog reads it."""
         self.before_joining: Callable[[], None] = lambda: None
-        """Called by `open` in a thread when the topics are there, and nobody reads yet."""
+        """`open` calls it in a thread when the topics exist and before anything is read."""
         self._background = Background()
         self.failure = self._background.failure
         self._meters = StageMeters(config.name, meters, logic)
@@ -73,7 +73,7 @@ class DurableStage(Generic[State]):
             key_errors=config.key_errors, release_keys=config.release_keys, count_error=self._meters.internal_error,
         )  # fmt: skip
         self._restorer = Restorer(config, logic, gate, self.waits, self._meters)
-        self._held: Holdings[State] = Holdings(self.waits.troubles, config.source, config.reference_wait_s)
+        self._owned = OwnedPartitions[State](self.waits.troubles, config.source, config.reference_wait_s)
         self._channel: Any = None
         self._uncommitted_since: float | None = None
         self._losses = Backoff()
@@ -88,7 +88,7 @@ class DurableStage(Generic[State]):
         return self._channel
 
     async def open(self) -> None:
-        """Returns when the group can be joined: a predecessor's transaction is aborted by then."""
+        """Returns when the worker can join the group: a predecessor's transaction is aborted by then."""
         self._enter("restore")
         await self._in_thread(self._transaction.connect)
         await self._in_thread(self._restorer.count_partitions)
@@ -98,14 +98,14 @@ class DurableStage(Generic[State]):
         self.intake.open()
 
     async def process(self, poll: Poll) -> None:
-        """Applies one poll; a checkpoint comes when it is due. Raises what must end the worker."""
+        """Applies one poll and makes a checkpoint when it is due. Raises what must end the worker."""
         for batch in poll:
             await self._process(batch)
             await asyncio.sleep(0)  # timers and the watchdog's beat have their turn
 
     async def _process(self, batch: Batch) -> None:
         async with self._lock:
-            partition = self._held.of(batch)
+            partition = self._owned.of(batch)
             if self.failure.done() or partition is None:
                 return
             if not batch.messages:
@@ -127,13 +127,13 @@ class DurableStage(Generic[State]):
         self._thread.shutdown(wait=False)
 
     def owned(self) -> Sequence[int]:
-        """Partitions whose ticks are ours to write."""
-        return self._held.owned
+        """Partitions for which this worker writes ticks."""
+        return self._owned.owned
 
     @property
     def ready(self) -> bool:
-        """The group has answered, and everything it assigned is restored (nothing, of more workers than partitions)."""
-        return self.intake.alive and self._held.restored
+        """The group has answered and every assigned partition (there may be none) is restored."""
+        return self.intake.alive and self._owned.restored
 
     @property
     def uncommitted_s(self) -> float:
@@ -143,7 +143,7 @@ class DurableStage(Generic[State]):
     @property
     def lag(self) -> int:
         """Records that the owned partitions hold and that could be applied now."""
-        return self._held.workable
+        return self._owned.workable
 
     # --- the intake's thread calls these -----------------------------------------------------------------------------
 
@@ -163,7 +163,7 @@ class DurableStage(Generic[State]):
         return asyncio.run_coroutine_threadsafe(self._channel.put(poll), self._loop)
 
     def finish(self) -> Future[None]:
-        return asyncio.run_coroutine_threadsafe(self._let_go(list(self._held.leases.values())), self._loop)
+        return asyncio.run_coroutine_threadsafe(self._let_go(list(self._owned.leases.values())), self._loop)
 
     def failed(self, error: BaseException) -> None:
         self._loop.call_soon_threadsafe(self._background.fail, error)
@@ -182,17 +182,17 @@ class DurableStage(Generic[State]):
             applied = sum((message.offset() or 0) < partition.position for message in batch.messages)
             self._wait_for_reference(partition, batch.lease, behind)
         else:
-            self._held.free(partition.number)
+            self._owned.free(partition.number)
         self._transaction.serve()
         if applied:
             self.progress += 1
         self._meters.applied(batch.messages, applied)
-        if self._held.keys > self.config.max_keys:
+        if self._owned.keys > self.config.max_keys:
             raise TooManyKeys(f"more than {self.config.max_keys} keys; add workers or raise CHARGELINE_MAX_STATIONS")
 
     def _wait_for_reference(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> None:
-        """A tick names reference data that is not here yet. Its partition is read on from there, again and again."""
-        pause_s, epoch = self._held.wait(partition, lease, behind), lease.epoch
+        """A tick names reference data that is missing: retries its partition from there until the data arrives."""
+        pause_s, epoch = self._owned.wait(partition, lease, behind), lease.epoch
 
         async def look_again() -> None:
             with self.waits.declared(REFERENCE, excuses=False):
@@ -207,15 +207,15 @@ class DurableStage(Generic[State]):
 
     async def _checkpoint(self, write_s: float) -> None:
         """Runs in a thread, so that the loop lives; the lock is held, so that nothing is applied meanwhile."""
-        partitions = list(self._held.live.values())
+        partitions = list(self._owned.live.values())
         if not partitions:
             return
         began = time.monotonic()
 
         def run() -> None:
             self._transaction.begin()
-            for step in checkpoint(self._transaction, partitions, self.config.changelog, began, write_s):
-                self._enter(step)
+            for phase in checkpoint(self._transaction, partitions, self.config.changelog, began, write_s):
+                self._enter(phase)
 
         with self._guarded():
             await self._in_thread(run)
@@ -233,13 +233,13 @@ class DurableStage(Generic[State]):
             async with self._lock:
                 self._go_on_releasing()
                 now, write_s = time.monotonic(), self.config.state_write_s
-                if self._due() or any(each.unwritten.overdue(now, write_s) for each in self._held.live.values()):
+                if self._due() or any(each.unwritten.overdue(now, write_s) for each in self._owned.live.values()):
                     await self._checkpoint(write_s)
-            self._meters.show(self._held, self.uncommitted_s)
+            self._meters.show(self._owned, self.uncommitted_s)
 
     def _go_on_releasing(self) -> None:
-        """A step of each release of a station; all others wait for it, so the next one comes with the next pulse."""
-        for partition in [each for each in self._held.live.values() if each.quarantine.releasing]:
+        """Does one step of each release; all other stations wait for it, so the next step comes with the next pulse."""
+        for partition in [each for each in self._owned.live.values() if each.quarantine.releasing]:
             if self._doomed:
                 return
             self._enter("apply")
@@ -256,7 +256,7 @@ class DurableStage(Generic[State]):
             replaced = await asyncio.to_thread(topics.replaced)
             if self.config.source in replaced:
                 async with self._lock:
-                    self._abandon(f"{self.config.source} was made anew")  # a restore refuses it
+                    self._abandon(f"{self.config.source} was recreated")  # a restore refuses it
             for topic in set(self.config.reads).intersection(replaced):
                 raise Unavailable(REFERENCE_REPLACED.format(topic=topic))
             await asyncio.sleep(WATCH_S)
@@ -264,12 +264,12 @@ class DurableStage(Generic[State]):
     # --- coming and going of partitions ------------------------------------------------------------------------------
 
     def _begin_restore(self, leases: Sequence[Lease]) -> None:
-        self._held.take(leases)
+        self._owned.take(leases)
         if leases:
             self._background.spawn(self._restore([(lease, lease.epoch) for lease in leases], reset=False))
 
     async def _restore(self, wanted: Wanted, reset: bool) -> None:
-        """Reads beside the other partitions' work; only the first (abort) and the last step hold the lock."""
+        """Restores partitions while others go on; only the first (abort) and the last part hold the lock."""
         began = time.monotonic()
         if reset:
             await asyncio.sleep(self._losses.pause_s())
@@ -288,9 +288,9 @@ class DurableStage(Generic[State]):
                 if lease is None:
                     continue
                 if isinstance(partition, Refused):
-                    self._held.refuse(partition)
+                    self._owned.refuse(partition)
                     continue
-                self._held.enter(partition, lease)
+                self._owned.enter(partition, lease)
                 self.intake.start(lease, partition.position)
             self._advanced()
             gc.freeze()  # the state lives long: no later collection shall walk through it
@@ -301,17 +301,17 @@ class DurableStage(Generic[State]):
         log.info("%s: restored partitions %s: %d keys in %.1f s", self.name, numbers, keys, took)
 
     async def _read_anew(self, lease: Lease) -> None:
-        """The log lacks what the partition was to read next. All that it has applied is committed; then a restore looks
-        what the log has, and says what is lost."""
+        """The log lacks the partition's next record: commits what it has applied and restores it. The restore reports
+        what is lost."""
         await self._checkpoint(EVERYTHING)
         if (
-            self._held.live.pop(lease.number, None) is not None
+            self._owned.live.pop(lease.number, None) is not None
         ):  # otherwise the checkpoint failed: it is restored already
-            lease.hold()
+            lease.pause()
             self._begin_restore([lease])
 
     async def _abort_doomed(self) -> None:
-        """Nothing is applied before: the given-up transaction may still be open, and healthy enough to commit."""
+        """Aborts a transaction that was given up, before anything is applied: it may still be able to commit."""
         if self._doomed:
             await self._in_thread(self._transaction.abort)
             self._doomed = False
@@ -320,16 +320,16 @@ class DurableStage(Generic[State]):
         self.progress += 1
 
     async def _let_go(self, leases: Sequence[Lease]) -> None:
-        """Revoked, or stopping: everything applied is committed, with all changed states, before others read on."""
+        """Before a revoke or stop: commits everything applied with all changed states, then drops the partitions."""
         async with self._lock:
-            if not self.failure.done() and any(lease.number in self._held.live for lease in leases):
+            if not self.failure.done() and any(lease.number in self._owned.live for lease in leases):
                 await self._checkpoint(EVERYTHING)
-            self._held.drop(leases)
+            self._owned.drop(leases)
 
     async def _forget(self, leases: Sequence[Lease]) -> None:
-        """Lost: the open transaction holds outputs of these, so none of it may be committed."""
+        """Drops lost partitions. The open transaction has outputs of these and must not be committed."""
         async with self._lock:
-            self._held.drop(leases)
+            self._owned.drop(leases)
             if self._transaction.open:
                 self._abandon("partitions were lost")
 
@@ -337,7 +337,7 @@ class DurableStage(Generic[State]):
 
     @contextmanager
     def _guarded(self) -> Iterator[None]:
-        """What an exception inside means: a lost transaction is restored, everything else ends the worker."""
+        """Restores after a lost transaction; any other exception ends the worker."""
         try:
             yield
         except TransactionLost as lost:
@@ -347,12 +347,12 @@ class DurableStage(Generic[State]):
             raise
 
     def _abandon(self, why: object) -> None:
-        """The transaction is lost, and with it what the state has applied: restore all partitions in this process."""
+        """The transaction is lost and the state with it: restores all partitions in this process."""
         log.warning("%s: transaction given up, restoring: %s", self.name, why)
         self._meters.given_up()
         self._doomed = True
         self._uncommitted_since = None
-        self._background.spawn(self._restore(self._held.void(), reset=True))
+        self._background.spawn(self._restore(self._owned.void(), reset=True))
 
     async def _in_thread(self, call: Callable[..., Any], executor: Any = ...) -> Any:
         chosen = self._thread if executor is ... else executor

@@ -1,4 +1,4 @@
-"""What a stage tells about its work, in the metrics of pipeline/metrics.py."""
+"""Reports the work of a stage in the metrics of pipeline/metrics.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline import metrics
 from pipeline.metrics import Meters
 from pipeline.runtime.logic import Logic, State, ledger_of
 from pipeline.runtime.partition.ports import Message
-from pipeline.runtime.stage.holdings import Holdings
+from pipeline.runtime.stage.owned_partitions import OwnedPartitions
 
 
 class StageMeters(Generic[State]):
@@ -23,7 +23,7 @@ class StageMeters(Generic[State]):
         self._appended_ms: list[int] = []
 
     def applied(self, messages: Sequence[Message], count: int) -> None:
-        """The first `count` records of a batch; how late they are is known when they are committed."""
+        """Counts the first `count` records of a batch; `committed` observes their latency."""
         if count:
             self._appended_ms.append(messages[0].timestamp()[1])
         self._meters.count(metrics.EVENTS, self._stage, amount=count)
@@ -37,7 +37,7 @@ class StageMeters(Generic[State]):
         self._appended_ms.clear()
 
     def given_up(self) -> None:
-        """A transaction, with all that was applied since the last commit."""
+        """Counts a lost transaction."""
         self._meters.count(metrics.TRANSACTIONS_LOST, self._stage)
         self._appended_ms.clear()
 
@@ -45,7 +45,7 @@ class StageMeters(Generic[State]):
         self._meters.observe(metrics.RESTORES, self._stage, value=took_s)
 
     def incomplete(self, records: int) -> None:
-        """A restore, for which so many records of the source are gone; 0: nobody knows how many."""
+        """Counts a restore that lacks `records` records of the source; 0: unknown how many."""
         self._meters.count(metrics.RESTORES_INCOMPLETE, self._stage)
         self._meters.count(metrics.RECORDS_LOST, self._stage, amount=records)
 
@@ -55,14 +55,14 @@ class StageMeters(Generic[State]):
     def internal_error(self) -> None:
         self._meters.count(metrics.INTERNAL_ERRORS, self._stage)
 
-    def show(self, held: Holdings[State], uncommitted_s: float) -> None:
-        """The gauges."""
-        live = len(held.live)
+    def show(self, owned: OwnedPartitions[State], uncommitted_s: float) -> None:
+        """Sets the gauges."""
+        live = len(owned.live)
         self._meters.set(metrics.PARTITIONS, self._stage, "live", value=live)
-        self._meters.set(metrics.PARTITIONS, self._stage, "restoring", value=len(held.leases) - live)
-        self._meters.set(metrics.KEYS, self._stage, value=held.keys)
-        self._meters.set(metrics.SET_ASIDE, self._stage, value=held.set_aside)
-        self._meters.set(metrics.LAG, self._stage, value=held.lag)
+        self._meters.set(metrics.PARTITIONS, self._stage, "restoring", value=len(owned.leases) - live)
+        self._meters.set(metrics.KEYS, self._stage, value=owned.keys)
+        self._meters.set(metrics.SET_ASIDE, self._stage, value=owned.set_aside)
+        self._meters.set(metrics.LAG, self._stage, value=owned.lag)
         self._meters.set(metrics.CHECKPOINT_AGE, self._stage, value=uncommitted_s)
-        totals = [each.totals for each in held.live.values() if each.totals]
+        totals = [each.totals for each in owned.live.values() if each.totals]
         self._ledger.show([sum(parts) for parts in zip(*totals, strict=True)], self._stage, self._meters)

@@ -1,4 +1,4 @@
-"""Runs restores on Kafka, in a thread beside the work of other partitions; their order is in partition/restore.py."""
+"""Runs restores on Kafka in a thread, while other partitions go on; partition/restore.py has their order."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipeline.runtime.logic import Logic, State
 from pipeline.runtime.partition.dead_letters import FloodGate
 from pipeline.runtime.partition.partition import Partition
 from pipeline.runtime.partition.restore import Refused, restore
-from pipeline.runtime.stage.holdings import Wanted, still_wanted
 from pipeline.runtime.stage.meters import StageMeters
+from pipeline.runtime.stage.owned_partitions import Wanted, still_wanted
 
 log = logging.getLogger(__name__)
 
-TELL_S = 2.0
+LOG_EVERY_S = 2.0
 
 
 class Restorer(Generic[State]):
-    """For one stage. `count_partitions` comes before the first `read`; both block."""
+    """Restores the partitions of one stage. Call `count_partitions` before the first `read`; both block."""
 
     def __init__(
         self, config: StageConfig, logic: Logic[State], gate: FloodGate, waits: Waits, meters: StageMeters[State]
@@ -39,26 +39,26 @@ class Restorer(Generic[State]):
         self._recall = KafkaRecall(config)
 
     def count_partitions(self) -> None:
-        """Of the source; waits for the broker. Raises WrongUsage when the stage's topics do not fit."""
+        """Counts the source's partitions; waits for the broker. Raises WrongUsage when its topics do not fit."""
         self._partitions = partitions_of(self._config, self._waits)
 
     def read(self, wanted: Wanted, advanced: Callable[[], None]) -> Sequence[Partition[State] | Refused]:
-        """The partitions as they were committed; `advanced` is called with each step, the log hears of it in between.
+        """The partitions as they were committed; calls `advanced` with each phase and logs the progress.
 
         Raises Cancelled when none of them is wanted any more.
         """
         config, restored = self._config, list[Partition[State] | Refused]()
         history = KafkaHistory(config, self._waits, lambda: not still_wanted(wanted))
-        told = time.monotonic()
+        logged = time.monotonic()
         try:
             numbers = list(still_wanted(wanted))
             if not numbers:
                 return ()
-            for step in restore(history, numbers, self._empty, self._lost, restored):
+            for phase in restore(history, numbers, self._empty, self._lost, restored):
                 advanced()
-                if time.monotonic() - told > TELL_S:
-                    told = time.monotonic()
-                    log.info("%s: restoring partitions %s: %s, %s", config.name, numbers, step, history.progress)
+                if time.monotonic() - logged > LOG_EVERY_S:
+                    logged = time.monotonic()
+                    log.info("%s: restoring partitions %s: %s, %s", config.name, numbers, phase, history.progress)
         finally:
             history.close()
         return restored

@@ -1,4 +1,4 @@
-"""Records of our own topics into a store outside Kafka: read committed, inserted at least once, in large batches.
+"""Copies records of our own topics into a store outside Kafka: at least once, in large batches.
 
 The rule of the file: offsets are committed only after the rows are in, and a batch that was tried stays as it is until
 it is in. A repeat after a crash may cut batches elsewhere; it is harmless because the rows are idempotent.
@@ -21,8 +21,8 @@ from pipeline import metrics
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
 from pipeline.runtime.kafka.config import SinkConfig
-from pipeline.runtime.kafka.feed import Batch, Lease, Poll
 from pipeline.runtime.kafka.intake import Intake
+from pipeline.runtime.kafka.leases import Batch, Lease, Poll
 from pipeline.runtime.kafka.mailbox import ANSWER_S
 from pipeline.runtime.kafka.retry import BROKER, Backoff, Waits
 from pipeline.runtime.process import transport
@@ -32,7 +32,7 @@ from pipeline.runtime.process.phases import Phases
 log = logging.getLogger(__name__)
 
 STORE = "store"
-"""The dependency, as waits and metrics name it."""
+"""Name of the dependency in waits and metrics."""
 
 Write = Callable[[Mapping[str, Sequence[ck.Message]]], None]
 """Stores records by topic and returns when they are in. Raises Unavailable when waiting may help. Runs in a thread."""
@@ -58,7 +58,7 @@ class Sink:
         self._channel: Any = None
         self._leases: dict[tuple[str, int], Lease] = {}
         self._answered = False
-        """The group has said which partitions are ours, if any."""
+        """The group has assigned our partitions, if any."""
         self._read: dict[tuple[str, int], int] = {}
         """End of what reached `process`, by partition."""
         self._waiting: list[Batch] = []
@@ -90,7 +90,7 @@ class Sink:
             place = lease.topic, lease.number
             if not batch.messages:  # the topic lacks what comes next
                 await self._insert()
-                lease.hold()
+                lease.pause()
                 self._take([lease])
                 return
             if batch.start != self._read.get(place, batch.start):
@@ -146,7 +146,7 @@ class Sink:
         lost = max(0, first - wanted)
         self._meters.count(metrics.RECORDS_LOST, self.name, amount=lost)
         why = f"records {wanted} to {first - 1} were removed before they were stored" if lost else (
-            f"it ends before offset {wanted}, up to which it was stored: it was made anew"
+            f"it ends before offset {wanted}, up to which it was stored: it was recreated"
         )  # fmt: skip
         log.error(
             "%s: %s partition %d: %s; it is read on from offset %d; see ops/runbooks/lost-records.md",

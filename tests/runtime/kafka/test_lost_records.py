@@ -79,7 +79,7 @@ def test_a_topic_made_anew_is_refused_until_an_operator_accepts_it(arena: Arena,
         arena.fill(numbers(keys=20, count=4000))  # longer than the former one: only its id tells
         port = free_port()
         process = arena.start("a", probe_port=port)
-    assert until(lambda: "made anew" in asked(port, "/readyz")[1]), asked(port, "/readyz")
+    assert until(lambda: "recreated" in asked(port, "/readyz")[1]), asked(port, "/readyz")
     if runs:
         arena.fill(numbers(keys=20, count=4000))
     status, why = asked(port, "/readyz")

@@ -1,4 +1,4 @@
-"""The phase file says in which step each stage of a process is."""
+"""The phase file says in which phase each stage of a process is."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.errors import Unavailable
 from pipeline.metrics import Meters
-from pipeline.runtime.kafka.feed import Batch
+from pipeline.runtime.kafka.leases import Batch
 from pipeline.runtime.stage.sink import Sink, Write
 from tests.runtime.sinks import running
 from tests.runtime.workers import Arena, numbers

@@ -1,4 +1,4 @@
-"""What an intake hands over, and to whom: leases of partitions, batches of their records, and who is fed with them."""
+"""The interface between an intake and its user: leases of partitions, batches of records, and the handler of both."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import confluent_kafka as ck
 
 
 class Lease:
-    """One partition while this worker owns it. `epoch` rises whenever what was read before became void."""
+    """One partition while this worker owns it. `epoch` rises whenever earlier batches become invalid."""
 
     __slots__ = ("end", "epoch", "high", "number", "owned", "running", "tail", "topic")
 
@@ -25,15 +25,15 @@ class Lease:
         self.high = 0
         """End of the partition as seen within the last second."""
         self.tail = 0
-        """From `end` to here there is no record, only what transactions leave behind: the consumer was at the end."""
+        """From `end` to here there is no record, only transaction markers: the consumer has reached the end."""
 
-    def hold(self) -> None:
-        """Called by the feed: nothing more until `Intake.start`. First stop, then count: see `Intake._batches`."""
+    def pause(self) -> None:
+        """Stops the batches until `Intake.start`. `running` changes before `epoch`: see `Intake._batches`."""
         self.running = False
         self.epoch += 1
 
     def behind(self, position: int) -> int:
-        """How much the partition holds from `position` on; markers of transactions after the last record are none."""
+        """Number of offsets from `position` to the end, without transaction markers after the last record."""
         reached = max(position, self.tail) if position >= self.end else position
         return max(0, self.high - reached)
 
@@ -44,18 +44,18 @@ class Batch(NamedTuple):
     start: int
     """The end of the batch before it: a gap between the two would be lost records."""
     messages: Sequence[ck.Message]
-    """None: what comes next is not in the log any more, or never was; nothing follows until `Intake.start`."""
+    """Empty: the next record is not in the log (any more); no batch follows until `Intake.start`."""
 
 
 Poll = Sequence[Batch]
-"""What one poll brought, at most one batch a partition."""
+"""The batches of one poll, at most one per partition."""
 
 
-class Feed(Protocol):
-    """Who is fed. All are called in the intake's thread; until each is done it serves its mailbox only."""
+class PollHandler(Protocol):
+    """Takes what an intake reads. The intake's thread makes these calls; it serves its mailbox until each is done."""
 
     def assigned(self, leases: Sequence[Lease]) -> None:
-        """Also called with none: the group has answered, and there is nothing (more) for this worker."""
+        """Also called with none: the group has answered and has no (further) partition for this worker."""
         ...
 
     def revoked(self, leases: Sequence[Lease]) -> Future[None]:
@@ -63,15 +63,15 @@ class Feed(Protocol):
         ...
 
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
-        """Somebody else may own them already."""
+        """Another worker may own them already."""
         ...
 
     def skipped(self, lease: Lease, wanted: int, first: int) -> None:
-        """Started where the group has committed: at `wanted`, which is not there; read on from `first`."""
+        """The committed offset `wanted` is not in the log; reading continues at `first`."""
         ...
 
     def offer(self, poll: Poll) -> Future[None]:
-        """Done when there was room for it."""
+        """Done when the handler has accepted the poll."""
         ...
 
     def finish(self) -> Future[None]:

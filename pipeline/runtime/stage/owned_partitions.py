@@ -1,11 +1,11 @@
-"""Which partitions of the source this worker owns, and those of them whose state is here ("live")."""
+"""The source partitions that this worker owns, and which of them have their state in memory ("live")."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Generic
 
-from pipeline.runtime.kafka.feed import Batch, Lease
+from pipeline.runtime.kafka.leases import Batch, Lease
 from pipeline.runtime.kafka.retry import Backoff
 from pipeline.runtime.kafka.troubles import Troubles
 from pipeline.runtime.logic import ReferenceBehind, State
@@ -23,18 +23,18 @@ REPLACED = (
 )
 
 Wanted = Sequence[tuple[Lease, int]]
-"""Partitions to restore, each with the epoch that asked for it: a later epoch has a restore of its own."""
+"""Partitions to restore, each with the epoch of the request; a later epoch has its own restore."""
 
 
 def still_wanted(wanted: Wanted) -> Mapping[int, Lease]:
     return {lease.number: lease for lease, epoch in wanted if lease.owned and lease.epoch == epoch}
 
 
-class Holdings(Generic[State]):
-    """Changed in the event loop only; `owned`, `restored` and `lag` may be asked from other threads, too."""
+class OwnedPartitions(Generic[State]):
+    """Only the event loop changes it; other threads may read `owned`, `restored` and `lag`."""
 
     def __init__(self, troubles: Troubles, source: str, patience_s: float) -> None:
-        """`patience_s`: so long reference data may be missing before that is a trouble."""
+        """`patience_s`: how long reference data may be missing before that is a trouble."""
         self._troubles = troubles
         self._source = source
         self._patience_s = patience_s
@@ -43,25 +43,25 @@ class Holdings(Generic[State]):
         self.leases: dict[int, Lease] = {}
         self.live: dict[int, Partition[State]] = {}
         self.stuck: dict[int, Backoff] = {}
-        """Partitions that are not read for a reason of their own, which is among the troubles."""
+        """Partitions that are not read; the troubles name the reason of each."""
 
     def take(self, leases: Sequence[Lease]) -> None:
         self.leases.update({lease.number: lease for lease in leases if lease.owned})
         self.answered = True
 
     def enter(self, partition: Partition[State], lease: Lease) -> None:
-        """Its state is restored as of now."""
+        """Adds a restored partition."""
         partition.epoch = lease.epoch
         self.live[partition.number] = partition
         self.free(partition.number)
 
     def refuse(self, refused: Refused) -> None:
-        """It is not read before an operator has decided."""
+        """Marks a partition that is not read before an operator has decided."""
         self._stick(refused.number, REPLACED.format(topic=self._source, number=refused.number, why=refused.why))
 
     def wait(self, partition: Partition[State], lease: Lease, behind: ReferenceBehind) -> float:
-        """Nothing more of it is handed over; returns the seconds until it should be read on, again from there."""
-        lease.hold()
+        """Pauses the partition at its position; returns the seconds until the next attempt."""
+        lease.pause()
         partition.epoch = lease.epoch
         sentence = BEHIND.format(topic=self._source, place=partition, behind=behind)
         self._stick(partition.number, sentence, self._patience_s)
@@ -69,13 +69,13 @@ class Holdings(Generic[State]):
         return self.stuck[partition.number].pause_s()
 
     def _stick(self, number: int, sentence: str, patience_s: float = 0.0) -> None:
-        self._troubles.told(_name(number), sentence, patience_s)
+        self._troubles.report(_name(number), sentence, patience_s)
         self.stuck.setdefault(number, Backoff())
 
     def free(self, number: int) -> None:
         if number in self.stuck:
             del self.stuck[number]
-            self._troubles.over(_name(number))
+            self._troubles.clear(_name(number))
 
     def drop(self, leases: Sequence[Lease]) -> None:
         for lease in leases:
@@ -86,15 +86,15 @@ class Holdings(Generic[State]):
                 self.free(lease.number)
 
     def void(self) -> Wanted:
-        """No state counts any more, nothing more is handed over: all that is owned must be restored."""
+        """Drops all state and pauses all leases; returns the owned partitions, which must be restored."""
         self.live.clear()
         leases = [lease for lease in self.leases.values() if lease.owned]
         for lease in leases:
-            lease.hold()
+            lease.pause()
         return [(lease, lease.epoch) for lease in leases]
 
     def of(self, batch: Batch) -> Partition[State] | None:
-        """None: read before a revoke or a restore, somebody reads it again."""
+        """None for a batch from before a revoke or restore: its records are read again."""
         partition = self.live.get(batch.lease.number)
         if partition is None or partition.epoch != batch.epoch or not batch.lease.owned:
             return None
@@ -118,7 +118,7 @@ class Holdings(Generic[State]):
 
     @property
     def lag(self) -> int:
-        """Records that the owned partitions hold and that are not applied."""
+        """Records in the owned partitions that are not applied yet."""
         return self._behind(frozenset())
 
     @property
@@ -138,5 +138,5 @@ class Holdings(Generic[State]):
 
 
 def _name(number: int) -> str:
-    """Of the trouble with a partition."""
+    """Name of the trouble with a partition."""
     return f"partition {number}"

@@ -1,6 +1,7 @@
-"""Which keys a tick concerns: a heap of wake-ups for each clock; and which wait for reference data.
+"""Which keys a tick visits: one heap of wake-ups per clock, and the set of keys that wait for reference data.
 
-A wake-up stays on its heap when the key plans another one; what it finds is then compared with the key's own plan.
+A wake-up stays on its heap when its key schedules another one. `due` drops it, because its time differs from the
+time that the key has scheduled last.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pipeline.runtime.logic import NEVER, KeyedState, Tick
 
 
 class Sleeper:
-    """What a key has planned."""
+    """One key and the wake-up that it has scheduled."""
 
     __slots__ = ("clock", "key", "scheduled")
 
@@ -27,37 +28,37 @@ class Sleeper:
 S = TypeVar("S", bound=Sleeper)
 
 
-class Wakes(Generic[S]):
+class TickSchedule(Generic[S]):
     def __init__(self, sleepers: Mapping[bytes, S]) -> None:
         self.waiting: set[bytes] = set()
-        """Keys that wait for reference data, or did when they were planned."""
+        """Keys that wait for reference data, or did so when they were scheduled last."""
         self._sleepers = sleepers
         self._heaps: dict[str, list[tuple[int, bytes]]] = {}
 
-    def plan(self, sleeper: S, state: KeyedState) -> None:
+    def schedule(self, sleeper: S, state: KeyedState) -> None:
         """Puts the key's next wake-up on the heap of its clock, unless an earlier one is there."""
-        clock, wake = state.clock, state.wake_us
+        clock, next_us = state.clock, state.wake_us
         if state.waits:
             self.waiting.add(sleeper.key)
         if clock != sleeper.clock:
             sleeper.clock, sleeper.scheduled = clock, NEVER
-        if wake < sleeper.scheduled:
-            sleeper.scheduled = wake
-            heapq.heappush(self._heaps.setdefault(clock, []), (wake, sleeper.key))
+        if next_us < sleeper.scheduled:
+            sleeper.scheduled = next_us
+            heapq.heappush(self._heaps.setdefault(clock, []), (next_us, sleeper.key))
 
-    def plan_anew(self, sleeper: S, state: KeyedState) -> None:
-        """The same where the state was exchanged: what it had planned is not believed."""
+    def reschedule(self, sleeper: S, state: KeyedState) -> None:
+        """Schedules a key whose state was replaced: its earlier wake-up no longer counts."""
         sleeper.clock, sleeper.scheduled = "", NEVER
-        self.plan(sleeper, state)
+        self.schedule(sleeper, state)
 
     def due(self, tick: Tick) -> Sequence[S]:
-        """The keys on the tick's heap that are due; all are taken off first, so that a tick visits a key once."""
+        """The keys that are due at the tick. All leave the heap first, so that a tick visits a key only once."""
         heap = self._heaps.get(tick.clock)
         due: list[S] = []
         while heap and heap[0][0] <= tick.time_us:
-            wake, key = heapq.heappop(heap)
+            next_us, key = heapq.heappop(heap)
             sleeper = self._sleepers.get(key)
-            if sleeper is not None and sleeper.scheduled == wake and sleeper.clock == tick.clock:
+            if sleeper is not None and sleeper.scheduled == next_us and sleeper.clock == tick.clock:
                 sleeper.scheduled = NEVER
                 due.append(sleeper)
         return due
