@@ -136,6 +136,7 @@ from tests.scored.quirks import LAWS
         ("start_register_zero+rolls_back", "ocpp1.6", 2191125),
         # a register that was reset just where it might have run over its last digit
         ("resets_in_session+frozen_begin_last", "ocpp1.6", 2336804),
+        ("resets_in_session", "ocpp2.0.1", 7032),
         # this ate all memory
         ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
         ("retries_new_id+message_ids_restart", "ocpp1.6", 1),
@@ -155,6 +156,8 @@ def test_a_pair_of_quirks_is_billed_right_or_not_as_final(pair: str, protocol: P
         ("start_without_time+clock_set", "ocpp1.6", 42200),
         # readings that come with a stop under an id that two connectors share
         ("end_sample_late+shares_ids", "ocpp1.6", 915002),
+        # two readings after each other that are a little low, and the one that catches up
+        ("rolls_back", "ocpp1.6", 7042),
         # a coarse register that stands still while power tapers
         ("step_100_wh", "ocpp1.6", 915005),
         # a charge that begins again just before the register is refreshed

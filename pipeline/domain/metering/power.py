@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metering.evidence import Evidence
-from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat, changes, jumps, moves_each_time
+from pipeline.domain.metering.registers import LAG, SMALL_WH, Bound, Point, beat, changes, jumps, moves_each_time, small
 from pipeline.domain.station import HOUR, MINUTE, SHORTEST_GAP
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _stands_at_last(found: Evidence, points: list[Point], bound: Bound) -> bool:
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:
     """Rises that no connector can deliver in the time that the register took, or while power flowed; and those in a
     pause: the register is another meter's since then."""
-    impossible = jumps(points, bound)
+    impossible = [rise for rise in jumps(points, bound) if not _catches_up(found.registers, *rise, bound)]
     is_fresh = bool(found.paused) and moves_each_time(points)
     for before, after in pairwise(changes(points)):
         if is_fresh and _rose_in_pause(found, before, after, bound) and (before, after) not in impossible:
@@ -165,6 +165,17 @@ def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Poin
         if not bound.allows(after[1] - before[1], max(after[0] - watts[-1][0], LAG)):
             impossible.append((before, after))
     return impossible
+
+
+def _catches_up(registers: list[Point], before: Point, after: Point, bound: Bound) -> bool:
+    """Is this no more than flows since the last sound reading? The one after a reading that is a little low may be
+    low, too."""
+    place = bisect_left(registers, before[0], key=itemgetter(0))
+    if not 2 <= place < len(registers) or registers[place][0] != before[0]:
+        return False
+    (since, sound), (_, low), (_, register) = registers[place - 2 : place + 1]
+    is_low = 0 < sound - low <= small(bound)
+    return is_low and bound.allows(register - sound + after[1] - before[1], max(after[0] - since, LAG))
 
 
 def _rose_in_pause(found: Evidence, before: Point, after: Point, bound: Bound) -> bool:

@@ -193,10 +193,10 @@ def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: 
     if len(rises) < 2:
         return True
     fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises if b[0] > a[0])
-    longest = max(b[0] - a[0] for a, b in rises)
-    if energy_wh > fastest * max(span_us, longest) // HOUR * 21 // 20 + 2 * bound.step_wh:
+    usual = sorted(b[0] - a[0] for a, b in rises)[len(rises) // 2]  # pauses are longer
+    if energy_wh > fastest * max(span_us, usual) // HOUR * 21 // 20 + 2 * bound.step_wh:
         return False
-    if longest > span_us * 3 // 2:
+    if usual > span_us * 3 // 2:
         return True  # refreshed on a beat of its own
     beside = [(b[1] - a[1]) * span_us // (b[0] - a[0]) for a, b in (*pairwise(before[-2:]), *pairwise(after[:2]))]
     return len(beside) < 2 or energy_wh >= min(beside) * 19 // 20 - 2 * bound.step_wh
