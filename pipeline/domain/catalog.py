@@ -77,9 +77,10 @@ class Catalog:
                 continue
             if found is None or _rank(place.site) >= _rank(found.site):
                 found = place
-        if found is None or self._newest(found.site.site_id, watermark, at_us) is not found.site:
+        if found is None:
             return None
-        return found
+        is_only = len(self._versions[found.site.site_id]) == 1
+        return found if is_only or self._newest(found.site.site_id, watermark, at_us) is found.site else None
 
     def _newest(self, site_id: str, watermark: ReferenceWatermark, at_us: int | None) -> Site | None:
         newest: Site | None = None

@@ -318,7 +318,7 @@ class Station(msgspec.Struct, array_like=True, gc=False):
 
     def pending(self) -> int:
         """Events that wait for another one: starts for the answer of the central system, stops for their start."""
-        return len(self.orphans) + sum(1 for _, session in self.each_session() if session.call is not None)
+        return len(self.orphans) + len({id(each) for each in self.sessions.values() if each.call is not None})
 
     def each_session(self) -> Iterator[tuple[str, Session]]:
         """Each session once, whatever its aliases; under an alias only if another session took its own name."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
-from itertools import pairwise
 from operator import sub
 from typing import Any
 
@@ -83,7 +82,7 @@ def _is_plain(session: Session) -> bool:
     spans = sorted(map(sub, times[1:], times))
     return (
         len(spans) > 1
-        and all(before < after for before, after in pairwise(registers))
+        and min(map(sub, registers[1:], registers)) > 0
         and spans[-1] <= max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     )
 

@@ -135,8 +135,9 @@ def sealed(document: Receipt | Credit) -> tuple[bytes, bytes]:
     del written[-len(_TAIL) :]
     digest = sha256(written)
     digest.update(b"}")
-    written += b',"hash":"%s"}' % digest.hexdigest().encode()
-    return bytes(written), digest.digest()
+    found = digest.digest()
+    written += b',"hash":"%s"}' % found.hex().encode()
+    return bytes(written), found
 
 
 @lru_cache(maxsize=20_000)

@@ -128,6 +128,14 @@ from tests.scored.quirks import LAWS
         ("start_register_missing+start_without_time", "ocpp1.6", 1309917),
         # little energy that a slow register shows after a bound of the price
         ("beat_10_min", "ocpp2.0.1", 915011),
+        # a register that stuck shortly before the vehicle was full, or in a pause before a short charge
+        ("meter_sticks", "ocpp2.0.1", 3915007),
+        ("meter_sticks", "ocpp2.0.1", 5129),
+        # a stop before it that was two Wh short; a first reading that was a little low
+        ("start_register_zero+stop_register_frozen", "ocpp2.0.1", 2314288),
+        ("start_register_zero+rolls_back", "ocpp1.6", 2191125),
+        # a register that was reset just where it might have run over its last digit
+        ("resets_in_session+frozen_begin_last", "ocpp1.6", 2336804),
         # this ate all memory
         ("wraps_at_10e8+shares_ids", "ocpp1.6", 3),
         ("retries_new_id+message_ids_restart", "ocpp1.6", 1),

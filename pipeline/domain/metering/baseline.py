@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TypeGuard
 
 from pipeline.domain.metering.evidence import AT_THE_END, Evidence
-from pipeline.domain.metering.registers import LAG, Bound, Point, changes, small, wrapped
+from pipeline.domain.metering.registers import LAG, Bound, Point, changes, resolution, small, wrapped
 from pipeline.domain.station import HOUR, MINUTE
 
 AS_SENT, PREVIOUS, FIRST, BEGIN = "START_REGISTER", "PREVIOUS_STOP", "FIRST_READING", "TRANSACTION_BEGIN"
@@ -97,7 +97,7 @@ def _replace(base: Baseline, found: Evidence, fitting: Mapping[str, int], bound:
     base.start_wh, base.fact = fitting[name], name
     base.codes.append("BASELINE_REPLACED")
     samples = [each for each in found.registers if each[1]]
-    if name == PREVIOUS and samples and not _leads_to_first(found, samples, bound, fitting[name]):
+    if name == PREVIOUS and samples and not _leads_to_first(found, samples, fitting[name]):
         base.spare_wh = samples[0][1] - fitting[name]  # that stop may not have told all of its session
         base.before_us = max(samples[0][0] - found.since_us, LAG)
 
@@ -150,13 +150,21 @@ def _goes_on_from(found: Evidence, bound: Bound, start_wh: int, percent: int) ->
     return not watts or register - start_wh <= most + 2 * bound.step_wh
 
 
-def _leads_to_first(found: Evidence, samples: list[Point], bound: Bound, start_wh: int) -> bool:
+def _leads_to_first(found: Evidence, samples: list[Point], start_wh: int) -> bool:
     """Was the first sample just as much higher as what flows there amounts to, or no higher at all?"""
     (at, register), *later = samples
     watts = [power for told_us, power in found.powers if told_us >= at]
     watts += [_rate_w((at, register), after) for after in later[:1]]
     off = register - start_wh - (watts[0] if watts else 0) * (at - found.since_us) // HOUR
-    return min(abs(off), register - start_wh) < bound.step_wh  # that stop itself may be a step short
+    step = resolution({wh for _, wh in samples})
+    return abs(off) <= step or register - start_wh < step  # that stop itself may be a step short
+
+
+def _deepest_dip(registers: list[Point], bound: Bound) -> int:
+    """By how much readings of this session are a little lower than the ones before them, Wh; 0: none is."""
+    falls = [before[1] - after[1] for before, after in pairwise(registers)]
+    deepest = max((fall for fall in falls if fall <= small(bound)), default=0)
+    return max(deepest, bound.step_wh) if deepest > 0 else 0
 
 
 def _relative(found: Evidence, start: int, bound: Bound) -> list[Point]:
@@ -285,6 +293,9 @@ def _of_first(base: Baseline, found: Evidence, bound: Bound, known_wh: int | Non
     if 0 <= spare <= bound.most_wh(max(at - found.since_us, LAG)) + bound.step_wh:
         base.start_wh, base.fact, base.before_wh, base.spare_wh = known_wh, PREVIOUS, 0, spare
         base.before_us = max(base.before_us, bound.time_us(spare))
+    if found.started_us is not None and (dip := _deepest_dip(found.registers, bound)):  # the first may be as low
+        base.spare_wh += dip
+        base.before_us += bound.time_us(dip)
     if at > found.since_us:
         base.codes.append("BASELINE_REPLACED")
     return base

@@ -158,7 +158,8 @@ def tally(station: Station) -> Tally:
 
 def unattributed(connector: Connector) -> int:
     """Wh that the register moved while no session was known."""
-    return connector.settled_wh + sum(end - begin for begin, end in connector.gaps)
+    gaps = connector.gaps
+    return connector.settled_wh + (sum([end - begin for begin, end in gaps]) if gaps else 0)
 
 
 def difference(connector: Connector) -> int:

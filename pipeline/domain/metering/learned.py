@@ -51,5 +51,5 @@ def learn(connector: Connector, session: Session, measured: Measured) -> None:
         step = resolution(sent, 3)
         if len(sent) > 2 and (step < connector.resolution_wh or len(sent) > connector.resolution_of):
             connector.resolution_wh, connector.resolution_of = step, max(len(sent), connector.resolution_of)
-    if 0 in map(sub, measured.registers[1:-1], measured.registers):
+    if not measured.is_rising and 0 in map(sub, measured.registers[1:-1], measured.registers):
         connector.beat_us = beat(list(zip(measured.times, measured.registers, strict=True))) or connector.beat_us

@@ -85,11 +85,11 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     tell(judged.account, station, session, started_at, ended_at, states, observed.is_contradicted)
     return Measured(
         started_at_us=started_at, ended_at_us=ended_at, since_us=started, until_us=until, times=times,
-        registers=registers, energy_wh=judged.energy_wh, low_wh=judged.low_wh, high_wh=judged.high_wh,
+        registers=registers, energy_wh=judged.energy_wh, powers=powers, low_wh=judged.low_wh, high_wh=judged.high_wh,
         estimated_wh=judged.estimated_wh, quarantined_wh=judged.quarantined_wh, dropped_wh=judged.dropped_wh,
         start_register_wh=judged.start_register_wh, stop_register_wh=judged.stop_register_wh, status=status,
-        activity=observed.stretches, charging_us=until - started - idle, idle_us=idle, quality=quality,
-        max_power_w=highest if highest >= 0 else None, settled=settled, clean=clean, gaps=gaps, powers=powers,
+        activity=observed.stretches, charging_us=until - started - idle, idle_us=idle, quality=quality, settled=settled,
+        max_power_w=highest if highest >= 0 else None, clean=clean, gaps=gaps, is_rising=judged.is_rising,
         evidence="incomplete" if status == "open" else "estimated" if settled else _evidence(quality, judged),
         lags=[] if session.thinned else lags_of(session, times, registers, bound, clean and is_rising),
         unseen_us=judged.unseen_us + sum(b - a for a, b in gaps), powers_between=between, account=judged.account,
@@ -194,7 +194,7 @@ def _status(
 
 
 def _evidence(quality: tuple[str, ...], judged: Judgement) -> Evidence:
-    if not INCOMPLETE.isdisjoint(quality):
+    if quality and not INCOMPLETE.isdisjoint(quality):
         return "incomplete"
     is_estimated = (judged.estimated_wh > 0 and not judged.is_proven) or judged.low_wh != judged.high_wh
-    return "estimated" if is_estimated or not ESTIMATED.isdisjoint(quality) else "complete"
+    return "estimated" if is_estimated or (quality and not ESTIMATED.isdisjoint(quality)) else "complete"

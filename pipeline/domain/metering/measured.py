@@ -55,6 +55,8 @@ class Measured(msgspec.Struct, kw_only=True, gc=False):
     quality: tuple[str, ...]
     clean: bool
     """Nothing had to be judged: the readings are as they were sent."""
+    is_rising: bool = False
+    """It is known that no two of the registers are equal, unless perhaps the last two."""
     gaps: list[tuple[int, int]]
     """Stretches without readings, longer than twice the usual interval."""
     lags: list[tuple[int, int]] = []

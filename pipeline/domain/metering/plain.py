@@ -92,7 +92,9 @@ def _all_used(session: Session, powers: list[int]) -> Account:
 def _flat_under_power(columns: Columns) -> bool:
     """Suspicion of a stuck meter: a register flat for ten minutes, power stated in half of them; power.py looks
     closer."""
-    times, registers, _ = columns
+    times, registers, powers = columns
+    if max(powers[registers.index(registers[-1]) : -1], default=ABSENT) > STANDBY_W:
+        return True  # it had its last value already
     if sum(compress(map(sub, times[1:], times), map(eq, registers[1:], registers))) < FLAT_US:
         return False  # nearly always, and found in C
     since = flowed = 0

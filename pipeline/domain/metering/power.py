@@ -114,20 +114,41 @@ def stuck(found: Evidence, points: list[Point], bound: Bound, judged: Judgement)
         judged.codes.append("METER_STUCK")
         judged.account.facts["stuck"] = "integral of Power.Active.Import where the register stood still for good"
         points = [(at, register + sum(_by_then(curve, at) for _, _, curve in added)) for at, register in points]
-    _compare(found, judged, bound)
+    _compare(found, points, judged, bound)
     return points
 
 
-def _compare(found: Evidence, judged: Judgement, bound: Bound) -> None:
+def _compare(found: Evidence, points: list[Point], judged: Judgement, bound: Bound) -> None:
     """A register that moved by far less than what the power amounts to was wrong somewhere, if nobody knows where."""
     _, least, most, _ = _cumulated(found.powers, found.since_us, found.until_us)
     is_stuck = "METER_STUCK" in judged.codes
     most = min(most + most // 50, bound.unseen_wh(found.until_us - found.since_us) + 1)
     is_short = len(found.powers) >= PROOF and ((judged.energy_wh or 0) + SMALL_WH) * 100 < least * CAUGHT_UP
+    is_short = is_short or (bool(found.powers) and _stands_at_last(found, points, bound))
     if is_short and not is_stuck:
         judged.codes.append("METER_STUCK")
     if (is_short or is_stuck) and most > (judged.high_wh or 0):
         judged.high_wh, judged.unseen_us = most, found.until_us - found.since_us
+
+
+def _stands_at_last(found: Evidence, points: list[Point], bound: Bound) -> bool:
+    """Did the register reach its last value with too small a step, or stand there already, when power was stated?"""
+    until, last = points[-1]
+    watts = dict(found.powers)
+    first = next(place for place, (_, register) in enumerate(points) if register == last)
+    for place in range(max(first, 1), len(points) - 1):
+        (since, before), (at, _), (following, _) = points[place - 1 : place + 2]
+        power = watts.get(at, 0)
+        if power <= STANDBY_W or until - at < max(FLAT_US, 2 * beat(points)):
+            continue
+        if place == first:  # a pause before it would explain a part
+            least = min(watts.get(since, 0), power) * (at - since) - power * LATEST_REFRESH
+            missing = least // HOUR - (last - before) if (last - before) * 100 * HOUR < least * CAUGHT_UP else 0
+        else:
+            missing = power * (following - since) // (2 * HOUR)
+        if missing > 2 * bound.step_wh:
+            return True
+    return False
 
 
 def leaps(found: Evidence, points: list[Point], bound: Bound) -> list[tuple[Point, Point]]:

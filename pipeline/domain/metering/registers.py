@@ -25,7 +25,8 @@ MODULI = tuple(sorted({10**digits for digits in range(5, 13)} | {1000 * 2**16, 2
 """Where registers start over, in Wh: full decades of Wh and kWh, and full integers."""
 SHOWN = 10
 """So many registers on either side of a fall show how fast energy flows there."""
-RESOLUTIONS = (1000, 100, 10, 1)
+COARSE = (1000, 100, 10)
+"""Steps of registers, Wh, other than 1."""
 
 Point = tuple[int, int]
 """(time us, register Wh)"""
@@ -76,7 +77,10 @@ def resolution(values: set[int], least: int = 2) -> int:
     if len(values) < least:
         return 1
     shared = gcd(*values)
-    return next(step for step in RESOLUTIONS if shared % step == 0)
+    for step in COARSE:
+        if shared % step == 0:
+            return step
+    return 1
 
 
 def risen(points: list[Point], bound: Bound, closing: Point | None = None) -> Way:
@@ -184,13 +188,18 @@ def _stands(before: list[Point], after: list[Point]) -> bool:
 
 
 def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: int, bound: Bound) -> bool:
-    """Is this no more than flows on either side of a fall? A register that was reset near its end looks like a wrap."""
+    """Is this what flows on either side of a fall? A register that was reset near its end looks like a wrap."""
     rises = [*pairwise(changes(before[-SHOWN:])), *pairwise(changes(after[:SHOWN]))]
     if len(rises) < 2:
         return True
     fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises if b[0] > a[0])
     longest = max(b[0] - a[0] for a, b in rises)
-    return energy_wh <= fastest * max(span_us, longest) // HOUR * 5 // 4 + 2 * bound.step_wh
+    if energy_wh > fastest * max(span_us, longest) // HOUR * 21 // 20 + 2 * bound.step_wh:
+        return False
+    if longest > span_us * 3 // 2:
+        return True  # refreshed on a beat of its own
+    beside = [(b[1] - a[1]) * span_us // (b[0] - a[0]) for a, b in (*pairwise(before[-2:]), *pairwise(after[:2]))]
+    return len(beside) < 2 or energy_wh >= min(beside) * 19 // 20 - 2 * bound.step_wh
 
 
 def _leave_out(way: Way, code: str, points: list[Point]) -> None:

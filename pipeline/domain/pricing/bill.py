@@ -161,7 +161,9 @@ def _tax_taken_back(bill: Bill) -> str | None:
 def _tax_totals(tax: dict[str | None, int], due_tax: int, digits: int) -> tuple[TaxTotal, ...]:
     minor = 10 ** (4 - digits)
     return tuple(
-        TaxTotal(rate=rate, tax=money_text(tax.get(rate, 0)), payable=payable_text(due * minor, digits))
-        for rate, due in spread(due_tax // minor, tax).items()
-        if rate is not None or due or tax.get(rate)
+        [
+            TaxTotal(rate=rate, tax=money_text(tax.get(rate, 0)), payable=payable_text(due * minor, digits))
+            for rate, due in spread(due_tax // minor, tax).items()
+            if rate is not None or due or tax.get(rate)
+        ]
     )

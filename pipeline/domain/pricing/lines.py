@@ -66,7 +66,7 @@ class LineWriter:
             self.total = after
             unit = idle_cut(rates, ledger)[1] if kind == "IDLE_CAP" else None
             if unit is not None:
-                self._count_tax(unit.rate, change)
+                self._count_tax(unit.rate, change.tax)
             elif after.tax is not None and after.excl is not None and before.excl is not None:
                 expected = after.tax
                 if before.excl:
@@ -134,7 +134,8 @@ class LineWriter:
             self.lines.append(free)
             return
         self.total = self.total.plus(cost)
-        self._count_tax(unit.rate, cost)
+        tax = cost.tax
+        self._count_tax(unit.rate, tax)
         self.lowest_amount = min(self.lowest_amount, cost.excl or 0, cost.incl or 0)
         self.lines.append(
             Line(
@@ -150,7 +151,7 @@ class LineWriter:
                 unit_price=unit.price_text,
                 amount_excl=amount_text(cost.excl),
                 tax_rate=unit.rate,
-                tax_amount=None if unit.rate is None and not cost.tax else amount_text(cost.tax),
+                tax_amount=None if unit.rate is None and not tax else amount_text(tax),
                 amount_incl=amount_text(cost.incl),
                 tariff_id=unit.tariff_id,
                 tariff_version=unit.tariff_version,
@@ -164,8 +165,7 @@ class LineWriter:
             )
         )
 
-    def _count_tax(self, rate: str | None, cost: Cost) -> None:
-        tax = cost.tax
+    def _count_tax(self, rate: str | None, tax: int | None) -> None:
         if tax is not None and (tax or rate is not None):
             self.tax[rate] = self.tax.get(rate, 0) + tax
 

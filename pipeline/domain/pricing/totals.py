@@ -149,12 +149,12 @@ def idle_cut(rates: Rates, ledger: BillLedger) -> tuple[Cost, Unit | None]:
 
 def spread(amount: int, weights: dict[str | None, int]) -> dict[str | None, int]:
     """Splits over tax rates in proportion to the weights by largest remainder, ties to the higher rate (6.2)."""
-    rates = list(weights) if len(weights) == 1 else sorted(weights, key=_rate_order, reverse=True)
+    if len(weights) == 1:
+        return dict.fromkeys(weights, amount)
+    rates = sorted(weights, key=_rate_order, reverse=True)
     whole = sum(weights.values())
     if not rates:
         return {None: amount} if amount else {}
-    if len(rates) == 1:
-        return {rates[0]: amount}
     if not whole:
         return {rate: amount if rate == rates[0] else 0 for rate in rates}
     shares = {rate: Fraction(amount * weights[rate], whole) for rate in rates}

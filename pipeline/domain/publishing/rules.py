@@ -17,6 +17,8 @@ from pipeline.domain.outputs import Severity
 from pipeline.domain.station import MINUTE
 
 Holds = Callable[[Measured, Limits], bool]
+IN_QUALITY: Literal["in quality"] = "in quality"
+"""The code of the rule is one of the session's quality codes."""
 Cleared = Literal[
     "never", "when the session ends", "when the fault is over", "at the next sign of life",
     "when most stations can be heard", "when it is released",
@@ -30,7 +32,7 @@ STATION_QUARANTINED = "STATION_QUARANTINED"
 class Rule:
     severity: Severity
     meaning: str
-    holds: Holds | None = None
+    holds: Holds | Literal["in quality"] | None = None
     """Of a session that is published: raised with its first revision that breaks the rule. None: by other means."""
     raised: tuple[str, ...] = (PUBLISHING,)
     """By which modules or packages below pipeline/; they clear it, too."""
@@ -51,10 +53,6 @@ def overstayed(measured: Measured, limits: Limits) -> bool:
     return measured.idle_us > limits.longest_idle_us
 
 
-def has(code: str) -> Holds:
-    return lambda measured, _: code in measured.quality
-
-
 def drew_too_much_power(measured: Measured, limits: Limits) -> bool:
     """Average over the whole session, of five minutes and more, above the rating and its tolerance."""
     lasted = measured.until_us - (measured.started_at_us or measured.until_us)
@@ -73,21 +71,21 @@ RULES: Mapping[str, Rule] = {
         cleared="when the session ends", threshold=lambda limits: minutes(limits.longest_idle_us),
     ),
     "IMPOSSIBLE_ENERGY": Rule(
-        "critical", "More energy than the connector can deliver: not billed.", has("IMPOSSIBLE_ENERGY"),
+        "critical", "More energy than the connector can deliver: not billed.", IN_QUALITY,
         threshold=lambda limits: f"{limits.rating_w} W" if limits.rating_w else "",
     ),
-    "NEGATIVE_ENERGY": Rule("critical", "The meter ended below its start: not billed.", has("NEGATIVE_ENERGY")),
+    "NEGATIVE_ENERGY": Rule("critical", "The meter ended below its start: not billed.", IN_QUALITY),
     "NEGATIVE_DURATION": Rule(
-        "critical", "The stop is stamped before the start: not billed.", has("NEGATIVE_DURATION")
+        "critical", "The stop is stamped before the start: not billed.", IN_QUALITY
     ),
     "IMPOSSIBLE_DURATION": Rule(
-        "critical", "A session of more than 31 days: not billed.", has("IMPOSSIBLE_DURATION"),
+        "critical", "A session of more than 31 days: not billed.", IN_QUALITY,
         threshold=lambda _: "31 d",
     ),
-    "METER_STUCK": Rule("critical", "The register stood still while power flowed.", has("METER_STUCK")),
-    "REGISTER_RESET": Rule("warning", "The register fell to about 0 in a session.", has("REGISTER_RESET")),
+    "METER_STUCK": Rule("critical", "The register stood still while power flowed.", IN_QUALITY),
+    "REGISTER_RESET": Rule("warning", "The register fell to about 0 in a session.", IN_QUALITY),
     "OVER_POWER": Rule("warning", "Average power above the rating.", drew_too_much_power),
-    "MISSING_STOP": Rule("info", "The session was closed because no stop came.", has("MISSING_STOP")),
+    "MISSING_STOP": Rule("info", "The session was closed because no stop came.", IN_QUALITY),
     "REPEATED_ABORTS": Rule("warning", "Three sessions without energy on a connector within an hour."),
     "STATION_FAULT": Rule(
         "critical", "A connector reports a fault for more than a minute.", raised=(TICKS, STATUS),
@@ -127,7 +125,10 @@ _JUDGED = [(code, rule.holds) for code, rule in RULES.items() if rule.holds is n
 
 def flags(measured: Measured, limits: Limits) -> tuple[str, ...]:
     """Codes of the rules that the finished (or open) session breaks."""
-    return tuple([code for code, holds in _JUDGED if holds(measured, limits)])
+    quality = measured.quality
+    return tuple(
+        [code for code, holds in _JUDGED if (code in quality if holds == IN_QUALITY else holds(measured, limits))]
+    )
 
 
 def table() -> str:

@@ -75,14 +75,15 @@ class Rating:
         limits = self.terms.limits(station.station_id, session.connector_id)
         previous = previous_register(station, session)
         measured = measure(station, session, limits, previous)
-        if session.ended():
+        ended = session.ended()
+        if ended:
             session.previous_wh = previous
             book(connector, session, measured)
             learn(connector, session, measured)
         start = measured.start_register_wh
         unattributed = start - previous if start is not None and previous is not None and start > previous else 0
         bill = running_bill(self.terms, station, session, measured) or self._bill(station.station_id, session, measured)
-        if session.ended():
+        if ended:
             session.fold = None
             if isinstance(bill, Bill) and bill.state == "FINAL":
                 self.terms.keep_signals(session)
@@ -91,7 +92,7 @@ class Rating:
                     if not isinstance(early, Bill) or early.total_excl != bill.total_excl:
                         measured.evidence = "estimated"  # problem 9: over which prices the energy spreads is not known
         waived = session.decision == "waive" or not is_billable(session, measured)
-        if isinstance(bill, Bill) and session.ended() and waived:
+        if isinstance(bill, Bill) and ended and waived:
             bill = waive(bill, measured.until_us)
         return Rated(measured, bill, self._site(station, session, measured), limits, unattributed)
 

@@ -116,5 +116,7 @@ def _frozen(session: Session, watermark: ReferenceWatermark) -> ReferenceWaterma
     """The watermark at which the session's site and tariff are looked up."""
     if session.reference is None:
         return watermark
+    if session.reference == watermark[:2]:
+        return watermark
     sites, tariffs = session.reference
     return ReferenceWatermark(sites, tariffs, watermark.signals)
