@@ -22,7 +22,7 @@ class Host:
         return self.troubles.sentences()
 
 
-def test_a_clock_that_was_set_back_is_told_until_it_has_caught_up() -> None:
+def test_a_clock_that_was_set_back_is_reported_until_it_has_caught_up() -> None:
     host = Host()
     assert host.at(0) == host.at(100) == host.at(99) == [], "a second is corrected all the time"
     (sentence,) = host.at(40)
@@ -31,7 +31,7 @@ def test_a_clock_that_was_set_back_is_told_until_it_has_caught_up() -> None:
     assert host.at(100) == []
 
 
-def test_a_clock_behind_the_brokers_is_told_also_after_a_restart() -> None:
+def test_a_clock_behind_the_brokers_is_reported_also_after_a_restart() -> None:
     host = Host()
     sent_us = host.clock.now_us()
     host.clock.appended(sent_us, sent_us + 5 * SECOND_US)
