@@ -68,8 +68,7 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
     fitting = {name: wh for name, wh in _candidates(found, previous_wh).items() if fits(found, wh, bound)}
     is_read = any(found.since_us < at < found.until_us - AT_THE_END for at, _ in samples)
     if start == 0 and previous_wh is not None and PREVIOUS not in fitting and found.stop_wh and not is_read:
-        modulus = wrapped(previous_wh, found.stop_wh, found.until_us - found.since_us, bound)
-        if modulus:
+        if modulus := wrapped(previous_wh, found.stop_wh, found.until_us - found.since_us, bound):
             base.hypotheses = {AS_SENT: 0, PREVIOUS: previous_wh - modulus}
             return base
     if start == 0 and AS_SENT in fitting and PREVIOUS not in fitting and not _goes_on_from(found, bound, 0, 125):

@@ -2,7 +2,7 @@
 
 This file only decides when: runtime/partition says what a batch does and in which order a checkpoint and a restore
 run; owned_partitions.py knows the partitions of this worker. The rule of the file: only the holder of the lock touches
-state and transaction. It is longer than 300 lines so that everything that takes this lock can be read in one place.
+state and transaction. It is longer than 300 lines because everything that takes this lock is to be read in one place.
 """
 
 from __future__ import annotations
