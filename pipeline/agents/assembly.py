@@ -1,4 +1,4 @@
-"""What the durable stage carries from `meter-events`: decode, assemble, publish, encode (records.py).
+"""The logic of the stage that reads `meter-events`: decode, assemble, publish, encode (records.py).
 
 No I/O, no clock.
 
@@ -179,10 +179,10 @@ class Assembly:
         self._occupancy(state, outputs, ())
         return outputs or None
 
-    # --- what the site is told ---------------------------------------------------------------------------------------
+    # --- reports to the site -----------------------------------------------------------------------------------------
 
     def _occupancy(self, station: Station, outputs: list[Output], reported: Sequence[int]) -> None:
-        """Changed states of connectors, for the stage that knows the whole site; silence is noticed by a later tick."""
+        """Changed connector states for the stage that knows the whole site; a later tick notices silence."""
         for change in changes(station, self._terms.site_id(station.station_id), reported):
             outputs.append(Output(CONNECTOR_STATUS, change.site_id.encode(), encode_change(change)))
         if station.told_site is not None:

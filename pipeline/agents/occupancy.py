@@ -1,7 +1,7 @@
-"""What the durable stage carries from `connector-status`: the state of each site, its availability as price signals.
+"""The logic of the stage that reads `connector-status`: site state -> availability as price signals, outage alerts.
 
-And its silence as alerts. No I/O, no clock. What else is to be told of whole sites belongs into a domain module of its
-own, called in `apply` and `tick` beside availability and outages.
+No I/O, no clock. A new rule about whole sites belongs in its own domain module; `apply` and `tick` call it beside
+availability and outages.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Occupancy:
         return SiteState(key.decode())
 
     def report(self, key: bytes, state: SiteState | None, trouble: Trouble) -> Sequence[Output]:
-        """An alert about the site, under its name."""
+        """An alert about the site, keyed by its id."""
         course, clock = course_of(trouble), LIVE if state is None else state.clock
         return [_record(of_site_in_trouble(self._keyring, key.decode(), clock, trouble.rule, trouble.reason, course))]
 

@@ -1,6 +1,6 @@
-"""The sessions of a finished log, without broker: the same functions as in the stream, the latest revision of each.
+"""The sessions of a finished log without a broker: same functions as in the stream, latest revision of each session.
 
-For the operator's own eyes: unlike every topic and table it knows the transaction ids as the stations sent them.
+For the operator only: unlike every topic and table it has the transaction ids as the stations sent them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Explaining(Publishing):
-    """Keeps the account of the evidence of each session, as it was judged last."""
+    """Keeps the latest account of the evidence of each session."""
 
     def __init__(self, rating: Rating, accounts: dict[str, Account]) -> None:
         super().__init__(rating, FORMS)
@@ -44,9 +44,9 @@ class Explaining(Publishing):
 
 
 class OfflineSessions:
-    """Feed it records, then read `rows`. `refused` counts what was not used, by reason.
+    """Takes records by `feed`, then gives `rows`. `refused` counts unused records by reason.
 
-    `explain`: each row has the `account` of its evidence, too.
+    `explain`: each row also has the `account` of its evidence.
     """
 
     def __init__(self, rating: Rating, keyring: Keyring, *, explain: bool = False) -> None:

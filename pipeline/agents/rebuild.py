@@ -1,4 +1,4 @@
-"""Topics -> what stands of sessions and bills, and what a rebuild corrects of it -> records. No I/O."""
+"""Published sessions and bills from their topics, and the corrections of a rebuild as records. No I/O."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pipeline.wire.receipts import decode_receipt
 from pipeline.wire.sessions import decode_session
 
 
-class Told(Standing):
-    """Fed with records."""
+class PublishedRecords(Standing):
+    """The latest sessions and bills, read from records."""
 
     def take(self, topic: str, value: bytes | None, source: str) -> None:
-        """The next record of `sessions` or `receipts`; others are passed over. Raises InvalidMessage."""
+        """Takes the next record of `sessions` or `receipts`, ignores other topics. Raises InvalidMessage."""
         if topic == SESSIONS and value is not None:
             self.session(decode_session(value))
         elif topic == RECEIPTS and value is not None:
             self.receipt(decode_receipt(value, source))
 
 
-def corrections(stands: Told, rebuilt: Told) -> Iterator[Correction]:
-    """Of every session that either knows, in order of its id."""
-    return rebuilding.corrections(FORMS, stands, rebuilt)
+def corrections(published: PublishedRecords, rebuilt: PublishedRecords) -> Iterator[Correction]:
+    """Corrections of every session in either argument, in order of session id."""
+    return rebuilding.corrections(FORMS, published, rebuilt)
 
 
 def outputs(correction: Correction) -> list[Output]:

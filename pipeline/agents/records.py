@@ -1,4 +1,4 @@
-"""What was decided about sessions (domain/publishing) as records of the topics. Nothing is decided here."""
+"""Encodes the decisions of domain/publishing as records of the topics. Nothing is decided here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMS = Forms(encode_facts, receipts.sealed, receipts.encoded_price_slot, receip
 
 
 def records_of(station_id: str, published: Iterable[Published], value: bytes = b"") -> list[Output]:
-    """`value`: the record that caused it, for the dead letters of what was refused."""
+    """`value`: the record that caused the outputs; dead letters of refused parts carry it."""
     return [_record(station_id, each, value) for each in published]
 
 
@@ -49,7 +49,7 @@ def _record(station_id: str, published: Published, value: bytes) -> Output:
 
 
 def live_record(publishing: Publishing, station: Station, session: Session) -> Output:
-    """The live view. From the second update on only what changes is put together (a third of the time)."""
+    """The live update. From the second one on only the changing parts are encoded (a third of the time)."""
     readings = session.readings
     if len(readings) > LONG:
         keep_small(publishing, station, session)
@@ -57,7 +57,7 @@ def live_record(publishing: Publishing, station: Station, session: Session) -> O
     running = session.fold
     if (
         running is not None and running.template is not None and not running.is_moved
-    ):  # else it begins again with each reading
+    ):  # otherwise the fold begins again with each reading
         template: LiveTemplate = running.template
         follow(publishing.terms, station, session)
         excl, incl = running.fold.running()

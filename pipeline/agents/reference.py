@@ -1,7 +1,7 @@
 """The catalog of a worker: filled from the topics `sites`, `tariffs` and `price-signals`, in order of offsets.
 
-What the publish commands write was checked by them. A record that is wrong all the same (somebody else wrote it) is
-logged and counted, stays in its topic, and prices nothing.
+The publish commands check what they write. A record that is wrong all the same (another producer wrote it) is logged
+and counted, stays in its topic, and prices nothing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pipeline.wire.tariffs import decode_tariffs
 log = logging.getLogger(__name__)
 
 TOPICS = (topics.SITES.name, topics.TARIFFS.name, topics.PRICE_SIGNALS.name)
-"""In the order of domain.catalog.ReferenceWatermark."""
+"""In the order of the fields of domain.catalog.ReferenceWatermark."""
 
 
 class Reference(Protocol):
@@ -32,7 +32,7 @@ class Reference(Protocol):
     reached: ReferenceWatermark
 
     def absorb(self) -> None:
-        """Takes over what arrived meanwhile."""
+        """Adds the records that have arrived to the catalog."""
         ...
 
 
@@ -41,7 +41,7 @@ class Source(Protocol):
 
 
 class Given:
-    """Implements Reference where there are no topics: everything is there from the start."""
+    """Implements Reference without topics: all data is there from the start."""
 
     reached = ReferenceWatermark(NEVER, NEVER, NEVER)
 
@@ -75,7 +75,7 @@ class TopicReference:
 
 
 def add(catalog: Catalog, record: Record) -> None:
-    """One record of a reference topic. Raises InvalidMessage."""
+    """Adds one record of a reference topic. Raises InvalidMessage."""
     source, value = f"{record.topic} offset {record.offset}", record.value or b""
     if record.topic == topics.SITES.name:
         for site in decode_sites(value, source):

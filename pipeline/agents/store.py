@@ -1,4 +1,4 @@
-"""sessions, anomalies, rejections -> ClickHouse, in batches, by a consumer of its own: alerts never wait for it."""
+"""sessions, anomalies, rejections -> ClickHouse, in batches. Its own consumer group: alerts never wait for it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Time arrives as an event like any other: the owner of a partition of meter-events or
 connector-status writes live clock ticks into it.
 
-Outside the transaction: in it, a tick would hold back everything behind it until the next checkpoint. Repeats are
-harmless, because the clock of a station or site is the maximum seen; a tick that the broker did not take is made up by
-the next. A tick also says how much of the reference data counts from then on, so a replay prices with just that.
+Ticks are written outside the transaction: inside it a tick would hold back all later records until the next checkpoint.
+Repeats are harmless, because the clock of a station or site is the maximum seen; the next tick replaces one that the
+broker did not take. A tick also names how much of the reference data counts from then on, so a replay prices with the
+same data.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from pipeline.wire.control import Control
 log = logging.getLogger(__name__)
 
 TICK_LASTS_MS = 5000
-"""A tick that the broker did not take within this time is superseded by younger ones."""
+"""Later ticks replace a tick that the broker did not take within this time."""
 STEP_US = 2_000_000
 BEHIND_US = 10_000_000
 SLOW = (
@@ -40,7 +41,7 @@ SLOW = (
 
 
 class HostClock:
-    """The clock that live ticks are told from. Stations take the latest: one that was set back stops their time."""
+    """The clock of live ticks. Stations keep the latest time, so a clock that was set back stops their time."""
 
     def __init__(self, troubles: Troubles, read_ns: Callable[[], int] = time.time_ns) -> None:
         self._troubles = troubles
@@ -50,12 +51,12 @@ class HostClock:
     def now_us(self) -> int:
         now_us = self._read_ns() // 1000
         self._latest_us = max(self._latest_us, now_us)
-        self._judge("clock set back", now_us, self._latest_us, "what it has told before", STEP_US)
+        self._judge("clock set back", now_us, self._latest_us, "the time of its earlier ticks", STEP_US)
         return now_us
 
-    def appended(self, told_us: int, appended_us: int) -> None:
-        """The broker appended a tick at this time of its own clock; it may have waited for up to its time-out."""
-        self._judge("clock behind", told_us, appended_us, "the broker's clock", BEHIND_US)
+    def appended(self, sent_us: int, appended_us: int) -> None:
+        """The broker appended the tick at `appended_us` of its own clock, up to the tick's time-out later."""
+        self._judge("clock behind", sent_us, appended_us, "the broker's clock", BEHIND_US)
 
     def _judge(self, name: str, now_us: int, wanted_us: int, what: str, most_us: int) -> None:
         behind_us = wanted_us - now_us
@@ -66,9 +67,9 @@ class HostClock:
 
 
 def sign_in(client: Client, topic: str, control: Control) -> None:
-    """Makes a signed tick the first record of each partition that never had one, so that no unsigned one counts there.
+    """Writes a signed tick as the first record of each empty partition, so that no unsigned tick counts there.
 
-    Blocks; to be called before the group is joined. A partition that has records is as it is (ops/decisions/0017).
+    Blocks; call it before the worker joins the group. Leaves partitions with records alone (ops/decisions/0017).
     """
     admin, latest = AdminClient(dict(client)), OffsetSpec.latest()  # type: ignore[no-untyped-call]  # as in history.py
     producer = Producer(dict(client) | {"message.timeout.ms": TICK_LASTS_MS})
@@ -79,7 +80,7 @@ def sign_in(client: Client, topic: str, control: Control) -> None:
                 tick = ClockTicked(clock=LIVE, time_us=time.time_ns() // 1000)
                 producer.produce(topic, control.sign(msgspec.json.encode(tick)), None, place.partition)
         producer.flush(CALL_S)
-    except (KafkaException, TimeoutError) as error:  # the ticks of each second say the same a little later
+    except (KafkaException, TimeoutError) as error:  # the ticks of each second follow soon
         log.warning("%s: the first ticks were not written: %s", topic, error)
 
 
@@ -93,15 +94,15 @@ def attach(
     waits: Waits,
     reference: Reference | None = None,
 ) -> None:
-    """`owned`: the partitions that are ours now. `producer` gives up on a record after a few seconds."""
+    """`owned`: the partitions of this worker now. `producer` gives up on a record after a few seconds."""
 
     right = Right("Write", "topic", topic)
     clock = HostClock(waits.troubles)
 
-    def answered(error: KafkaError | None, message: Message, told_us: int) -> None:
+    def answered(error: KafkaError | None, message: Message, sent_us: int) -> None:
         if error is None:
             waits.granted(right)
-            clock.appended(told_us, message.timestamp()[1] * 1000)
+            clock.appended(sent_us, message.timestamp()[1] * 1000)
         elif not waits.denied(error, right):
             log.warning("a tick of %s was not taken: %s", topic, error.str())
 
@@ -114,5 +115,5 @@ def attach(
         now_us = clock.now_us()
         value = control.sign(msgspec.json.encode(ClockTicked(clock=LIVE, time_us=now_us, reference=seen)))
         for partition in owned():
-            producer.produce(topic, value, None, partition, on_delivery=partial(answered, told_us=now_us))
+            producer.produce(topic, value, None, partition, on_delivery=partial(answered, sent_us=now_us))
         producer.poll(0)

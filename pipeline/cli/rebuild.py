@@ -11,7 +11,7 @@ import click
 
 from pipeline import topics
 from pipeline.agents.assembly import Assembly
-from pipeline.agents.rebuild import Told, corrections, outputs
+from pipeline.agents.rebuild import PublishedRecords, corrections, outputs
 from pipeline.agents.reference import TOPICS as REFERENCE_TOPICS
 from pipeline.agents.reference import add
 from pipeline.app import assemble_config
@@ -134,14 +134,14 @@ def _rebuild(
 ) -> Rebuilt:
     """`records`: the changelog. Raises Unavailable, WrongUsage."""
     config, result = _config(found), Rebuilt(number, records, committed.offset or 0)
-    stands, expired = Told(), False
+    stands, expired = PublishedRecords(), False
     for topic in (topics.SESSIONS.name, topics.RECEIPTS.name):
         asking = reader(config, topic)
         expired |= watermarks(asking, topic, number, config)[0] > 0
         asking.close()
         for message in read_topic(config, topic, partition=number):
             stands.take(topic, message.value(), f"topic {topic} partition {number} offset {message.offset()}")
-    rebuilt = Told()
+    rebuilt = PublishedRecords()
     logic = Assembly(_rating(found, reference), Decoder(keyring(found)))
     signed_from = records.get(archive_key(b"", SIGNED))
     if signed_from is not None and int(signed_from) < committed.first:
@@ -167,7 +167,7 @@ def _rebuild(
     return result
 
 
-def _begun_in(rebuilt: Told) -> set[str]:
+def _begun_in(rebuilt: PublishedRecords) -> set[str]:
     """Sessions whose start the log still has, but for the first one of each connector: it leans on what was before."""
     began: dict[tuple[str, int], list[tuple[int, str]]] = {}
     for each in rebuilt.sessions.values():

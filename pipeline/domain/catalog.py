@@ -1,7 +1,7 @@
-"""Reference data as it became known: all versions of sites, tariffs and signals, with the offset that brought each.
+"""Reference data as it became known: all versions of sites, tariffs and signals, each with the offset of its record.
 
-Who asks says how much of it counts (a ReferenceWatermark): a replay prices with exactly what the first run knew, and
-partitions at different points of time share one catalog. What was given at the start (files) is always visible.
+Each query says how much of the data counts (a ReferenceWatermark): a replay prices with exactly what the first run
+knew, and partitions at different points of time share one catalog. Data from files is always visible.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class Catalog:
-    """Grows only; offsets rise. Not thread-safe: who reads and who adds share a thread."""
+    """Only grows, with rising offsets. Not thread-safe: readers and writers must share a thread."""
 
     def __init__(
         self, sites: Iterable[Site] = (), tariffs: Iterable[Tariff] = (), signals: Iterable[PriceSlot] = ()
@@ -66,7 +66,7 @@ class Catalog:
         self._store.add(offset, slot)
 
     def place(self, station_id: str, watermark: ReferenceWatermark, at_us: int | None = None) -> Place | None:
-        """The station's place at an instant (None: by the latest version), or None if nobody told.
+        """The station's place at an instant (None: by the latest version), or None if it is not known.
 
         Among the versions in force the one that began last counts, then the highest version number. A station that the
         version in force of its site does not list any more stands there no longer.

@@ -1,6 +1,7 @@
-"""What the durable stage carries: any keyed, stateful, pure function. This file is the whole contract between the two.
+"""The contract between the durable stage and the logic that it runs: any keyed, stateful, pure function.
 
-Logic is what every stage needs. Who prices by reference data is a WithReference as well, who balances a WithLedger.
+Every stage needs a Logic. A logic that prices by reference data is a WithReference as well, one with an energy balance
+a WithLedger.
 
 The stage owns offsets, checkpoints, the changelog and time; a Logic owns meaning. A Logic does no I/O, reads no
 clock, and its outputs depend only on the state and the record, never on batches, checkpoints or the worker.

@@ -1,4 +1,4 @@
-"""Kafka's murmur2: in which partition a key belongs. Called once per key, never per record."""
+"""Kafka's murmur2, which chooses the partition of a key. Called once per key, never per record."""
 
 from __future__ import annotations
 

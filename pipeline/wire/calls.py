@@ -83,7 +83,7 @@ def expire(calls: Calls, now_us: int) -> None:
     for key in [key for key, name in calls.names.items() if key not in calls.starts and name not in calls.confirmed]:
         del calls.names[key]
     while len(calls.links) > 1 and calls.links[1][0] <= horizon:
-        del calls.links[0]  # one older than all that waits tells whether a connection was open
+        del calls.links[0]  # one older than all that waits shows whether a connection was open
 
 
 def deadline_us(calls: Calls) -> int | None:

@@ -1,7 +1,7 @@
 """OCPI CDR JSON (2.1.1, 2.2.1 and 2.3.0) -> Cdr. Source: OCPI, CDRs module. Only what a price depends on is read.
 
 In 2.1.1 the end is `stop_date_time`, and costs are plain numbers without tax. A CDR holds its customer's token and
-contract id; neither is read, and no message here repeats a value of them.
+contract id; this module reads neither and no message repeats their values.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class Control:
         self._unsigned_counts = True
 
     def trust(self, unsigned: bool) -> bool:
-        """Whether unsigned records count, as in logs from before there were signatures; returns what was so before."""
+        """Sets whether unsigned records count, as in logs without signatures; returns the previous value."""
         before, self._unsigned_counts = self._unsigned_counts, unsigned
         return before
 
@@ -43,7 +43,7 @@ class Control:
         return msgspec.json.encode(event)
 
     def check(self, event: ClockTicked | SignedDecision) -> bool:
-        """Is it signed? Raises InvalidMessage: BAD_SIGNATURE, or NOT_SIGNED where it must be."""
+        """Whether the record is signed. Raises InvalidMessage: BAD_SIGNATURE, or NOT_SIGNED where it must be signed."""
         return self._check(event.signature, _content(event))
 
     def sign_release(self, key: bytes, way: bytes, at_ms: int) -> bytes:

@@ -1,4 +1,4 @@
-"""A message in which something is malformed: what can be read of it is read, the rest is named.
+"""Decodes a message with malformed parts: reads what is readable and names the rest.
 
 The rule of this file: a required field that cannot be read costs its object, an optional one costs itself, an entry of
 a list costs itself. Of a sampled value no field can be missed (without its unit a number says nothing): it becomes one

@@ -17,7 +17,7 @@ Payload = TypeVar("Payload", bound=msgspec.Struct)
 
 
 class Meaning(NamedTuple):
-    """Events in the order of the message, and the parts of it that were not used. Both empty: nothing was said."""
+    """Events in the order of the message, and its unused parts. Both empty: the message means nothing to us."""
 
     events: list[ChargeEvent]
     quarantined: list[Quarantined]
@@ -75,7 +75,7 @@ class Message(NamedTuple):
             return self.received_us
 
     def seen(self, what: Sign) -> Meaning:
-        """Nothing but a sign of life, at the time of receipt."""
+        """Only a sign of life, at the time of receipt."""
         seen = StationSeen(
             station_id=self.station_id,
             clock=self.clock,

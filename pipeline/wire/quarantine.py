@@ -1,8 +1,8 @@
-"""Keys that are set aside, as they are kept: a mark, and their records in the topic `quarantine` until a release.
+"""Format of keys that are set aside: a mark, and their records in the topic `quarantine` until a release.
 
-The mark says up to where outputs are out. It is in the changelog beside the state record (key: the key, two zero bytes)
-and in the topic under the key itself; the records from there on and the ticks between them are in the topic, in the
-partition of the source's number. Header values are UTF-8 text.
+The mark says up to which offset outputs are published. It is in the changelog beside the state record (key: the key,
+two zero bytes) and in the topic under the key itself. The topic holds the records from that offset on and the ticks
+between them, in the partition of the source's number. Header values are UTF-8 text.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Mark(msgspec.Struct, frozen=True):
     at_ms: int
     """Broker time of the record at which it was set aside."""
     published: int
-    """Source offset below which the outputs of its records are out: applied again, these tell nothing."""
+    """Source offset below which outputs are published: records below it are applied again without outputs."""
     through: int
     """Source offset below which its records are in the state record."""
     watermark: tuple[int, ...] = field(name="view", default=())
     """How much of the reference data was visible then."""
     releasing: Releasing | None = None
-    """It is being released: its records are applied, a part of them may be applied already."""
+    """The release in progress: some of the kept records may be applied already."""
 
 
 class Kept:
@@ -99,7 +99,7 @@ def decode_mark(value: bytes) -> Mark:
 
 
 def kept_key(key: bytes, record: Kept) -> bytes:
-    """Offset and time: a source that was made anew counts its offsets anew."""
+    """Offset and time: the offsets of a recreated source start again."""
     return b"%s%s%020d %d" % (key, SEPARATOR, record.offset(), record.timestamp()[1])
 
 

@@ -51,7 +51,7 @@ def file_name(receipt: Receipt | Credit) -> str:
 
 
 def bill_file_name(credit: Credit) -> str:
-    """The name of the file of the bill that it takes back."""
+    """The file name of the bill that a credit takes back."""
     return file_name(credit).replace(".credit.", ".bill.")
 
 
@@ -67,12 +67,12 @@ def decode_receipt(value: bytes, source: str) -> Receipt | Credit:
 
 
 def is_receipt(value: bytes) -> bool:
-    """Does it say that it is one? A CDR has no such field."""
+    """Whether the document says that it is a receipt; a CDR has no such field."""
     return FORMAT.encode() in value[:200]
 
 
 def content_hash(value: bytes) -> str:
-    """What the field `hash` of these bytes must be; a line end behind the record is not part of it."""
+    """The right value of the field `hash` for these bytes; a line end after the record is not part of the record."""
     content, _, _ = value.rstrip(b"\r\n").rpartition(b',"hash":"')
     return sha256(content + b"}").hexdigest()
 

@@ -47,7 +47,7 @@ def readings(
     state: ChargingState | None = None,
 ) -> Meaning:
     """One MeterRead per distinct timestamp and context with a measurand that we use, in the order of the message; also
-    where all its values were left out, so that a session can tell that there was something."""
+    where all its values were left out, so that a session knows that there was one."""
     groups: dict[tuple[int, str, bool], Instant] = {}
     meaning = Meaning([], [])
     for entry in entries:
@@ -58,7 +58,7 @@ def readings(
             at, zone_assumed = micros(entry.timestamp)
         except ValueError:
             meaning.quarantined.append(Quarantined("BAD_TIMESTAMP", f"{message.action}: meterValue.timestamp"))
-            # Told at the time of receipt, which is no time of the session: no code, just that there was something.
+            # The time of receipt is no time of the session: no code, only the fact that there was a reading.
             _at(groups, message.received_us, "", False).leave_out(BAD_VALUE, len(used))
             continue
         for sample in used:

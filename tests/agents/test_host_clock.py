@@ -22,21 +22,21 @@ class Host:
         return self.troubles.sentences()
 
 
-def test_a_clock_that_was_set_back_is_told_until_it_has_caught_up() -> None:
+def test_a_clock_that_was_set_back_is_reported_until_it_has_caught_up() -> None:
     host = Host()
     assert host.at(0) == host.at(100) == host.at(99) == [], "a second is corrected all the time"
     (sentence,) = host.at(40)
-    assert "60 s behind what it has told before" in sentence
+    assert "60 s behind the time of its earlier ticks" in sentence
     assert "40 s behind" in host.at(60)[0]
     assert host.at(100) == []
 
 
-def test_a_clock_behind_the_brokers_is_told_also_after_a_restart() -> None:
+def test_a_clock_behind_the_brokers_is_reported_also_after_a_restart() -> None:
     host = Host()
-    told_us = host.clock.now_us()
-    host.clock.appended(told_us, told_us + 5 * SECOND_US)
+    sent_us = host.clock.now_us()
+    host.clock.appended(sent_us, sent_us + 5 * SECOND_US)
     assert host.troubles.sentences() == [], "it may have waited for the broker"
-    host.clock.appended(told_us, told_us + 3600 * SECOND_US)
+    host.clock.appended(sent_us, sent_us + 3600 * SECOND_US)
     assert "3600 s behind the broker's clock" in host.troubles.sentences()[0]
-    host.clock.appended(told_us, told_us)
+    host.clock.appended(sent_us, sent_us)
     assert host.troubles.sentences() == []

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from msgspec import structs
 
 from pipeline.agents.assembly import Assembly
-from pipeline.agents.rebuild import Told, corrections, outputs
+from pipeline.agents.rebuild import PublishedRecords, corrections, outputs
 from pipeline.agents.records import RECEIPTS
 from pipeline.domain.publishing.rebuilding import Correction, take_over
 from pipeline.domain.receipts import Credit, Receipt
@@ -27,8 +27,8 @@ def stage(tariff: object = TARIFF) -> Offline[Station]:
     return Offline(Assembly(rating(tariff), Decoder(KEYRING)))  # type: ignore[arg-type]  # a document
 
 
-def told(outputs: Iterable[Output]) -> Told:
-    found = Told()
+def told(outputs: Iterable[Output]) -> PublishedRecords:
+    found = PublishedRecords()
     for each in outputs:
         found.take(each.topic, each.value, "output")
     return found
@@ -78,19 +78,19 @@ def test_a_wrong_bill_is_taken_back_and_the_next_revision_takes_back_the_new_one
 
 def test_a_session_that_the_log_does_not_give_is_void_and_its_bill_taken_back() -> None:
     stands = told(tell(stage(), in_time()))
-    found = only(corrections(stands, Told()))
+    found = only(corrections(stands, PublishedRecords()))
     assert (found.change, found.after.status, found.billed) == ("credited", "void", None)
     (credit,) = receipts(found)
     assert isinstance(credit, Credit)
     assert credit.bill_hash == stands.bills[found.session_id].hash
-    void = Told({found.session_id: found.after})
-    assert list(corrections(void, Told())) == [], "once"
+    void = PublishedRecords({found.session_id: found.after})
+    assert list(corrections(void, PublishedRecords())) == [], "once"
 
 
 def test_a_session_that_was_never_told_gets_its_bill_and_the_stage_its_evidence() -> None:
     right = stage()
     outputs = list(tell(right, in_time()))
-    found = only(corrections(Told(), told(outputs)))
+    found = only(corrections(PublishedRecords(), told(outputs)))
     assert (found.change, found.after.generation, found.after.revision) == ("new", 2, 1)
     (bill,) = receipts(found)
     missing = Station("CP-1", archive=MemoryArchive())
@@ -111,7 +111,7 @@ def test_a_bill_of_another_generation_that_says_the_same_stands() -> None:
     stands = told(tell(stage(), in_time()))
     (session_id,) = stands.sessions
     wrong = structs.replace(stands.sessions[session_id], content_hash="0" * 32)
-    found = only(corrections(Told({session_id: wrong}, stands.bills), told(tell(stage(), in_time()))))
+    found = only(corrections(PublishedRecords({session_id: wrong}, stands.bills), told(tell(stage(), in_time()))))
     assert (found.change, receipts(found)) == ("facts", [])
     assert found.billed is not None
     assert found.billed.hash.hex() == stands.bills[session_id].hash

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pipeline.agents.rebuild import Told
+from pipeline.agents.rebuild import PublishedRecords
 from pipeline.cli.simulate import write_documents
 from pipeline.domain.events import ClockTicked
 from pipeline.domain.receipts import Credit, Receipt
@@ -48,8 +48,8 @@ def dearer(tariffs: str) -> str:
     return json.dumps(found)
 
 
-def told(stack: Stack) -> Told:
-    found = Told()
+def told(stack: Stack) -> PublishedRecords:
+    found = PublishedRecords()
     for topic in (SESSIONS.name, RECEIPTS.name):
         for message in stack.records(topic):
             found.take(topic, message.value(), topic)

@@ -1,1 +1,1 @@
-"""Bills of others and bills under other tariffs: CDRs verified, sessions re-rated. Pure."""
+"""Verifies the CDRs of others and re-rates sessions under other tariffs. Pure."""

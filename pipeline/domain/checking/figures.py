@@ -21,7 +21,7 @@ Kind = Literal["CONTRADICTION", "DISAGREEMENT", "HINT", "MISSING"]
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One thing that was found; figures as text, `lines` are places in the bill's lines."""
+    """One finding; figures as text, `lines` are positions in the bill's lines."""
 
     kind: Kind
     code: str
@@ -181,7 +181,7 @@ def _is_exact_sum(cdr: Cdr, part: str) -> bool:
 
 
 def _without_parking_flat(cdr: Cdr, bill: Bill, off: list[Figure]) -> tuple[list[Figure], list[str]]:
-    """A FLAT that was meant for parking cannot be told apart: it may be counted in the parking cost."""
+    """A FLAT meant for parking cannot be distinguished: it may be counted in the parking cost."""
     parking = [figure for figure in off if figure.code == "PARKING_COST"]
     for part in ("excl", "incl"):
         flat = sum_of([line for line in bill.lines if line.kind == "FLAT"], part)

@@ -54,7 +54,7 @@ class Claim(NamedTuple):
 
 
 class Priced(NamedTuple):
-    """The bill, and which assumptions a figure of it may rest on (D16, D17)."""
+    """The bill, and the assumptions on which its figures may rest (D16, D17)."""
 
     bill: Bill
     assumed: frozenset[str]
@@ -94,7 +94,7 @@ class _Piece(NamedTuple):
 
 
 class _Walk:
-    """Goes through the periods in order and posts their volumes, cut wherever the active component may change."""
+    """Posts the volumes of the periods in order, cut wherever the active component may change."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
-"""Is a receipt what was once written, and is its bill right? Everything that is needed stands in the receipt itself.
+"""Checks that a receipt is unaltered and its bill right. The receipt itself contains everything that this needs.
 
-The rule of the file: a receipt is our own word, so nothing is tolerated. Its content must fit its hash, and the very
-function of the stream must give its bill again from its facts, text by text.
+The rule of the file: a receipt is our own document, so there is no tolerance. Its content must match its hash, and the
+function of the stream must reproduce its bill from its facts, text by text.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def check(receipt: Receipt, content_hash: str, facts: Facts, tariff: Tariff, sig
 
 
 def check_credit(credit: Credit, content_hash: str, bill: Receipt | None) -> Verdict:
-    """`bill` is the receipt that is taken back, itself checked; None: it is not at hand."""
+    """`bill` is the receipt that the credit takes back, checked as well; None: not available."""
     findings = _altered(credit.hash, content_hash)
     if bill is None:
         text = "the amounts of a credit are those of the bill that it takes back; put its file beside this one"
@@ -61,7 +61,7 @@ def check_credit(credit: Credit, content_hash: str, bill: Receipt | None) -> Ver
 def _altered(stated: str, found: str) -> list[Finding]:
     if stated == found:
         return []
-    return [_contradiction("HASH", "hash", "does not fit the content: the file was altered or laid out anew")]
+    return [_contradiction("HASH", "hash", "does not match the content: the file was altered or reformatted")]
 
 
 def _differences(receipt: Receipt, bill: Bill) -> list[Finding]:
@@ -110,7 +110,7 @@ def _missing(code: str, where: str, text: str) -> Finding:
 
 
 def _verdict(findings: list[Finding], bill: Bill | None) -> Verdict:
-    """What contradicts or disagrees is a mismatch, whatever else is missing."""
+    """A contradiction or disagreement makes a mismatch, whatever else is missing."""
     wrong = any(finding.kind != "MISSING" for finding in findings)
     return Verdict(
         verdict="MISMATCH" if wrong else "NOT_VERIFIABLE" if findings else "OK",

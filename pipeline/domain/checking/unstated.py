@@ -1,7 +1,7 @@
-"""What a CDR leaves open: a volume that it does not state is unknown, never 0 (ops/spec/pricing.md section 7).
+"""Volumes that a CDR does not state: they are unknown, never 0 (ops/spec/pricing.md section 7).
 
-What follows from the rest is known: energy where the stated total leaves none for the silent periods, or where a period
-is parking only; the split into charging and parking where the stated parking time leaves none.
+Some follow from the rest: energy where the stated total leaves none for the other periods, or where a period is parking
+only; the split into charging and parking where the stated parking time leaves none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Unknown(NamedTuple):
     figures: frozenset[str]
     missing: tuple[Finding, ...]
     total: Finding | None
-    """Why the total is among them, so that no bill can be made."""
+    """Why the total cannot be checked, so that no bill can be made."""
 
 
 def unknown(cdr: Cdr, tariffs: Sequence[Tariff]) -> Unknown:

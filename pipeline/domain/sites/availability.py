@@ -1,8 +1,8 @@
 """The availability of a site: how many of its connectors are in service and how many of these are free.
 
-The value of a quarter of an hour UTC is taken before it begins and then stands, so that a bill can be repeated from
-what was published. A connector that is faulted, unavailable or silent, or of which nothing is known, is in neither
-number. A site of which nothing is known gets no value at all: the tariff says what a missing slot means, never zero.
+The value of a quarter of an hour UTC is taken before it begins and never changes, so that a bill can be repeated from
+published data. A connector that is faulted, unavailable, silent or unknown is in neither number. A site without any
+known connector gets no value: the tariff says what a missing slot means, never zero.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from pipeline.domain.sites.occupancy import WHOLE_STATION
 from pipeline.domain.station import MINUTE, NEVER, QUARTER
 
 LEAD = MINUTE
-"""So long before a slot its value is due: time for the value to reach every worker before it prices anything."""
+"""How long before a slot its value is due: enough for it to reach every worker before it prices anything."""
 
 
 CODEC_VERSION = 1
-"""Of the layout of `SiteState`, as it is stored in the changelog of site-state."""
+"""Version of the layout of `SiteState` in the changelog `site-state`."""
 
 
 class SiteState(msgspec.Struct, array_like=True, gc=False):
-    """What the stations of a site told. `clock` and `wake_us` are read by the runtime (runtime/logic.py).
+    """What the stations of a site have reported. The runtime reads `clock` and `wake_us` (runtime/logic.py).
 
-    What whole sites are judged by, prices and alerts, keeps its state here; each in a module of its own.
+    Rules about whole sites (prices, alerts) keep their state here; each rule has its own module.
     """
 
     site_id: str
@@ -41,19 +41,19 @@ class SiteState(msgspec.Struct, array_like=True, gc=False):
     waits: int = 0
     """No site waits for reference data."""
     outage: tuple[str, int] | None = None
-    """The alert of the whole site that stands: first silent station and since when (outages.py)."""
+    """The open alert of the whole site: first silent station and since when (outages.py)."""
     recovering_us: int = 0
-    """Since when that outage is not one of most stations any more; 0: it still is."""
+    """Since when that outage no longer covers most stations; 0: it still does."""
     outage_over_us: int = 0
-    """When the last outage was cleared: what outlasts it has an alert of its own from then on."""
+    """When the last outage was cleared: a station that stays silent has its own alert from then on."""
     silent_alerts: dict[str, int] = {}
-    """Alerts of single silent stations that stand: station and since when."""
+    """Open alerts of single silent stations: station and since when."""
 
 
 def note(site: SiteState, change: ConnectorChanged) -> bool:
-    """The newest state by event time stays; False if the record is older than what is known.
+    """Keeps the newest state by event time; False if the record is older than the known state.
 
-    Only live records count: what a replay or simulation tells is not what stands on the site now.
+    Only live records count: a replay or simulation does not show the site as it is now.
     """
     if change.clock != LIVE:
         return False
@@ -63,12 +63,12 @@ def note(site: SiteState, change: ConnectorChanged) -> bool:
         return False
     connectors[change.connector_id] = (change.state, change.since_us)
     if site.wake_us == NEVER or change.connector_id == WHOLE_STATION:
-        site.wake_us = 0  # the next tick tells the time
+        site.wake_us = 0  # the next tick has the time
     return True
 
 
 def value(site: SiteState) -> tuple[int, int] | None:
-    """Free connectors and connectors in service; None: nothing is known of any."""
+    """Free connectors and connectors in service; None: no connector is known."""
     states = list(_states(site))
     if not any(state in ("free", "occupied", "unavailable", "faulted") for state in states):
         return None
@@ -76,10 +76,10 @@ def value(site: SiteState) -> tuple[int, int] | None:
 
 
 def publish(site: SiteState, now: int) -> PriceSlot | None:
-    """Time has reached `now` (us UTC): the value of the slot that begins within LEAD, once.
+    """At `now` (us UTC): the value of the slot that begins within LEAD, once.
 
-    A tick that comes after the slot began is too late: a value that was not known before would re-price what has
-    been shown. That slot stays without value.
+    A tick after the start of the slot is too late: a value that was not known before would re-price what has been
+    shown. That slot stays without a value.
     """
     start = (now + LEAD) // QUARTER * QUARTER
     site.wake_us = start + QUARTER - LEAD

@@ -1,8 +1,8 @@
-"""What a station tells its site: which of its connectors are free, occupied or out of service, at each change.
+"""The connector states that a station reports to its site: free, occupied or out of service, at each change.
 
-Told are changes only, so that a site reads a few records a session. A station whose site is not known tells nothing;
-what it would have told is told once the site is known. Silence is a state as well: of a station that cannot be heard
-nobody knows whether a connector is free.
+Only changes are reported, so that a site reads a few records per session. A station without a known site reports
+nothing until the site is known. Silence is a state as well: nobody knows whether a connector of a silent station is
+free.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pipeline.domain.outputs import ConnectorChanged, ConnectorState
 from pipeline.domain.station import NEVER, Connector, Station
 
 WHOLE_STATION = 0
-"""Connector number under which OCPP 1.6 reports the station itself, and under which its silence is told."""
+"""Connector number of the station itself: OCPP 1.6 reports its status under it, we report its silence under it."""
 
 _STATES: Mapping[str, ConnectorState] = {
     "Available": "free",
@@ -31,10 +31,10 @@ _STATES: Mapping[str, ConnectorState] = {
 
 
 def changes(station: Station, site_id: str | None, reported: Sequence[int] | None = None) -> Iterable[ConnectorChanged]:
-    """What is other than it was told, and from now on counts as told. `site_id` None: the site is not known.
+    """States that differ from the last report; marks them as reported. `site_id` None: the site is not known.
 
-    `reported`: connectors whose status came since the last call; None: any. No other has changed, but the whole
-    station may have fallen silent.
+    `reported`: connectors with a new status since the last call; None: any. No other connector has changed, but the
+    whole station may have fallen silent.
     """
     if reported is not None and not reported and site_id == station.told_site and station.quiet_since_us is None:
         return ()  # nearly always
@@ -59,21 +59,21 @@ def _changes(station: Station, site_id: str | None, reported: Sequence[int] | No
 
 
 def fall_silent(station: Station, now: int, silent_us: int) -> None:
-    """Time has reached `now`: not heard for `silent_us` is silent, from the last sign of life on."""
+    """At `now`: a station without a sign of life for `silent_us` is silent, from that sign of life on."""
     if now >= silent_at(station, silent_us):
         station.connector(WHOLE_STATION)
         station.quiet_since_us = station.seen_us
 
 
 def silent_at(station: Station, silent_us: int) -> int:
-    """When silence would have to be told; NEVER for a station that told nothing, or that is silent already."""
+    """When the station must be reported silent; NEVER if it has reported nothing or is silent already."""
     if station.told_site is None or _is_quiet(station) or not _has_told(station):
         return NEVER
     return station.seen_us + silent_us
 
 
 def site_watches(station: Station) -> bool:
-    """Is its silence told to its site, which makes the alerts of it (outages.py)?"""
+    """Whether the site gets the station's silence and raises its alerts (outages.py)."""
     return station.clock == LIVE and station.told_site is not None and _has_told(station)
 
 
@@ -89,7 +89,7 @@ def _is_quiet(station: Station) -> bool:
 
 
 def _now(station: Station, connector: Connector) -> tuple[ConnectorState | None, int]:
-    """State and since when; None: nothing was ever said of it."""
+    """State and its start; None: nothing is known of the connector."""
     if connector.connector_id == WHOLE_STATION and station.quiet_since_us is not None:
         if _is_quiet(station):
             return "silent", station.quiet_since_us
@@ -103,7 +103,7 @@ def _now(station: Station, connector: Connector) -> tuple[ConnectorState | None,
 
 
 def _leave(station: Station) -> Iterator[ConnectorChanged]:
-    """It stands elsewhere now: its former site must not count it any more."""
+    """The station has moved: its former site must not count it any more."""
     for connector in station.connectors.values():
         if connector.told and station.told_site is not None:
             connector.told = "gone"

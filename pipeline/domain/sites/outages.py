@@ -1,6 +1,6 @@
 """Silence of stations as their site sees it: an outage of the site is one alert, not one of each station.
 
-The rule of this file: of one silence one alert stands. While most stations of a site are silent, having fallen silent
+The rule of this file: one silence has one open alert. While most stations of a site are silent, having fallen silent
 about together, it is SITE_SILENT; otherwise a silent station with a car connected has STATION_SILENT. The latter
 waits a little, since the other stations of an outage are missed minutes later: heartbeats are minutes apart.
 """
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from pipeline.domain.sites.availability import SiteState
 
 FEWEST = 2
-"""Stations of an outage at least: a site of one station has station alerts only."""
+"""Fewest stations of an outage: a site with one station has station alerts only."""
 TOGETHER = 30 * MINUTE
-"""Their last signs of life lie within this time: a heartbeat interval, generously."""
+"""Their last signs of life lie within this time: a generous heartbeat interval."""
 PATIENCE = 10 * MINUTE
-"""So long a silent station waits for the others, and an outage that recovers for its last stations."""
+"""How long a silent station waits for others to fall silent, and a recovering outage for its last stations."""
 
 
 class Silence(NamedTuple):
@@ -30,18 +30,18 @@ class Silence(NamedTuple):
 
     rule: str
     station_id: str
-    """Of a site: the station that fell silent first."""
+    """For an alert of the site: the station that fell silent first."""
     since_us: int
     """Last sign of life of that station, or the end of an outage that it outlasted; the identity of the alert."""
     at_us: int
     raised: bool
     silent: tuple[str, ...] = ()
-    """All stations that are silent at this moment, in order; of a site only."""
+    """All stations that are silent now, in order; only for an alert of the site."""
     stations: int = 0
 
 
 def watch(site: SiteState, now: int) -> Iterator[Silence]:
-    """Time has reached `now` (us UTC). Told are changes only; the site is to be visited again at `due`."""
+    """Alerts that change at `now` (us UTC). Visit the site again at `due`."""
     silent = _silent(site)
     began = _outage(site, silent)
     if site.outage is None and began is not None:
@@ -61,7 +61,7 @@ def watch(site: SiteState, now: int) -> Iterator[Silence]:
 
 
 def due(site: SiteState, now: int) -> int:
-    """When `watch` will have something to tell although nothing changed; NEVER if nothing."""
+    """When `watch` will have an alert although no state changes; NEVER if none."""
     if site.outage is not None:
         return site.recovering_us + PATIENCE if site.recovering_us else NEVER
     waiting = (
@@ -104,7 +104,7 @@ def _connected(site: SiteState, station: str) -> bool:
 
 
 def _merge(site: SiteState, now: int) -> Iterator[Silence]:
-    """Alerts of single stations are part of the outage from now on."""
+    """The alerts of single stations become part of the outage."""
     for station, since in sorted(site.silent_alerts.items()):
         yield Silence("STATION_SILENT", station, since, now, raised=False)
     site.silent_alerts = {}

@@ -39,7 +39,7 @@ class KafkaTransaction:
         self.open = False
 
     def connect(self) -> None:
-        """Makes the producer; aborts what a predecessor in the same slot left open. Waits for the broker."""
+        """Makes the producer; aborts the open transaction of a predecessor with this id. Waits for the broker."""
         backoff = Backoff()
         while self._producer is None:
             try:
@@ -115,7 +115,7 @@ class KafkaTransaction:
             raise _lost_or(error, "poll") from error
 
     def flush(self) -> None:
-        """A record that cannot be delivered makes the transaction abortable, which `send_offsets` then reports."""
+        """Waits until all records are delivered; `send_offsets` reports a record that could not be."""
         producer = self._ready()
         try:
             if producer.flush(0.5):
@@ -145,10 +145,10 @@ class KafkaTransaction:
         self._granted(self._denied)
 
     def abort(self) -> None:
-        """Afterwards no transaction is open and a new one can begin. A new producer aborts for the old one.
+        """Aborts the open transaction with a new producer, so that the next one can begin.
 
-        After a crash of the broker a producer that aborts itself goes on with sequence numbers that the broker has not
-        seen: its next transactions failed or hung until their time-out (tests/chaos).
+        After a broker crash a producer that aborts its own transaction continues with sequence numbers that the broker
+        has not seen: its next transactions failed or hung until their time-out (tests/chaos).
         """
         if self._producer is not None and self.open:
             self._producer.purge()
@@ -157,7 +157,7 @@ class KafkaTransaction:
         self.connect()
 
     def discard(self) -> None:
-        """One attempt to abort at the end of a worker that failed, so that nobody waits for the time-out."""
+        """Tries once to abort when the worker ends after a failure, so that no consumer waits for the time-out."""
         try:
             self._ready().abort_transaction(CALL_S)
         except (ck.KafkaException, TransactionLost) as error:

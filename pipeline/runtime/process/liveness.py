@@ -1,4 +1,4 @@
-"""A worker that does not work must end, so that its supervisor starts it again; a worker that waits must not.
+"""Ends a worker that makes no progress, so that its supervisor starts it again, but not a worker that waits.
 
 The watchdog is a thread: it also sees an event loop that hangs. It ends the process with STALLED within the limit.
 """
@@ -86,7 +86,7 @@ class Watchdog:
         now = self._clock()
         stopped, self._looked = now - self._looked > self._limit_s / 2, now
         if stopped:
-            self._begin_anew(now)
+            self._restart_limits(now)
         if now - self._loop_beat > self._limit_s:
             return "the event loop hangs"
         for part in self._parts:
@@ -106,7 +106,7 @@ class Watchdog:
                 return f"{part.name}: the intake hangs"
         return None
 
-    def _begin_anew(self, now: float) -> None:
+    def _restart_limits(self, now: float) -> None:
         log.warning("this process was stopped for a while; the time limits of its parts start again")
         self._loop_beat = now
         for part in self._parts:

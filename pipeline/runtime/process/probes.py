@@ -1,4 +1,4 @@
-"""/livez, /readyz and /metrics on a local port, answered by a thread: also when the event loop hangs."""
+"""Serves /livez, /readyz and /metrics on a local port in a thread, also when the event loop hangs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ProbeServer:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """A probe every second is no news."""
+                """Logs nothing: probes come every second."""
 
         self._server = ThreadingHTTPServer((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)

@@ -1,4 +1,4 @@
-"""One process: stages and sinks, their Faust apps, signals, watchdog and probes. Whatever ends one ends the process.
+"""One process: stages and sinks, their Faust apps, signals, watchdog and probes. The end of one ends the process.
 
 SIGTERM: last checkpoints, exit 0. A failure of any part: nothing more is committed, exit 1, and the supervisor (or
 Compose, systemd, Kubernetes) starts the worker again. A stall: exit 70 by the watchdog.
@@ -26,7 +26,7 @@ STOP_S = 9.0
 
 
 class Unit(NamedTuple):
-    """A Faust app, and the stage or sink that its agent feeds from."""
+    """A Faust app, and the stage or sink whose polls its agent processes."""
 
     app: App
     part: Part

@@ -109,7 +109,7 @@ class DurableStage(Generic[State]):
             if self.failure.done() or partition is None:
                 return
             if not batch.messages:
-                await self._read_anew(batch.lease)
+                await self._restore_after_gap(batch.lease)
                 return
             with self._guarded():
                 if batch.start != partition.position:
@@ -119,7 +119,7 @@ class DurableStage(Generic[State]):
                 await self._checkpoint(self.config.state_write_s)
 
     async def close(self) -> None:
-        """Last checkpoint (unless the worker failed), leaves the group."""
+        """Makes the last checkpoint (unless the worker failed) and leaves the group."""
         await self._in_thread(self.intake.close, executor=None)
         self._background.cancel()
         if self._transaction.open:
@@ -300,13 +300,11 @@ class DurableStage(Generic[State]):
         numbers, keys = sorted(each.number for each in whole), sum(len(each.entries) for each in whole)
         log.info("%s: restored partitions %s: %d keys in %.1f s", self.name, numbers, keys, took)
 
-    async def _read_anew(self, lease: Lease) -> None:
+    async def _restore_after_gap(self, lease: Lease) -> None:
         """The log lacks the partition's next record: commits what it has applied and restores it. The restore reports
         what is lost."""
         await self._checkpoint(EVERYTHING)
-        if (
-            self._owned.live.pop(lease.number, None) is not None
-        ):  # otherwise the checkpoint failed: it is restored already
+        if self._owned.live.pop(lease.number, None) is not None:  # else the checkpoint failed: it is restored already
             lease.pause()
             self._begin_restore([lease])
 

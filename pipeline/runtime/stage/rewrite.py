@@ -1,7 +1,7 @@
-"""What a command writes in place of a stage: outputs and state records in one transaction, with the same offsets.
+"""Lets a command write in place of a stage: outputs and state records in one transaction, with unchanged offsets.
 
-The rule of the file: only while no worker is a member of the group. The offsets are written again as they are, so a
-worker that joins meanwhile makes the broker refuse all of it.
+The rule of the file: only while no worker is a member of the group. The offsets are committed again unchanged, so the
+broker refuses the whole transaction if a worker joins meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.runtime.partition.ports import Committed, Position, TransactionLos
 
 
 class Rewrite:
-    """Of the stage of `config`, whose slot no worker has."""
+    """Writes for the stage of `config`, whose worker name no worker uses."""
 
     def __init__(self, config: StageConfig) -> None:
         self._config = config
@@ -33,7 +33,7 @@ class Rewrite:
         self._consumer.close()
 
     def is_running(self) -> bool:
-        """Has the group a member? Raises Unavailable."""
+        """Whether the group has a member. Raises Unavailable."""
         admin = AdminClient(dict(self._config.client))
         try:
             found = admin.describe_consumer_groups([self._config.group])[self._config.group].result(CALL_S)
@@ -69,7 +69,7 @@ class Rewrite:
         outputs: Mapping[int, list[Output]],
         states: Mapping[int, dict[bytes, bytes | None]],
     ) -> None:
-        """All of it or nothing; by partition of the source. Raises WrongUsage if a worker runs or left work undone."""
+        """Writes everything or nothing, by source partition. Raises WrongUsage if a worker runs or left work undone."""
         for number, place in committed.items():
             if place.oldest is not None and place.offset is not None and place.oldest < place.offset:
                 raise WrongUsage(

@@ -39,7 +39,7 @@ Write = Callable[[Mapping[str, Sequence[ck.Message]]], None]
 
 
 class Sink:
-    """Feeds `write`. Use: channel, open, process..., close; the same as a stage."""
+    """Passes records to `write`. Use: channel, open, process..., close; the same as a stage."""
 
     def __init__(self, config: SinkConfig, write: Write, meters: Meters, phases: Phases) -> None:
         self.config = config
@@ -60,7 +60,7 @@ class Sink:
         self._answered = False
         """The group has assigned our partitions, if any."""
         self._read: dict[tuple[str, int], int] = {}
-        """End of what reached `process`, by partition."""
+        """Offset after the last record that reached `process`, by partition."""
         self._waiting: list[Batch] = []
         self._rows = 0
         self._oldest: float | None = None
@@ -103,7 +103,7 @@ class Sink:
                 await self._insert()
 
     async def close(self) -> None:
-        """Inserts what waits if the store answers, leaves the group."""
+        """Inserts the waiting records if the store answers and leaves the group."""
         self._closing = True
         await self._loop.run_in_executor(None, self.intake.close)
         self._background.cancel()
@@ -120,7 +120,7 @@ class Sink:
 
     @property
     def lag(self) -> int:
-        """Records in the owned partitions that no agent has seen yet."""
+        """Records in the owned partitions that no agent has read yet."""
         leases = list(self._leases.items())
         return sum(lease.behind(self._read.get(place, lease.end)) for place, lease in leases)
 
@@ -130,7 +130,7 @@ class Sink:
         self._loop.call_soon_threadsafe(self._take, leases)
 
     def revoked(self, leases: Sequence[Lease]) -> Future[None]:
-        """Never waits for the store: what is not inserted yet, the next owner reads again."""
+        """Never waits for the store: the next owner reads again what is not inserted yet."""
         return asyncio.run_coroutine_threadsafe(self._drop(leases), self._loop)
 
     def lost(self, leases: Sequence[Lease]) -> Future[None]:
@@ -208,7 +208,7 @@ class Sink:
         self._oldest = None
 
     def _store(self, frozen: Mapping[str, Sequence[ck.Message]]) -> bool:
-        """In the thread: until the rows are in. False: given up because the worker stops."""
+        """Runs in the thread until the rows are in. False: the worker stops before that."""
         backoff, began = Backoff(), time.monotonic()
         with ExitStack() as waiting:
             while True:
