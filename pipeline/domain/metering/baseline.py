@@ -47,9 +47,8 @@ def baseline(found: Evidence, bound: Bound, previous_wh: int | None) -> Baseline
         base.codes.append("MISSING_START")
     is_told = start is not None and start > 0 and (previous_wh is None or start >= previous_wh - bound.step_wh)
     first = samples[0] if samples and found.started_us is not None else (0, 0)
-    begun = start
-    if start is None:
-        begun = found.begins[0][1] if found.begins else first[1] if first[0] <= found.since_us + AT_THE_END else None
+    early = first[1] if first[0] <= found.since_us + AT_THE_END else None
+    begun = start if start is not None else found.begins[0][1] if found.begins else early
     is_unclear = bool(begun) and _may_count_from_0(found, begun or 0, bound)
     if begun and (low := _relative(found, begun, bound)):
         base.start_wh = begun

@@ -189,17 +189,22 @@ def _stands(before: list[Point], after: list[Point]) -> bool:
 
 def _flows_on(before: list[Point], after: list[Point], energy_wh: int, span_us: int, bound: Bound) -> bool:
     """Is this what flows on either side of a fall? A register that was reset near its end looks like a wrap."""
-    rises = [*pairwise(changes(before[-SHOWN:])), *pairwise(changes(after[:SHOWN]))]
+    rises = [*_spans(changes(before[-SHOWN:])), *_spans(changes(after[:SHOWN]))]
     if len(rises) < 2:
         return True
-    fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises if b[0] > a[0])
+    fastest = max((b[1] - a[1]) * HOUR // (b[0] - a[0]) for a, b in rises)
     usual = sorted(b[0] - a[0] for a, b in rises)[len(rises) // 2]  # pauses are longer
     if energy_wh > fastest * max(span_us, usual) // HOUR * 21 // 20 + 2 * bound.step_wh:
         return False
     if usual > span_us * 3 // 2:
         return True  # refreshed on a beat of its own
-    beside = [(b[1] - a[1]) * span_us // (b[0] - a[0]) for a, b in (*pairwise(before[-2:]), *pairwise(after[:2]))]
+    beside = [(b[1] - a[1]) * span_us // (b[0] - a[0]) for a, b in (*_spans(before[-2:]), *_spans(after[:2]))]
     return len(beside) < 2 or energy_wh >= min(beside) * 19 // 20 - 2 * bound.step_wh
+
+
+def _spans(points: list[Point]) -> list[tuple[Point, Point]]:
+    """From each point to the next one, where time passed between them."""
+    return [(a, b) for a, b in pairwise(points) if b[0] > a[0]]
 
 
 def _leave_out(way: Way, code: str, points: list[Point]) -> None:
