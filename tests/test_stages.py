@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from pipeline.access import ROLES
-from pipeline.app import STAGES
+from pipeline.app import ASSEMBLED, OCCUPIED, STAGES
 from pipeline.cli import topics as topics_command
 from pipeline.cli.worker import command as worker
 from pipeline.edge.quarantine import SOURCES
@@ -48,3 +48,15 @@ def test_a_stage_may_write_what_every_stage_writes(stage: str) -> None:
     changelog = next(state for name, state in topics_command.STAGES.values() if name == stage)
     for name in (*KEPT_BESIDE, changelog):
         assert stage in topics[name]["writers"], name
+
+
+WRITTEN = {"assemble": ASSEMBLED, "occupy": OCCUPIED}
+"""Apart from their states and what every stage writes."""
+
+
+def test_a_stage_writes_the_topics_that_name_it_as_a_writer() -> None:
+    assert WRITTEN.keys() == DURABLE
+    topics = declared_topics(ROOT / "schemas")
+    for source, (stage, changelog) in topics_command.STAGES.items():
+        may_write = {name for name, topic in topics.items() if stage in topic["writers"]}
+        assert may_write - {*KEPT_BESIDE, changelog, source} == {topic.name for topic in WRITTEN[stage]}

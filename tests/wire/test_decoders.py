@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.gateway.answers import ANSWERS
 from pipeline.wire import ocpp16, ocpp201
+from pipeline.wire.ocpp import SIGNS
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = {
@@ -36,3 +37,14 @@ def test_each_message_has_a_test_of_its_version(version: str, action: str) -> No
 @pytest.mark.parametrize(("version", "action"), DECODED)
 def test_the_gateway_answers_each_message(version: str, action: str) -> None:
     assert action in ANSWERS["ocpp1.6" if version == "ocpp16" else "ocpp2.0.1"]
+
+
+def test_each_call_of_an_example_is_decoded_or_a_sign_of_life() -> None:
+    decoders = {"ocpp16": ocpp16.DECODERS, "ocpp201": ocpp201.DECODERS, "ocpp21": ocpp201.DECODERS}
+    calls = {
+        (name.partition("-")[0], example["frame"][2])
+        for name, example in EXAMPLES.items()
+        if example.get("frame", [0])[0] == 2
+    }
+    assert len(calls) > 10
+    assert [call for call in sorted(calls) if call[1] not in {*decoders[call[0]], *SIGNS}] == []

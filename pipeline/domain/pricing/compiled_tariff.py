@@ -21,6 +21,8 @@ from pipeline.domain.pricing.units import NEVER_US, US_PER_DAY
 
 Part = Literal["session", "reservation", "expired"]
 NO_MATCH = "NO_MATCHING_ELEMENT"
+UNKNOWN: tuple[tuple[type[Condition], str], ...] = ((PowerNow, "POWER_UNKNOWN"), (CurrentNow, "CURRENT_UNKNOWN"))
+"""Facts that may not be known, the first of them named; a condition on another one must have its line here."""
 _DAYS_KEPT = 400
 
 T = TypeVar("T")
@@ -229,8 +231,8 @@ def _first_match(candidates: tuple[Candidate, ...], moment: Moment) -> tuple[Sou
         unknown = [condition for answer, condition in answers if answer is None]
         if not unknown:
             return source, next((code for component, code in doubted if not _same(component, source.component)), "")
-        is_power = any(isinstance(condition, PowerNow) for condition in unknown)
-        doubted.append((source.component, "POWER_UNKNOWN" if is_power else "CURRENT_UNKNOWN"))
+        code = next(code for fact, code in UNKNOWN if any(isinstance(condition, fact) for condition in unknown))
+        doubted.append((source.component, code))
     return None, doubted[0][1] if doubted else ""
 
 
