@@ -92,6 +92,8 @@ from tests.scored.quirks import LAWS
         ("stop_register_frozen+session_relative", "ocpp2.0.1", 63008),
         # nothing flowed, and nothing says who paused; a pause that begins in one reading and ends in the next
         ("no_power+link_down_readings_kept", "ocpp1.6", 429),
+        ("step_1_kwh+link_down_readings_kept", "ocpp1.6", 5915001),
+        ("over_voltage+link_down_readings_kept", "ocpp1.6", 5915001),
         ("no_power+loses_charging", "ocpp1.6", 319),
         # a price that changed while the register was not refreshed
         ("beat_60_min+rolls_back", "ocpp1.6", 700),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from itertools import pairwise
 from operator import sub
 
 from pipeline.domain.metering.registers import Bound, lags, resolution
 from pipeline.domain.station import SHORTEST_GAP, Session
+
+SHOWN = 5
+"""So many readings after a gap show what flowed there."""
 
 
 def gaps_of(session: Session, times: list[int]) -> list[tuple[int, int]]:
@@ -19,6 +23,20 @@ def gaps_of(session: Session, times: list[int]) -> list[tuple[int, int]]:
     spans = sorted(map(sub, times[1:], times))
     limit = max(2 * spans[len(spans) // 2], SHORTEST_GAP)
     return [(a, b) for a, b in pairwise(times) if b - a > limit] if longest > limit else []
+
+
+def paused_in(gaps: list[tuple[int, int]], times: list[int], registers: list[int], step_wh: int) -> bool:
+    """Did less flow in a gap than in the readings after it, as if nothing had for longer than between two readings?
+
+    A vehicle takes less and less, so before its readings it took no less than in them.
+    """
+    for since, until in gaps:
+        at = bisect_left(times, until)
+        following = min(at + SHOWN, len(times) - 1)
+        flowed, risen = registers[following] - registers[at] - step_wh, registers[at] - registers[at - 1] + step_wh
+        if flowed > 0 and until - since - risen * (times[following] - until) // flowed > SHORTEST_GAP:
+            return True
+    return False
 
 
 def lags_of(

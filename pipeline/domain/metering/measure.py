@@ -21,7 +21,7 @@ from pipeline.domain.metering.energy import judge
 from pipeline.domain.metering.evidence import Evidence as Gathered
 from pipeline.domain.metering.evidence import gather
 from pipeline.domain.metering.facts import tell
-from pipeline.domain.metering.holes import gaps_of, lags_of
+from pipeline.domain.metering.holes import gaps_of, lags_of, paused_in
 from pipeline.domain.metering.judgement import ENERGY_UNKNOWN, Judgement
 from pipeline.domain.metering.learned import bound_of, refined
 from pipeline.domain.metering.measured import ESTIMATED, HELD_BY, INCOMPLETE, NOT_QUALITY, Measured
@@ -76,7 +76,7 @@ def measure(station: Station, session: Session, limits: Limits, previous_wh: int
     observed = activity.observe(
         states, read, known, powers[: len(known)], between, started, until, shown, connector.beat_us, lost, is_rising
     )
-    idle = _idle_us(observed, until, codes)
+    idle = _idle_us(observed, bool(gaps) and paused_in(gaps, read, known, shown.step_wh), until, codes)
     if not clean:
         if not settled:
             bound_open_end(station, session, connector, judged, until, bound)
@@ -105,12 +105,13 @@ def _note_evidence(station: Station, session: Session, found: Gathered, judged: 
         codes.append("CLOCK_SHIFTED")
 
 
-def _idle_us(observed: activity.Observed, until: int, codes: list[str]) -> int:
+def _idle_us(observed: activity.Observed, is_slow: bool, until: int, codes: list[str]) -> int:
+    """`is_slow`: a pause would explain what flowed while nothing was read."""
     if observed.is_contradicted:
         codes.append("STATUS_CONTRADICTED")
-    if observed.is_unclear:
-        codes.append("ACTIVITY_UNCLEAR")
     periods = observed.stretches
+    if observed.is_unclear or (is_slow and len(periods) == 1):
+        codes.append("ACTIVITY_UNCLEAR")
     is_idle = len(periods) > 1 or periods[0].activity == "idle"
     return sum(end - begin for begin, end in activity.parts(periods, until, "idle")) if is_idle else 0
 
