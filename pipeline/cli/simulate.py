@@ -6,6 +6,7 @@ Canonical events with labelled faults (edge/simulator.py), or OCPP frames of vir
 
 from __future__ import annotations
 
+import gzip
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import click
 import msgspec
@@ -239,7 +240,8 @@ def _write_documents(folder: Path, sites: Sequence[object], tariffs: Sequence[ob
 
 
 def _created(file: Path) -> IO[bytes]:
+    """Compressed if its name says so: that is how `assemble` and `replay` read it."""
     try:
-        return file.open("wb")
+        return cast("IO[bytes]", gzip.open(file, "wb")) if file.suffix == ".gz" else file.open("wb")
     except OSError as error:
         raise WrongUsage(f"{file}: cannot be written: {error.strerror}") from error

@@ -13,7 +13,7 @@ from pipeline.domain.metering import conservation
 
 @pytest.fixture
 def events(tmp_path: Path) -> Path:
-    file = tmp_path / "events.ndjson"
+    file = tmp_path / "events.ndjson.gz"
     assert run(["simulate", "--stations", "6", "--sites", "2", "--out", str(file)]) == 0
     return file
 
